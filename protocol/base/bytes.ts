@@ -1,0 +1,48 @@
+import { createHash } from 'node:crypto'
+
+export const KiB = 1024
+export const MiB = 1024 * KiB
+export const GiB = 1024 * MiB
+
+/** SHA-256 (FIPS 180-4) of the parts one after the other. */
+export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return hash.digest()
+}
+
+export const utf8 = {
+  encode: (text: string): Uint8Array => new TextEncoder().encode(text),
+  /** @throws TypeError on bytes that are not UTF-8. */
+  decode: (bytes: Uint8Array): string => new TextDecoder('utf-8', { fatal: true }).decode(bytes),
+}
+
+/** Base64 for URLs without padding (RFC 4648 section 5). */
+export const base64url = {
+  encode: (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64url'),
+  /** Strict: undefined for anything that `encode` would not have written. */
+  decode(text: string): Uint8Array | undefined {
+    const bytes = Buffer.from(text, 'base64url')
+    return bytes.toString('base64url') === text ? new Uint8Array(bytes) : undefined
+  },
+}
+
+/** Lower-case `0x…`. */
+export function toHex(bytes: Uint8Array): `0x${string}` {
+  return `0x${Buffer.from(bytes).toString('hex')}`
+}
+
+/** Reads a byte stream whole. @returns undefined as soon as it holds more than `bytesMax`. */
+export async function readBounded(
+  chunks: AsyncIterable<Uint8Array>,
+  bytesMax: number,
+): Promise<Uint8Array | undefined> {
+  const parts: Uint8Array[] = []
+  let size = 0
+  for await (const chunk of chunks) {
+    size += chunk.byteLength
+    if (size > bytesMax) return undefined
+    parts.push(chunk)
+  }
+  return Buffer.concat(parts, size)
+}

@@ -1,0 +1,46 @@
+import type { Readable } from 'node:stream'
+import type { ProtocolError } from '../errors.ts'
+
+/** Header names and values in turn, as Node's `rawHeaders`: order, case and duplicates survive. */
+export type RawHeaders = readonly string[]
+
+/**
+ * Somewhere an HTTP request can be sent: a pool of HTTP/1.1 connections, or a tunnel. Callbacks rather than
+ * promises and web streams, because this is the hot path of gateway and provider.
+ */
+export interface Upstream {
+  /**
+   * Sends one request. Exactly one of `onEnd` and `onError` is called in the end, unless `abort` was called first.
+   * `onHead` may be called from inside `send`.
+   */
+  send(request: UpstreamRequest, handler: UpstreamHandler): UpstreamExchange
+}
+
+export interface UpstreamRequest {
+  readonly method: string
+  /** Path and query, in origin form. */
+  readonly target: string
+  /** End-to-end headers only, with `host`; framing headers are the upstream's own affair. */
+  readonly rawHeaders: RawHeaders
+  /** Absent where there is none; a buffer is sent with the head. Its size is in `content-length` if it is known. */
+  readonly body?: Readable | Buffer
+}
+
+export interface UpstreamHandler {
+  /** The final response head (1xx are dropped). Hop-by-hop and framing headers but `content-length` are gone. */
+  onHead(status: number, rawHeaders: RawHeaders): void
+  /** A part of the body. The buffer is the handler's to keep. */
+  onData(chunk: Buffer): void
+  onEnd(): void
+  /** Before the head or in the middle of the body; nothing follows. */
+  onError(error: ProtocolError): void
+}
+
+/** The running exchange, for the side that receives the response. */
+export interface UpstreamExchange {
+  /** Stops `onData` soon (a little may still come): back-pressure. */
+  pause(): void
+  resume(): void
+  /** Gives up: no callback is called any more, and the far side is told where the protocol can tell it. */
+  abort(): void
+}

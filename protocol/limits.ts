@@ -1,0 +1,124 @@
+import { assert } from './base/assert.ts'
+import { KiB, MiB } from './base/bytes.ts'
+
+/** Every bound in the network, in one place. A queue, buffer, loop or wait without a line here is a bug. */
+export const limits = {
+  // HTTP
+  headerBytesMax: 32 * KiB,
+  targetBytesMax: 16 * KiB,
+  headerTimeoutMs: 10_000,
+  connectTimeoutMs: 5_000,
+  firstByteTimeoutMs: 120_000,
+  idleTimeoutMs: 300_000,
+  problemBytesMax: 4 * KiB,
+  connectionsPerUpstreamMax: 256,
+  requestsWaitingPerUpstreamMax: 1024,
+
+  // A call
+  requestBodyBytesMax: 100 * MiB,
+  responseBodyBytesMax: 100 * MiB,
+  callTimeoutMsDefault: 10_000,
+  callTimeoutMsMax: 300_000,
+  callsInFlightPerInstanceMax: 64,
+  callsInFlightPerProviderMax: 1024,
+  idempotencyKeyBytesMax: 255,
+  idempotentAnswerBytesMax: 1 * MiB,
+  idempotentAnswerAgeMsMax: 24 * 60 * 60 * 1000,
+
+  // A program in its sandbox
+  programStartTimeoutMs: 5_000,
+  programMemoryMiBDefault: 128,
+  programMemoryMiBMax: 512,
+  /** What workerd itself needs beside the program. */
+  runtimeMemoryMiB: 48,
+  programPidsMax: 64,
+  instancesMax: 64,
+  instanceIdleMsMax: 5 * 60_000,
+  zygotesMax: 4,
+  faultMessageBytesMax: 1 * KiB,
+
+  // Content
+  blockBytesMax: 2 * MiB,
+  dagBlocksMax: 10_000,
+  dagEdgesMax: 100_000,
+  dagDepthMax: 32,
+  contentFetchTimeoutMs: 60_000,
+  contentHeadersTimeoutMs: 5_000,
+  contentStallTimeoutMs: 10_000,
+  contentFetchesMax: 8,
+  keeperOwnerBytesMax: 1024 * MiB,
+  keeperTotalBytesMax: 20 * 1024 * MiB,
+  uploadsPerOwnerMax: 2,
+  uploadAuthorizationAgeSecondsMax: 300,
+
+  // A program's zip
+  zipBytesMax: 50 * MiB,
+  zipUnpackedBytesMax: 250 * MiB,
+  zipEntriesMax: 5_000,
+  zipRatioMax: 100,
+  zipNameBytesMax: 255,
+  zipPathBytesMax: 1024,
+
+  // A deployment
+  specBytesMax: 256 * KiB,
+  sealedSpecBytesMax: 512 * KiB,
+  paramsBytesMax: 64 * KiB,
+  envBytesMax: 128 * KiB,
+  envEntriesMax: 512,
+  specProvidersMax: 16,
+  specOriginsMax: 64,
+  jsonDepthMax: 32,
+
+  // Passes
+  passBytesMax: 4 * KiB,
+  passProvidersMax: 16,
+  passesCachedMax: 10_000,
+
+  // Grants
+  /** A call must not start so late that it would end after the grant. */
+  grantExpiryMarginSeconds: 5,
+  settleRowsMax: 1000,
+
+  // Tunnel
+  frameBytesMax: 64 * KiB,
+  tunnelMessageBytesMax: 1 * MiB,
+  streamWindowBytesMin: 256 * KiB,
+  streamWindowBytesMax: 16 * MiB,
+  tunnelBufferBytesMax: 512 * KiB,
+  streamsPerTunnelMax: 1024,
+  tunnelsMax: 10_000,
+  tunnelSocketsPerProviderMax: 8,
+  tunnelSocketsDefault: 2,
+  tunnelPingIntervalMs: 20_000,
+  tunnelPingsLostMax: 2,
+  tunnelHandshakeTimeoutMs: 10_000,
+  tunnelUptimeToResetMs: 5_000,
+  tunnelDelayMsMin: 10,
+  tunnelDelayMsMax: 60_000,
+  tunnelTicketAgeSecondsMax: 3_600,
+  /** How long the gateway holds a request for a tunnel that has just gone. */
+  tunnelParkMsMax: 2_000,
+
+  // Names
+  nameBytesMax: 63,
+  namesCachedMax: 10_000,
+  nameAgeMsMax: 60_000,
+  nameNegativeAgeMsMax: 5_000,
+  serverUrlBytesMax: 512,
+  publicKeyBytesMax: 1 * KiB,
+
+  // Chain
+  rpcTimeoutMs: 10_000,
+  logRangeBlocksMax: 5_000,
+  mirrorIntervalMs: 2_000,
+  settleIntervalMs: 60_000,
+  shutdownTimeoutMs: 30_000,
+} as const
+
+// The design depends on these; the process does not start if an edit breaks one.
+assert(limits.callTimeoutMsDefault <= limits.callTimeoutMsMax, 'the default call fits the longest call')
+assert(limits.frameBytesMax <= limits.streamWindowBytesMin, 'a frame fits the smallest window')
+assert(limits.frameBytesMax < limits.tunnelMessageBytesMax, 'a frame fits a message')
+assert(limits.specBytesMax * 2 <= limits.sealedSpecBytesMax, 'a sealed spec fits, Base64 and all')
+assert(limits.sealedSpecBytesMax < 1 * MiB, 'a spec is one raw block, so its CID is its SHA-256')
+assert(limits.programMemoryMiBDefault <= limits.programMemoryMiBMax, 'the default memory fits')
