@@ -13,6 +13,10 @@ export const limits = {
   problemBytesMax: 4 * KiB,
   connectionsPerUpstreamMax: 256,
   requestsWaitingPerUpstreamMax: 1024,
+  /** Shorter than the 5 s after which Node servers close an idle connection. */
+  upstreamKeepAliveMs: 4_000,
+  chunkLineBytesMax: 256,
+  informationalHeadsMax: 16,
 
   // A call
   requestBodyBytesMax: 100 * MiB,

@@ -1,0 +1,56 @@
+import type { Hex } from 'viem'
+import { sha256, toHex, utf8 } from './base/bytes.ts'
+
+/** One HTTP request to a deployment, and its answer. 32 random bytes, lower-case `0x…`. */
+export type CallId = Hex
+
+/** Response headers of this network; a program cannot set them, a caller cannot spoof them. */
+export const callHeaders = {
+  call: 'khachapuri-call',
+  price: 'khachapuri-price',
+  receipt: 'khachapuri-receipt',
+  outcome: 'khachapuri-outcome',
+  replayed: 'khachapuri-replayed',
+} as const
+
+/**
+ * How a call ended, by the code in its receipt. Codes are wire format.
+ *
+ * `platform_fault` is never charged; the program faults are charged to an owner who pays for its own deployment, and to
+ * nobody else.
+ */
+export const outcomes = {
+  answered: 0,
+  program_crashed: 1,
+  program_timeout: 2,
+  program_out_of_memory: 3,
+  program_output_too_large: 4,
+  program_output_invalid: 5,
+  caller_gone: 6,
+  platform_fault: 7,
+} as const
+export type Outcome = keyof typeof outcomes
+
+/** What a call with this outcome costs. */
+export function isCharged(outcome: Outcome, payerIsOwner: boolean): boolean {
+  if (outcome === 'answered' || outcome === 'caller_gone') return true
+  return outcome !== 'platform_fault' && payerIsOwner
+}
+
+/** Binds a receipt to what was asked: `sha256("<method> <target>\n<hex sha256 of body>\n")`. */
+export function hashRequest({
+  method,
+  target,
+  bodyDigest,
+}: {
+  method: string
+  target: string
+  bodyDigest: Uint8Array
+}): Hex {
+  return toHex(sha256(utf8.encode(`${method} ${target}\n${Buffer.from(bodyDigest).toString('hex')}\n`)))
+}
+
+/** `Content-Digest` (RFC 9530) of a whole body. */
+export function formatContentDigest(digest: Uint8Array): string {
+  return `sha-256=:${Buffer.from(digest).toString('base64')}:`
+}

@@ -1,0 +1,164 @@
+import { type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
+import { z } from 'zod'
+import { sha256, toHex } from './base/bytes.ts'
+import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
+import { ProtocolError } from './errors.ts'
+import { limits } from './limits.ts'
+import { ownerPolicySchema, payerChoices } from './owner.ts'
+import { type Params, runtimeKinds } from './program.ts'
+import { addressSchema, describeIssues, secondsSchema } from './schema.ts'
+import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
+
+const cidSchema = z
+  .string()
+  .min(1)
+  .max(128)
+  .regex(/^[a-z0-9]+$/, 'Expected a CID in lower-case base32')
+
+const entrySchema = z
+  .string()
+  .min(1)
+  .max(limits.zipPathBytesMax)
+  .refine((path) => !path.startsWith('/') && !path.split('/').includes('..'), 'Expected a relative path')
+
+const egressSchema = z.union([
+  z.enum(['none', 'public']),
+  z
+    .array(
+      z
+        .string()
+        .max(255)
+        .regex(/^https?:\/\/[a-z0-9.:[\]-]+$/),
+    )
+    .min(1)
+    .max(limits.specOriginsMax),
+])
+
+const jsonObjectSchema = z.custom<Params>(
+  (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+  'Expected a JSON object',
+)
+
+const envSchema = z
+  .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]{0,127}$/, 'Expected a variable name'), z.string())
+  .refine((env) => Object.keys(env).length <= limits.envEntriesMax, 'Too many variables')
+  .refine((env) => Buffer.byteLength(JSON.stringify(env)) <= limits.envBytesMax, 'Too many bytes')
+
+const draftShape = {
+  version: z.literal(1),
+  chainId: z.number().int().min(1),
+  escrow: addressSchema,
+  /** The zip's CID. */
+  program: cidSchema,
+  runtime: z.enum(runtimeKinds),
+  /** The file of the zip that runs. */
+  entry: entrySchema,
+  /** Public; part of the programId. */
+  params: jsonObjectSchema.refine(
+    (params) => Buffer.byteLength(JSON.stringify(params)) <= limits.paramsBytesMax,
+    'Too many bytes',
+  ),
+  /** Secret once sealed; plain for everybody in a public deployment. */
+  env: envSchema,
+  limits: z.strictObject({
+    timeoutMs: z.number().int().min(10).max(limits.callTimeoutMsMax),
+    memoryMiB: z.number().int().min(16).max(limits.programMemoryMiBMax),
+    egress: egressSchema,
+  }),
+  /** Who may run it; empty means anybody. */
+  providers: z.array(addressSchema).max(limits.specProvidersMax),
+  payer: z.enum(payerChoices),
+  policy: ownerPolicySchema,
+  /** CID of the providers' terms that the owner accepted. */
+  terms: cidSchema.nullable(),
+  owner: addressSchema,
+  createdAt: secondsSchema,
+}
+
+const specSchema = z.strictObject({
+  ...draftShape,
+  signature: z.string().regex(/^0x[0-9a-f]{130}$/, 'Expected a 65-byte signature'),
+})
+
+/** A deployment spec: program, limits, env and policy under the owner's signature. */
+export type DeploymentSpec = z.output<typeof specSchema>
+
+/** A spec that nobody has signed yet. */
+export type DeploymentDraft = Omit<DeploymentSpec, 'signature'>
+
+/** JSON carries amounts as decimal strings. */
+function toJson({ signature: _, ...draft }: DeploymentDraft & { signature?: string }): Json {
+  return JSON.parse(
+    JSON.stringify(draft, (_key, value) => (typeof value === 'bigint' ? value.toString() : value)),
+  ) as Json
+}
+
+function deploymentMessage(draft: DeploymentDraft) {
+  return {
+    types: { Deployment: typedDataTypes.Deployment },
+    primaryType: 'Deployment',
+    domain: marketDomain(draft),
+    message: {
+      owner: draft.owner,
+      program: draft.program,
+      runtime: draft.runtime,
+      specDigest: hashDraft(draft),
+    },
+  } as const
+}
+
+/** SHA-256 of the canonical JSON of all fields but the signature: what makes the signature cover every field. */
+export function hashDraft(draft: DeploymentDraft): Hex {
+  return toHex(sha256(encodeCanonicalJson(toJson(draft))))
+}
+
+/** Signs a draft. @throws ProtocolError `deployment_invalid` for a draft that a provider would refuse. */
+export async function signDeployment(draft: DeploymentDraft, owner: LocalAccount): Promise<DeploymentSpec> {
+  const signature = await owner.signTypedData(deploymentMessage(draft))
+  return parseDeployment(formatDeployment({ ...draft, signature }))
+}
+
+/** The bytes that go to IPFS (sealed or not): canonical JSON. */
+export function formatDeployment(spec: DeploymentSpec): Uint8Array {
+  return encodeCanonicalJson({ ...(toJson(spec) as Params), signature: spec.signature })
+}
+
+/**
+ * Reads a spec from outside; says nothing yet about who signed it.
+ *
+ * @throws ProtocolError `deployment_invalid`
+ */
+export function parseDeployment(bytes: Uint8Array): DeploymentSpec {
+  const invalid = (detail: string) =>
+    new ProtocolError('deployment_invalid', `The deployment spec is not valid: ${detail}`, {
+      hint: 'Deploy the program again with "khachapuri deploy".',
+    })
+  if (bytes.byteLength > limits.specBytesMax) throw invalid(`it has more than ${limits.specBytesMax} bytes.`)
+  const parsed = specSchema.safeParse(parseJson(bytes))
+  if (!parsed.success) throw invalid(describeIssues(parsed.error))
+  return parsed.data
+}
+
+/**
+ * Holds a spec against the market that it must belong to and against its owner's signature.
+ *
+ * @throws ProtocolError `deployment_wrong_chain`, `signature_invalid`
+ */
+export async function verifyDeployment(spec: DeploymentSpec, market: Market): Promise<void> {
+  if (spec.chainId !== market.chainId || spec.escrow !== market.escrow) {
+    throw new ProtocolError(
+      'deployment_wrong_chain',
+      `The deployment belongs to chain ${spec.chainId} and escrow ${spec.escrow}, not to chain ${market.chainId} and escrow ${market.escrow}.`,
+      { hint: 'Deploy it again for the chain that this provider works on.' },
+    )
+  }
+  const signer = await recoverTypedDataAddress({
+    ...deploymentMessage(spec),
+    signature: spec.signature as Hex,
+  }).catch(() => undefined)
+  if (signer !== spec.owner) {
+    throw new ProtocolError('signature_invalid', `The signature is not that of the owner ${spec.owner}.`, {
+      hint: 'Some field was changed after signing, or somebody else signed: deploy it again.',
+    })
+  }
+}

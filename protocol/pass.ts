@@ -1,0 +1,125 @@
+import { type Address, type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
+import { z } from 'zod'
+import { base64url } from './base/bytes.ts'
+import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
+import { ProtocolError } from './errors.ts'
+import { limits } from './limits.ts'
+import { addressSchema, hexSchema, secondsSchema, usdcSchema } from './schema.ts'
+import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
+import type { Usdc } from './usdc.ts'
+
+const passSchema = z.strictObject({
+  payer: addressSchema,
+  /** Who may be paid with it. `maxSpend` holds at each of them. */
+  providers: z.array(addressSchema).min(1).max(limits.passProvidersMax),
+  /** SHA-256 of the deployment's CID, or zeros for any deployment. */
+  deployment: hexSchema(32),
+  maxPricePerCall: usdcSchema,
+  maxSpend: usdcSchema,
+  validAfter: secondsSchema,
+  validBefore: secondsSchema,
+  id: hexSchema(32),
+})
+
+/** A capped, expiring bearer token that a payer signs off chain, for plain curl. */
+export type Pass = z.output<typeof passSchema>
+
+export const anyDeployment: Hex = `0x${'00'.repeat(32)}`
+
+const prefix = 'kp1'
+
+const message = (pass: Pass, market: Market) =>
+  ({
+    types: { Pass: typedDataTypes.Pass },
+    primaryType: 'Pass',
+    domain: marketDomain(market),
+    message: {
+      ...pass,
+      validAfter: BigInt(pass.validAfter),
+      validBefore: BigInt(pass.validBefore),
+    },
+  }) as const
+
+/** Signs a pass. @returns the token: `kp1.<payload>.<signature>`, both Base64url. */
+export async function signPass(pass: Pass, payer: LocalAccount, market: Market): Promise<string> {
+  const signature = await payer.signTypedData(message(pass, market))
+  const payload = JSON.parse(
+    JSON.stringify(pass, (_key, value) => (typeof value === 'bigint' ? value.toString() : value)),
+  ) as Json
+  return [
+    prefix,
+    base64url.encode(encodeCanonicalJson(payload)),
+    base64url.encode(Buffer.from(signature.slice(2), 'hex')),
+  ].join('.')
+}
+
+/** The token of an `Authorization` header, if that holds a pass; other schemes are the program's own affair. */
+export function passTokenOf(authorization: string | undefined): string | undefined {
+  const match = /^Bearer +(kp1\..*)$/i.exec(authorization ?? '')
+  return match?.[1]?.trim()
+}
+
+/**
+ * Reads a token and checks its signature. Whether it covers a call is `decidePass`'s matter.
+ *
+ * @throws ProtocolError `pass_invalid`
+ */
+export async function verifyPass(token: string, market: Market): Promise<Pass> {
+  const invalid = (why: string, cause?: unknown) =>
+    new ProtocolError('pass_invalid', `The pass is not valid: ${why}.`, {
+      hint: 'Make a new one with "khachapuri pass create".',
+      cause,
+    })
+  if (token.length > limits.passBytesMax) throw invalid(`it has more than ${limits.passBytesMax} bytes`)
+  const [kind, payload = '', signature = '', ...rest] = token.split('.')
+  const payloadBytes = base64url.decode(payload)
+  const signatureBytes = base64url.decode(signature)
+  if (kind !== prefix || rest.length > 0 || !payloadBytes || signatureBytes?.byteLength !== 65) {
+    throw invalid('it is not of the form kp1.<payload>.<signature>')
+  }
+  const parsed = passSchema.safeParse(parseJson(payloadBytes))
+  if (!parsed.success) throw invalid('its payload does not hold the fields of a pass')
+  const signer = await recoverTypedDataAddress({
+    ...message(parsed.data, market),
+    signature: `0x${Buffer.from(signatureBytes).toString('hex')}`,
+  }).catch(() => undefined)
+  if (signer !== parsed.data.payer)
+    throw invalid('it was altered, or signed by another key or for another market')
+  return parsed.data
+}
+
+export type PassVerdict =
+  | { readonly kind: 'covers' }
+  | { readonly kind: 'not_yet_valid' | 'expired' | 'other_provider' | 'other_deployment' }
+  | { readonly kind: 'price_above_cap'; readonly capUsdc: Usdc }
+  | { readonly kind: 'exhausted'; readonly leftUsdc: Usdc }
+
+/** Whether a verified pass covers one more call. `spentUsdc` counts what is in flight, too. */
+export function decidePass({
+  pass,
+  provider,
+  deployment,
+  priceUsdc,
+  spentUsdc,
+  nowSeconds,
+}: {
+  pass: Pass
+  provider: Address
+  deployment: Hex
+  priceUsdc: Usdc
+  spentUsdc: Usdc
+  nowSeconds: number
+}): PassVerdict {
+  if (!pass.providers.includes(provider)) return { kind: 'other_provider' }
+  if (pass.deployment !== anyDeployment && pass.deployment !== deployment) return { kind: 'other_deployment' }
+  if (nowSeconds < pass.validAfter) return { kind: 'not_yet_valid' }
+  if (nowSeconds >= pass.validBefore) return { kind: 'expired' }
+  if (priceUsdc > pass.maxPricePerCall) return { kind: 'price_above_cap', capUsdc: pass.maxPricePerCall }
+  if (spentUsdc + priceUsdc > pass.maxSpend) {
+    return {
+      kind: 'exhausted',
+      leftUsdc: (pass.maxSpend > spentUsdc ? pass.maxSpend - spentUsdc : 0n) as Usdc,
+    }
+  }
+  return { kind: 'covers' }
+}

@@ -1,0 +1,24 @@
+import { z } from 'zod'
+import { runtimeKinds } from './program.ts'
+import { addressSchema, usdcSchema } from './schema.ts'
+
+/** What a provider says of itself at `/_/info`. Unsigned: money and keys are taken from the chain, never from here. */
+export const providerInfoSchema = z.object({
+  name: z.string().max(63),
+  address: addressSchema,
+  chainId: z.number().int(),
+  escrow: addressSchema,
+  /** Price of one call in base units of USDC. */
+  price: usdcSchema,
+  /** Hours of notice that it wants in a grant. */
+  noticeHours: z.number().int().min(1).max(255),
+  /** CID of its terms, if it has any. */
+  terms: z.string().max(128).nullable(),
+  /** Thumbprint of the key to seal for. */
+  kid: z.string().max(64),
+  runtimes: z.array(z.enum(runtimeKinds)),
+  /** What stands between a program and the machine: `sandbox` (kernel walls) or `process` (none; dev chains only). */
+  tier: z.enum(['sandbox', 'process']),
+  version: z.string().max(32),
+})
+export type ProviderInfo = z.output<typeof providerInfoSchema>

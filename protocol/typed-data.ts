@@ -1,0 +1,56 @@
+import type { Address, TypedDataDomain } from 'viem'
+
+/**
+ * The EIP-712 types of the four objects. `contracts/TypedData.sol` holds the same strings; a property test keeps the
+ * two equal. The order of fields is wire format.
+ */
+export const typedDataTypes = {
+  Deployment: [
+    { name: 'owner', type: 'address' },
+    { name: 'program', type: 'string' },
+    { name: 'runtime', type: 'string' },
+    { name: 'specDigest', type: 'bytes32' },
+  ],
+  Pass: [
+    { name: 'payer', type: 'address' },
+    { name: 'providers', type: 'address[]' },
+    { name: 'deployment', type: 'bytes32' },
+    { name: 'maxPricePerCall', type: 'uint64' },
+    { name: 'maxSpend', type: 'uint64' },
+    { name: 'validAfter', type: 'uint64' },
+    { name: 'validBefore', type: 'uint64' },
+    { name: 'id', type: 'bytes32' },
+  ],
+  Voucher: [
+    { name: 'payer', type: 'address' },
+    { name: 'provider', type: 'address' },
+    { name: 'maxAmount', type: 'uint64' },
+    { name: 'maxCalls', type: 'uint32' },
+    { name: 'epoch', type: 'uint8' },
+  ],
+  Receipt: [
+    { name: 'callId', type: 'bytes32' },
+    { name: 'programId', type: 'bytes32' },
+    { name: 'deployment', type: 'bytes32' },
+    { name: 'payer', type: 'address' },
+    { name: 'provider', type: 'address' },
+    { name: 'requestDigest', type: 'bytes32' },
+    { name: 'responseDigest', type: 'bytes32' },
+    { name: 'status', type: 'uint16' },
+    { name: 'outcome', type: 'uint8' },
+    { name: 'price', type: 'uint64' },
+    { name: 'startedAt', type: 'uint64' },
+    { name: 'durationMs', type: 'uint32' },
+  ],
+} as const
+
+/** The chain and the escrow that a signature belongs to; on any other pair it means nothing. */
+export interface Market {
+  readonly chainId: number
+  readonly escrow: Address
+}
+
+/** The EIP-712 domain of everything that this network signs. */
+export function marketDomain({ chainId, escrow }: Market): TypedDataDomain {
+  return { name: 'Khachapuri', version: '1', chainId, verifyingContract: escrow }
+}
