@@ -1,0 +1,12 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+
+/** Whether bubblewrap is installed and may create its namespaces on this machine. */
+export async function hasBubblewrap(): Promise<boolean> {
+  try {
+    await promisify(execFile)('bwrap', ['--unshare-all', '--ro-bind', '/', '/', 'true'])
+    return true
+  } catch {
+    return false
+  }
+}
