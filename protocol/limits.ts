@@ -42,18 +42,30 @@ export const limits = {
   faultMessageBytesMax: 1 * KiB,
 
   // Content
+  cidBytesMax: 128,
   blockBytesMax: 2 * MiB,
+  carHeaderBytesMax: 4 * KiB,
+  carBytesMax: 64 * MiB,
   dagBlocksMax: 10_000,
   dagEdgesMax: 100_000,
   dagDepthMax: 32,
   contentFetchTimeoutMs: 60_000,
   contentHeadersTimeoutMs: 5_000,
   contentStallTimeoutMs: 10_000,
+  /** How long one source may try before the next one is asked as well. */
+  contentRaceDelayMs: 1_000,
   contentFetchesMax: 8,
+  contentFetchesWaitingMax: 256,
   keeperOwnerBytesMax: 1024 * MiB,
   keeperTotalBytesMax: 20 * 1024 * MiB,
   uploadsPerOwnerMax: 2,
+  uploadAuthorizationBytesMax: 2 * KiB,
   uploadAuthorizationAgeSecondsMax: 300,
+  uploadTimeoutMs: 300_000,
+  keeperAnswerBytesMax: 16 * KiB,
+  keeperPinAgeMsDefault: 365 * 24 * 60 * 60 * 1000,
+  /** How long content that nobody pins stays, so that a slow deploy does not lose what it just sent. */
+  keeperGraceMs: 24 * 60 * 60 * 1000,
 
   // A program's zip
   zipBytesMax: 50 * MiB,
@@ -125,4 +137,8 @@ assert(limits.frameBytesMax <= limits.streamWindowBytesMin, 'a frame fits the sm
 assert(limits.frameBytesMax < limits.tunnelMessageBytesMax, 'a frame fits a message')
 assert(limits.specBytesMax * 2 <= limits.sealedSpecBytesMax, 'a sealed spec fits, Base64 and all')
 assert(limits.sealedSpecBytesMax < 1 * MiB, 'a spec is one raw block, so its CID is its SHA-256')
+assert(
+  limits.zipBytesMax + limits.blockBytesMax <= limits.carBytesMax,
+  'the CAR of the largest zip can be uploaded',
+)
 assert(limits.programMemoryMiBDefault <= limits.programMemoryMiBMax, 'the default memory fits')

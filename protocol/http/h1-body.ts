@@ -1,0 +1,89 @@
+import type { Duplex, Readable } from 'node:stream'
+import { KiB } from '../base/bytes.ts'
+import { ProtocolError } from '../errors.ts'
+import type { RequestHead } from './request-head.ts'
+
+export interface BodyEvents {
+  /** All of the request has been handed to the socket. */
+  onSent(): void
+  onProgress(): void
+  onError(error: ProtocolError): void
+}
+
+/** Up to here one string for head and body costs less than two buffers and a `writev`. */
+const mergedBytesMax = 16 * KiB
+
+/**
+ * Writes a request with its body, no faster than the socket takes it.
+ *
+ * @returns how to stop: the source is then left paused, with what nobody has read still in it.
+ */
+export function sendBody(
+  socket: Duplex,
+  head: RequestHead,
+  body: Readable | Buffer | undefined,
+  events: BodyEvents,
+): (() => void) | undefined {
+  if (body !== undefined && !Buffer.isBuffer(body)) {
+    socket.write(head.text, 'latin1')
+    return pump(socket, head, body, events)
+  }
+  if (body === undefined || body.length === 0) socket.write(head.text, 'latin1')
+  else if (body.length <= mergedBytesMax) socket.write(head.text + body.toString('latin1'), 'latin1')
+  else {
+    socket.write(head.text, 'latin1')
+    socket.write(body)
+  }
+  events.onSent()
+  return undefined
+}
+
+function pump(socket: Duplex, head: RequestHead, body: Readable, events: BodyEvents): () => void {
+  let sentBytes = 0
+  const onData = (chunk: Buffer) => {
+    sentBytes += chunk.length
+    if (head.lengthBytes !== undefined && sentBytes > head.lengthBytes) return fail('is longer than it said')
+    events.onProgress()
+    if (!write(socket, head, chunk)) body.pause()
+  }
+  const onDrain = () => {
+    events.onProgress()
+    body.resume()
+  }
+  const onEnd = () => {
+    if (head.lengthBytes !== undefined && sentBytes < head.lengthBytes) return fail('is shorter than it said')
+    if (head.isChunked) socket.write('0\r\n\r\n', 'latin1')
+    stop()
+    events.onSent()
+  }
+  const onClose = () => fail('broke off')
+  const stop = () => {
+    body.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose)
+    socket.off('drain', onDrain)
+    body.pause()
+  }
+  const fail = (what: string) => {
+    stop()
+    events.onError(
+      new ProtocolError('bad_request', `The request body ${what}.`, { hint: 'Send the whole body.' }),
+    )
+  }
+  socket.on('drain', onDrain)
+  body.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose)
+  // A stream that has ended or died says so only once, to whoever listened then.
+  if (body.readableEnded) queueMicrotask(onEnd)
+  else if (body.destroyed) queueMicrotask(onClose)
+  else body.resume()
+  return stop
+}
+
+function write(socket: Duplex, head: RequestHead, chunk: Buffer): boolean {
+  if (!head.isChunked) return socket.write(chunk)
+  if (chunk.length === 0) return true
+  socket.cork()
+  socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1')
+  socket.write(chunk)
+  const hasRoom = socket.write('\r\n', 'latin1')
+  socket.uncork()
+  return hasRoom
+}

@@ -1,0 +1,155 @@
+import type { Duplex } from 'node:stream'
+import { isProtocolError, ProtocolError } from '../errors.ts'
+import { sendBody } from './h1-body.ts'
+import { formatRequestHead } from './request-head.ts'
+import { createResponseParser } from './response-parser.ts'
+import type { UpstreamHandler, UpstreamRequest } from './upstream.ts'
+
+/** A request on its way, whichever connection carries it. */
+export interface Job {
+  readonly request: UpstreamRequest
+  readonly handler: UpstreamHandler
+  /** What carries it now; undefined while it waits and after it is over. */
+  connection: Connection | undefined
+  isPaused: boolean
+  isOver: boolean
+  /** Whether it was sent again already because a kept connection had gone stale. */
+  isRetried: boolean
+}
+
+/** One HTTP/1.1 connection that carries one request at a time. */
+export interface Connection {
+  begin(job: Job): void
+  pause(): void
+  resume(): void
+  /** Ends the connection; a job on it hears nothing any more. */
+  destroy(): void
+  /** Ends the connection and tells its job why. */
+  fail(error: ProtocolError): void
+  readonly isBusy: boolean
+  /** Whether the head of the answer to the job has come. */
+  readonly isAnswered: boolean
+  /** How often the pool's timer came by since a byte moved; the pool resets nothing, the connection does. */
+  ticksIdle: number
+}
+
+export interface ConnectionEvents {
+  /** The job has ended and the connection is free. */
+  onFree(connection: Connection): void
+  /** The connection is gone, with the job that it carried, if any: the pool decides what the job is told. */
+  onGone(connection: Connection, lost?: { job: Job; error: ProtocolError; isStale: boolean }): void
+}
+
+/** Takes over a byte stream, open or still opening, and speaks HTTP/1.1 on it. */
+export function createConnection(socket: Duplex, events: ConnectionEvents): Connection {
+  let job: Job | undefined
+  let jobsBefore = 0
+  let isGone = false
+  let isAnswered = false
+  let stopBody: (() => void) | undefined
+  let isBodySent = true
+
+  const parser = createResponseParser({
+    onHead(head) {
+      isAnswered = true
+      job?.handler.onHead(head.status, head.rawHeaders)
+    },
+    onData: (chunk) => job?.handler.onData(chunk),
+    onEnd: (reusable) => finish(reusable && isBodySent),
+    onError: (error) => leave(error),
+  })
+
+  function finish(reusable: boolean): void {
+    const finished = job
+    job = undefined
+    jobsBefore++
+    stopBody?.()
+    stopBody = undefined
+    if (finished) finished.isOver = true
+    if (finished) finished.connection = undefined
+    // A paused socket in the pool would hear neither the next answer nor its own end.
+    if (socket.isPaused()) socket.resume()
+    if (reusable) events.onFree(connection)
+    else leave()
+    finished?.handler.onEnd()
+  }
+
+  /** The one way out of life. */
+  function leave(error?: ProtocolError): void {
+    if (isGone) return
+    isGone = true
+    const isStale = jobsBefore > 0 && !parser.started
+    const lost = job
+    job = undefined
+    if (lost) lost.connection = undefined
+    stopBody?.()
+    stopBody = undefined
+    parser.stop()
+    socket.destroy()
+    events.onGone(connection, lost && error && { job: lost, error, isStale })
+  }
+
+  function closed(cause?: unknown): void {
+    if (isGone) return
+    parser.close()
+    leave(isProtocolError(cause) ? cause : lostError(parser.started, cause))
+  }
+
+  const connection: Connection = {
+    ticksIdle: 0,
+    get isBusy() {
+      return job !== undefined
+    },
+    get isAnswered() {
+      return isAnswered
+    },
+    begin(next) {
+      const head = formatRequestHead(next.request)
+      job = next
+      next.connection = connection
+      isAnswered = false
+      connection.ticksIdle = 0
+      parser.expect(next.request.method)
+      if (next.isPaused) socket.pause()
+      isBodySent = false
+      stopBody = sendBody(socket, head, next.request.body, {
+        onSent() {
+          isBodySent = true
+        },
+        onProgress() {
+          connection.ticksIdle = 0
+        },
+        onError: (error) => leave(error),
+      })
+    },
+    pause: () => void socket.pause(),
+    resume() {
+      connection.ticksIdle = 0
+      socket.resume()
+    },
+    destroy() {
+      job = undefined
+      leave()
+    },
+    fail: leave,
+  }
+
+  socket.on('data', (chunk: Buffer) => {
+    connection.ticksIdle = 0
+    parser.push(chunk)
+  })
+  socket.on('error', closed)
+  socket.on('end', () => closed())
+  socket.on('close', () => closed())
+  return connection
+}
+
+function lostError(started: boolean, cause: unknown): ProtocolError {
+  const message = started
+    ? 'The connection broke in the middle of the answer.'
+    : 'The connection broke before an answer came.'
+  return new ProtocolError('provider_unreachable', message, {
+    hint: 'Send the request again if it may run twice.',
+    cause,
+  })
+}
