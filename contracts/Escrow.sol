@@ -23,6 +23,11 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
         uint64 balance;
     }
 
+    /// @dev A struct, so that a settlement finds the place of a grant once, to read and to write.
+    struct Place {
+        GrantSlot slot;
+    }
+
     uint256 private constant ROW_BYTES = 32;
     uint256 private constant EXPIRY_SECONDS_DEFAULT = 365 days;
     uint256 private constant NOTICE_HOURS_DEFAULT = 48;
@@ -35,7 +40,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
     mapping(address account => Account) private accounts;
 
     /// @dev The payer comes last, so that a batch hashes provider and signer once.
-    mapping(address provider => mapping(address signer => mapping(address payer => GrantSlot)))
+    mapping(address provider => mapping(address signer => mapping(address payer => Place)))
         private grants;
 
     /// @inheritdoc IEscrow
@@ -88,7 +93,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
         uint256 notice = NOTICE_HOURS_DEFAULT;
         _requireAtMost(expiry, type(uint32).max);
 
-        Grant memory current = grants[provider][METERED][msg.sender].unpack();
+        Grant memory current = grants[provider][METERED][msg.sender].slot.unpack();
         _approve(
             Terms({
                 provider: provider,
@@ -117,7 +122,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
         require(grant.expiry > block.timestamp, GrantEnded(grant.expiry));
 
         grant.expiry = uint32(block.timestamp);
-        grants[provider][signer][msg.sender] = GrantSlots.pack(grant);
+        grants[provider][signer][msg.sender].slot = GrantSlots.pack(grant);
 
         emit Revoked(msg.sender, provider, signer, grant.expiry);
     }
@@ -140,7 +145,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
         grant.expiry = 0;
         grant.notice = 0;
         grant.epoch += 1;
-        grants[provider][signer][msg.sender] = GrantSlots.pack(grant);
+        grants[provider][signer][msg.sender].slot = GrantSlots.pack(grant);
 
         emit Reclaimed(msg.sender, provider, signer, amount, grant.epoch, balance);
     }
@@ -158,7 +163,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
         grant.spent += uint64(price);
         grant.calls += 1;
         GrantSlot slot = GrantSlots.pack(grant);
-        grants[msg.sender][METERED][payer] = slot;
+        grants[msg.sender][METERED][payer].slot = slot;
         uint64 balance = _credit(msg.sender, price);
 
         emit Consumed(payer, msg.sender, slot.usage(price), balance);
@@ -168,7 +173,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
     function settle(bytes calldata rows, bytes32 usageRoot) external {
         uint256 length = rows.length;
         require(length != 0 && length % ROW_BYTES == 0, RowsMalformed(length));
-        mapping(address payer => GrantSlot) storage metered = grants[msg.sender][METERED];
+        mapping(address payer => Place) storage metered = grants[msg.sender][METERED];
 
         uint256 paid = 0;
         for (uint256 start = 0; start < length; ) {
@@ -195,7 +200,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
         address payer,
         address provider
     ) external view returns (uint256 pricePerRequest, uint256 budget) {
-        GrantSlot slot = grants[provider][METERED][payer];
+        GrantSlot slot = grants[provider][METERED][payer].slot;
         return (slot.price(), slot.budget());
     }
 
@@ -205,7 +210,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
         address provider,
         address signer
     ) external view returns (Grant memory) {
-        return grants[provider][signer][payer].unpack();
+        return grants[provider][signer][payer].slot.unpack();
     }
 
     /// @inheritdoc IEscrow
@@ -221,7 +226,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
         require(terms.price != 0, PriceZero());
         require(terms.expiry > block.timestamp, ExpiryPassed(terms.expiry));
         require(terms.notice != 0, NoticeZero());
-        Grant memory grant = grants[terms.provider][terms.signer][msg.sender].unpack();
+        Grant memory grant = grants[terms.provider][terms.signer][msg.sender].slot.unpack();
         _requireImproved(grant, terms);
 
         uint64 balance = _debit(msg.sender, terms.budget - grant.budget);
@@ -229,7 +234,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
         grant.budget = terms.budget;
         grant.expiry = terms.expiry;
         grant.notice = terms.notice;
-        grants[terms.provider][terms.signer][msg.sender] = GrantSlots.pack(grant);
+        grants[terms.provider][terms.signer][msg.sender].slot = GrantSlots.pack(grant);
 
         _emitApproved(terms, grant, balance);
     }
@@ -268,7 +273,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
     /// @param start Where the row lies in its batch, in bytes.
     /// @return paid What the provider is to be credited with.
     function _settleRow(
-        mapping(address payer => GrantSlot) storage metered,
+        mapping(address payer => Place) storage metered,
         uint256 row,
         uint256 start
     ) private returns (uint256 paid) {
@@ -276,28 +281,25 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
         uint256 claimed = uint64(row >> 32);
         uint256 calls = uint32(row);
 
-        GrantSlot slot = metered[payer];
+        Place storage place = metered[payer];
+        GrantSlot slot = place.slot;
         (uint256 due, uint256 newCalls) = _due(slot, claimed, calls);
-        if (due == 0) {
-            emit Skipped(payer, msg.sender, start / ROW_BYTES, _skipReason(slot, claimed));
-            return 0;
-        }
-        if (due > slot.budget()) {
-            (due, newCalls) = _affordable(slot, due, newCalls);
-            if (due == 0) {
-                emit Skipped(payer, msg.sender, start / ROW_BYTES, SkipReason.BudgetTooLow);
-                return 0;
-            }
-        }
+        if (due > slot.budget()) (due, newCalls) = _affordable(slot, due, newCalls);
 
-        // `spent` stays at or below `claimed` and `calls` at or below the row's: both fit.
-        slot = slot.charge(due, newCalls);
-        metered[payer] = slot;
-        emit Settled(payer, msg.sender, slot.usage(due));
+        if (due == 0) {
+            SkipReason reason = _skipReason(slot, claimed, calls);
+            emit Skipped(payer, msg.sender, start / ROW_BYTES, reason);
+        } else {
+            // `spent` stays at or below `claimed` and `calls` at or below the row's: both fit.
+            slot = slot.charge(due, newCalls);
+            place.slot = slot;
+            emit Settled(payer, msg.sender, slot.usage(due));
+        }
         return due;
     }
 
-    /// @dev What a row adds to what was settled before; zero if it may not be paid.
+    /// @dev What a row adds to what was settled before; zero if it may not be paid. One way out
+    /// and one caller: so the compiler inlines it.
     function _due(
         GrantSlot slot,
         uint256 claimed,
@@ -305,19 +307,26 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
     ) private pure returns (uint256 due, uint256 newCalls) {
         uint256 spent = slot.spent();
         uint256 callsBefore = slot.calls();
-        if (claimed <= spent || calls <= callsBefore) return (0, 0);
-        unchecked {
-            due = claimed - spent;
-            newCalls = calls - callsBefore;
-            // 40 bits times 32 bits. A closed grant has the price 0.
-            if (due > slot.price() * newCalls) return (0, 0);
+        if (claimed > spent && calls > callsBefore) {
+            unchecked {
+                due = claimed - spent;
+                newCalls = calls - callsBefore;
+                // 40 bits times 32 bits. A closed grant has the price 0.
+                if (due > slot.price() * newCalls) due = 0;
+            }
         }
     }
 
-    function _skipReason(GrantSlot slot, uint256 claimed) private pure returns (SkipReason) {
+    function _skipReason(
+        GrantSlot slot,
+        uint256 claimed,
+        uint256 calls
+    ) private pure returns (SkipReason) {
         if (slot.expiry() == 0) return SkipReason.GrantMissing;
         if (claimed <= slot.spent()) return SkipReason.NothingDue;
-        return SkipReason.PriceAboveCap;
+        if (calls <= slot.calls()) return SkipReason.PriceAboveCap;
+        uint256 cap = slot.price() * (calls - slot.calls());
+        return claimed - slot.spent() > cap ? SkipReason.PriceAboveCap : SkipReason.BudgetTooLow;
     }
 
     /// @dev As much of `due` as the budget covers, and the calls that this pays for. The rest must
@@ -345,7 +354,7 @@ contract Escrow is IEscrow, EIP712, ReentrancyGuardTransient {
         address provider,
         address signer
     ) private view returns (Grant memory grant) {
-        grant = grants[provider][signer][payer].unpack();
+        grant = grants[provider][signer][payer].slot.unpack();
         require(grant.expiry != 0, GrantMissing(payer, provider, signer));
     }
 
