@@ -13,6 +13,10 @@ export const limits = {
   problemBytesMax: 4 * KiB,
   connectionsPerUpstreamMax: 256,
   requestsWaitingPerUpstreamMax: 1024,
+  /** For a whole request with its body. */
+  requestTimeoutMs: 15 * 60_000,
+  listenerKeepAliveMs: 65_000,
+  listenerConnectionsMax: 10_000,
   /** Shorter than the 5 s after which Node servers close an idle connection. */
   upstreamKeepAliveMs: 4_000,
   chunkLineBytesMax: 256,
@@ -26,6 +30,7 @@ export const limits = {
   callsInFlightPerInstanceMax: 64,
   callsInFlightPerProviderMax: 1024,
   idempotencyKeyBytesMax: 255,
+  idempotentRequestBytesMax: 8 * MiB,
   idempotentAnswerBytesMax: 1 * MiB,
   idempotentAnswerAgeMsMax: 24 * 60 * 60 * 1000,
 
@@ -74,6 +79,7 @@ export const limits = {
   zipRatioMax: 100,
   zipNameBytesMax: 255,
   zipPathBytesMax: 1024,
+  zipPathDepthMax: 32,
 
   // A deployment
   specBytesMax: 256 * KiB,
@@ -81,6 +87,7 @@ export const limits = {
   paramsBytesMax: 64 * KiB,
   envBytesMax: 128 * KiB,
   envEntriesMax: 512,
+  deploymentsCachedMax: 1_000,
   specProvidersMax: 16,
   specOriginsMax: 64,
   jsonDepthMax: 32,
@@ -114,6 +121,27 @@ export const limits = {
   tunnelTicketAgeSecondsMax: 3_600,
   /** How long the gateway holds a request for a tunnel that has just gone. */
   tunnelParkMsMax: 2_000,
+  /** What is kept of a request's body, in case it must be sent again through another socket. */
+  tunnelReplayBytesMax: 64 * KiB,
+  tunnelAttemptsMax: 4,
+  /** Turns of one stream while others wait, and frames that go out as one message. */
+  tunnelSliceBytesMax: 32 * KiB,
+  tunnelBatchBytesMax: 64 * KiB,
+  /** Per socket: growth of all windows beyond their smallest size, and bytes that wait for slow readers. */
+  tunnelWindowBytesMax: 64 * MiB,
+  tunnelQueuedBytesMax: 64 * MiB,
+  /** Per stream: what a writer may pile up before it is told to wait. */
+  streamQueueBytesMax: 128 * KiB,
+  /** Frames that wait for a peer which does not read; more ends the tunnel. */
+  tunnelControlFramesMax: 8192,
+  tunnelHandshakeBytesMax: 8 * KiB,
+  tunnelHandshakesMax: 256,
+  /** Per client address and window, before any signature is checked. */
+  tunnelHandshakesPerAddressMax: 64,
+  tunnelHandshakeWindowMs: 10_000,
+  tunnelProofAgeSecondsMax: 300,
+  /** Lost sockets whose requests a tunnel client remembers, so that it takes none of them twice. */
+  tunnelsRememberedMax: 64,
 
   // Names
   nameBytesMax: 63,
@@ -129,6 +157,12 @@ export const limits = {
   mirrorIntervalMs: 2_000,
   settleIntervalMs: 60_000,
   shutdownTimeoutMs: 30_000,
+
+  // Command line
+  stdinSecretBytesMax: 4 * KiB,
+  manifestBytesMax: 64 * KiB,
+  keystoreFileBytesMax: 64 * KiB,
+  stateFileBytesMax: 1 * MiB,
 } as const
 
 // The design depends on these; the process does not start if an edit breaks one.

@@ -1,0 +1,112 @@
+import { isHeaderValue, isToken } from './header-syntax.ts'
+import type { RawHeaders } from './upstream.ts'
+
+/** Headers that concern one connection only (RFC 9110 section 7.6.1) and the ones that grew around them. */
+export const hopByHopHeaders: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
+
+/** What a gateway writes itself: a caller's own words in them would be taken for the gateway's. */
+const writtenByGateway: ReadonlySet<string> = new Set([
+  'forwarded',
+  'x-real-ip',
+  'x-request-id',
+  'via',
+  'host',
+])
+
+/** Names that begin so belong to this network; those that a gateway adds to an answer are here. */
+export const khachapuriPrefix = 'khachapuri-'
+export const gatewayHeaders = {
+  /** Seconds since the name was last read from the chain; only where the chain cannot be reached. */
+  nameAge: 'khachapuri-name-age',
+} as const
+
+/** A header's values in order, whatever the case of its name. */
+export function headerValues(rawHeaders: RawHeaders, lowerName: string): string[] {
+  const values: string[] = []
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]!
+    if (name.length === lowerName.length && name.toLowerCase() === lowerName)
+      values.push(rawHeaders[index + 1]!)
+  }
+  return values
+}
+
+/** The names that a `Connection` header makes hop-by-hop, in lower case. */
+export function connectionOptions(value: string | undefined): string[] {
+  if (value === undefined || value === 'keep-alive' || value === 'close') return []
+  return value
+    .toLowerCase()
+    .split(',')
+    .map((option) => option.trim())
+    .filter((option) => option !== '' && option !== 'close' && option !== 'keep-alive')
+}
+
+/** Whether every name and value can be written as it is. */
+export function areHeadersValid(rawHeaders: RawHeaders): boolean {
+  return (
+    rawHeaders.length % 2 === 0 &&
+    rawHeaders.every((text, index) => (index % 2 === 0 ? isToken(text) : isHeaderValue(text)))
+  )
+}
+
+/** What a gateway knows of a request that it passes on. */
+export interface ForwardFacts {
+  readonly rawHeaders: RawHeaders
+  /** The `Connection` header, joined. */
+  readonly connection: string | undefined
+  /** What the far side is to see as `Host`. */
+  readonly host: string
+  /** What the caller called. */
+  readonly forwardedHost: string
+  readonly forwardedProto: 'http' | 'https'
+  readonly remoteAddress: string
+  readonly requestId: string
+  /** The name by which this gateway is known in `Via`. */
+  readonly via: string
+}
+
+/**
+ * The headers that a gateway sends on: end-to-end ones in their order and case, without what the caller claims about
+ * where it comes from, and with the truth about that. `Via` is continued, so that a loop can be seen.
+ */
+export function forwardHeaders(facts: ForwardFacts): string[] {
+  const { rawHeaders } = facts
+  const dropped = connectionOptions(facts.connection)
+  const forwarded = ['host', facts.host]
+  let via = ''
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]!
+    const lowerName = name.toLowerCase()
+    if (lowerName === 'via') via += `${rawHeaders[index + 1]}, `
+    if (hopByHopHeaders.has(lowerName) || lowerName === 'expect' || isWrittenByGateway(lowerName)) continue
+    if (dropped.length > 0 && dropped.includes(lowerName)) continue
+    forwarded.push(name, rawHeaders[index + 1]!)
+  }
+  forwarded.push(
+    'x-forwarded-for',
+    facts.remoteAddress,
+    'x-forwarded-proto',
+    facts.forwardedProto,
+    'x-forwarded-host',
+    facts.forwardedHost,
+    'x-request-id',
+    facts.requestId,
+    'via',
+    `${via}1.1 ${facts.via}`,
+  )
+  return forwarded
+}
+
+function isWrittenByGateway(lowerName: string): boolean {
+  return writtenByGateway.has(lowerName) || lowerName.startsWith('x-forwarded-')
+}

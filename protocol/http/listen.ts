@@ -1,0 +1,147 @@
+import {
+  createServer,
+  type RequestListener as HttpRequestListener,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { ProtocolError } from '../errors.ts'
+import { limits } from '../limits.ts'
+import type { OutgoingResponse } from './listener.ts'
+import { rawProblem } from './problem-response.ts'
+
+/** Node's response, whose typings do not know that `writeHead` leaves a list of headers as it is. */
+export type HttpResponse = ServerResponse & OutgoingResponse
+/** A `RequestListener` is one, too. */
+export type HttpListenerFunction = (request: IncomingMessage, response: HttpResponse) => void
+
+export interface ListenOptions {
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+  /** Lets several processes share the port, each with its own connections. */
+  readonly isShared?: boolean
+  readonly onRequest: HttpListenerFunction
+  /** A request that waits for `100 Continue`; the listener sends it, or refuses. Without this, it is always sent. */
+  readonly onExpectContinue?: HttpListenerFunction
+  /** A WebSocket handshake; whoever takes it owns the socket. Without this, it is an ordinary request. */
+  readonly onUpgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+  /** How long requests in flight may go on once the listener closes. */
+  readonly shutdownTimeoutMs?: number
+}
+
+/** Disposal stops accepting, lets what is in flight finish, and ends what is left when the time is over. */
+export interface HttpListener extends AsyncDisposable {
+  readonly host: string
+  readonly port: number
+  readonly url: URL
+}
+
+/** How often the closing listener looks for connections whose last answer is out. */
+const closeCheckMs = 20
+
+/**
+ * Listens for HTTP/1.1, strictly: bounded heads, bounded waiting, one `Host`.
+ *
+ * @throws `port_taken`, `config_invalid` (an address that this machine does not have)
+ */
+export async function listen(options: ListenOptions): Promise<HttpListener> {
+  const server = createServer({
+    maxHeaderSize: limits.headerBytesMax,
+    headersTimeout: limits.headerTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    connectionsCheckingInterval: 1_000,
+    keepAliveTimeout: limits.listenerKeepAliveMs,
+    requireHostHeader: true,
+    insecureHTTPParser: false,
+    noDelay: true,
+    shouldUpgradeCallback: ({ headers }) =>
+      options.onUpgrade !== undefined && headers.upgrade?.toLowerCase() === 'websocket',
+  })
+  server.maxConnections = limits.listenerConnectionsMax
+  server.on('request', options.onRequest as HttpRequestListener)
+  if (options.onExpectContinue) server.on('checkContinue', options.onExpectContinue as HttpRequestListener)
+  server.on('clientError', refuseMalformed)
+  server.on('connect', refuseConnect)
+  const upgraded = new Set<Duplex>()
+  server.on('upgrade', (request, socket, head) => {
+    upgraded.add(socket)
+    socket.once('close', () => upgraded.delete(socket))
+    socket.on('error', () => socket.destroy())
+    options.onUpgrade?.(request, socket, head)
+  })
+
+  const port = await bind(server, options)
+  const { host } = options
+  return {
+    host,
+    port,
+    url: new URL(`http://${host.includes(':') ? `[${host}]` : host}:${port}/`),
+    [Symbol.asyncDispose]: () =>
+      close(server, upgraded, options.shutdownTimeoutMs ?? limits.shutdownTimeoutMs),
+  }
+}
+
+function bind(server: Server, { host, port, isShared = false }: ListenOptions): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => reject(describeBindError(error, host, port)))
+    server.listen({ host, port, reusePort: isShared }, () => resolve((server.address() as AddressInfo).port))
+  })
+}
+
+function describeBindError(error: NodeJS.ErrnoException, host: string, port: number): unknown {
+  if (error.code === 'EADDRINUSE') {
+    return new ProtocolError('port_taken', `Port ${port} on ${host} is taken.`, {
+      hint: 'Stop the program that listens there, or choose another port.',
+      details: { host, port },
+      cause: error,
+    })
+  }
+  return new ProtocolError('config_invalid', `Cannot listen on port ${port} of ${host}: ${error.code}.`, {
+    hint: 'Choose an address of this machine, and a port above 1023.',
+    details: { host, port },
+    cause: error,
+  })
+}
+
+async function close(server: Server, upgraded: Iterable<Duplex>, shutdownTimeoutMs: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  const sweep = setInterval(() => server.closeIdleConnections(), closeCheckMs)
+  const deadline = setTimeout(() => {
+    server.closeAllConnections()
+    for (const socket of upgraded) socket.destroy()
+  }, shutdownTimeoutMs)
+  await closed
+  clearInterval(sweep)
+  clearTimeout(deadline)
+}
+
+/** What Node's parser rejects never becomes a request; whoever sent it still deserves a reason. */
+function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
+  // Node's own handler looks at this field, too: in the middle of an answer, a second one would be taken for its body.
+  const { _httpMessage: current } = socket as { _httpMessage?: ServerResponse }
+  if (error.code === 'ECONNRESET' || !socket.writable || current?.headersSent) {
+    socket.destroy()
+    return
+  }
+  const isTooLarge = error.code === 'HPE_HEADER_OVERFLOW'
+  const isLate = error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+  const problem = isTooLarge
+    ? new ProtocolError('headers_too_large', `The headers have more than ${limits.headerBytesMax} bytes.`, {
+        hint: 'Send fewer or shorter headers.',
+      })
+    : new ProtocolError('bad_request', isLate ? 'The request came too slowly.' : 'This is not HTTP/1.1.', {
+        hint: isLate ? 'Send it faster.' : 'Send well-formed HTTP.',
+      })
+  socket.end(rawProblem(problem), 'latin1', () => socket.destroy())
+}
+
+function refuseConnect(_: IncomingMessage, socket: Duplex): void {
+  socket.on('error', () => socket.destroy())
+  const problem = new ProtocolError('method_not_allowed', 'This is no proxy for CONNECT.', {
+    hint: 'Call https://<provider>.<gateway>/<cid> instead.',
+  })
+  socket.end(rawProblem(problem), 'latin1', () => socket.destroy())
+}
