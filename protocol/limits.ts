@@ -41,6 +41,8 @@ export const limits = {
   /** What workerd itself needs beside the program. */
   runtimeMemoryMiB: 48,
   programPidsMax: 64,
+  /** 100 is one core. */
+  programCpuPercentMax: 100,
   instancesMax: 64,
   instanceIdleMsMax: 5 * 60_000,
   zygotesMax: 4,
