@@ -150,6 +150,7 @@ export const limits = {
   namesCachedMax: 10_000,
   nameAgeMsMax: 60_000,
   nameNegativeAgeMsMax: 5_000,
+  nameReadsMax: 64,
   serverUrlBytesMax: 512,
   publicKeyBytesMax: 1 * KiB,
 
