@@ -9,7 +9,7 @@ const manifest = JSON.parse(await readFile(new URL('khachapuri.json', import.met
 function send(path: string, { body, env }: { body?: unknown; env?: object } = {}) {
   const init = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }
   const request = new Request(new URL(path, 'http://alice.localhost'), init)
-  return program.fetch(request, env ?? { GREETING_SECRET: secret, PARAMS: manifest.params })
+  return program.fetch(request, env ?? { GREETING_SECRET: secret, params: manifest.params })
 }
 
 const hmac = (greeting: string) => createHmac('sha256', secret).update(greeting).digest('base64url')

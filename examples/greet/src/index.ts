@@ -4,7 +4,7 @@ interface Env {
   /** Secret, from the deployment's env. */
   readonly GREETING_SECRET?: string
   /** Public, from the manifest. */
-  readonly PARAMS?: { readonly greetings?: Readonly<Record<string, string>> }
+  readonly params?: { readonly greetings?: Readonly<Record<string, string>> }
 }
 
 /** Greets, and signs the greeting with a secret that never leaves the program: `GET /hello?name=Ada`, `POST /verify`. */
@@ -22,7 +22,7 @@ export default {
     const secret = env.GREETING_SECRET ?? ''
     if (secret.length < secretLengthMin) return refuse(500, missingSecret(secret))
     const key = await importKey(secret)
-    return route.answer({ request, query: searchParams, key, greetings: env.PARAMS?.greetings ?? {} })
+    return route.answer({ request, query: searchParams, key, greetings: env.params?.greetings ?? {} })
   },
 }
 
