@@ -33,6 +33,7 @@ export const limits = {
   idempotentRequestBytesMax: 8 * MiB,
   idempotentAnswerBytesMax: 1 * MiB,
   idempotentAnswerAgeMsMax: 24 * 60 * 60 * 1000,
+  idempotentAnswersBytesMax: 1024 * MiB,
 
   // A program in its sandbox
   programStartTimeoutMs: 5_000,
@@ -43,6 +44,15 @@ export const limits = {
   programPidsMax: 64,
   /** 100 is one core. */
   programCpuPercentMax: 100,
+  /** How often running calls are looked at; a limit of time may be overdrawn by as much. */
+  watchdogIntervalMs: 50,
+  /** How soon a program whose call is late must show that it still answers. */
+  programPingTimeoutMs: 500,
+  /** From the end of a process's sockets to the end of the process. */
+  programDeathMsMax: 250,
+  /** Less than the 5 s after which workerd closes a connection that nobody uses. */
+  programKeepAliveMs: 4_000,
+  programOutputBytesPerSecondMax: 1 * MiB,
   instancesMax: 64,
   instanceIdleMsMax: 5 * 60_000,
   zygotesMax: 4,
@@ -99,10 +109,16 @@ export const limits = {
   passProvidersMax: 16,
   passesCachedMax: 10_000,
 
+  // Ledger
+  /** One fsync for at most so many calls. */
+  ledgerGroupRecordsMax: 512,
+
   // Grants
   /** A call must not start so late that it would end after the grant. */
   grantExpiryMarginSeconds: 5,
   settleRowsMax: 1000,
+  /** Of one usage root; the rest goes into the next batch. */
+  settleReceiptsMax: 100_000,
 
   // Tunnel
   frameBytesMax: 64 * KiB,
@@ -151,6 +167,8 @@ export const limits = {
   nameAgeMsMax: 60_000,
   nameNegativeAgeMsMax: 5_000,
   nameReadsMax: 64,
+  /** Providers' log queries take lists of about this length. */
+  resolversWatchedMax: 1_000,
   serverUrlBytesMax: 512,
   publicKeyBytesMax: 1 * KiB,
 
