@@ -1,0 +1,186 @@
+import { expect, test } from 'vitest'
+import packageJson from '../package.json' with { type: 'json' }
+import { commandName } from './command.ts'
+import { commandNames, findCommand } from './commands.ts'
+import { createTestUser } from './testing.ts'
+
+async function answerOf(argv: readonly string[]): Promise<string> {
+  await using user = await createTestUser()
+  const { exitCode, stdout, stderr } = await user.run(argv)
+  return `${stdout}${stderr}exit ${exitCode}`
+}
+
+test('the version is that of the package', async () => {
+  expect(await answerOf(['--version'])).toBe(`${packageJson.version}\nexit 0`)
+})
+
+test('without a command, with help and with --help, all commands are listed', async () => {
+  const help = await answerOf([])
+  expect(await answerOf(['help'])).toBe(help)
+  expect(await answerOf(['--help'])).toBe(help)
+  for (const name of commandNames()) expect(help).toContain(`\n  ${name} `)
+})
+
+test('every command stands under the name of its usage, and its help has examples of itself', async () => {
+  for (const name of commandNames()) {
+    const command = await findCommand(name)!.load()
+    expect(commandName(command.usage)).toBe(name)
+    expect(command.examples.length).toBeGreaterThan(0)
+    for (const example of command.examples) expect(`${example} `).toMatch(new RegExp(`^${name} `))
+    const help = await answerOf([...name.split(' '), '--help'])
+    expect(help).toContain(`Usage: khachapuri ${command.usage}\n`)
+    expect(help).toContain('exit 0')
+    expect(await answerOf(['help', ...name.split(' ')])).toBe(help)
+  }
+})
+
+test('help of a command', async () => {
+  expect(await answerOf(['id', '--help'])).toMatchInlineSnapshot(`
+    "Compute the ids of a zip, offline.
+
+    Usage: khachapuri id <zip>
+
+    Nothing is fetched and nobody is asked. The programId is sha256(program digest ‖ sha256(canonical params)); up to
+    1 MiB of zip the program digest is its SHA-256, so two lines of shell give the same:
+      params=$(printf {} | sha256sum | cut -d" " -f1)  # canonical JSON: sorted names, no spaces
+      printf "$(sha256sum < app.zip | cut -d" " -f1)$params" | tr a-f A-F | basenc -d --base16 | sha256sum
+
+    Flags:
+      --params <json>  Public params in place of those in the manifest
+      --json           Print one JSON object instead of text
+      -h, --help       Show this help
+
+    Examples:
+      khachapuri id dist/app.zip
+      khachapuri id dist/app.zip --params '{"greeting":"Hello"}' --json
+    exit 0"
+  `)
+})
+
+test('help of a noun', async () => {
+  expect(await answerOf(['key', '--help'])).toMatchInlineSnapshot(`
+    "Commands of "key":
+      key new     Make an account in an encrypted keystore file
+      key import  Encrypt an existing private key, read from standard input
+      key list    List the accounts of the keystore
+      key show    Show an account's address and file
+    exit 0"
+  `)
+})
+
+test('wrong usage is refused with what would be right', async () => {
+  const lines = [
+    'buidl',
+    'key',
+    'key lsit',
+    'frobnicate',
+    '--frobnicate',
+    'build --outptu x',
+    'build --frobnicate=1',
+    'build --output',
+    'build --json=1',
+    'build one two',
+    'id',
+  ]
+  const transcript = []
+  for (const line of lines) transcript.push(`$ khachapuri ${line}\n${await answerOf(line.split(' '))}`)
+  expect(transcript.join('\n')).toMatchInlineSnapshot(`
+    "$ khachapuri buidl
+    Error: There is no command "buidl".
+    Did you mean "build"?
+    (usage_invalid)
+    exit 2
+    $ khachapuri key
+    Error: "key" needs to know what to do.
+    Try one of: key new, key import, key list, key show.
+    (usage_invalid)
+    exit 2
+    $ khachapuri key lsit
+    Error: There is no command "key lsit".
+    Try one of: key new, key import, key list, key show.
+    (usage_invalid)
+    exit 2
+    $ khachapuri frobnicate
+    Error: There is no command "frobnicate".
+    See "khachapuri help".
+    (usage_invalid)
+    exit 2
+    $ khachapuri --frobnicate
+    Error: There is no flag --frobnicate before a command.
+    See "khachapuri help".
+    (usage_invalid)
+    exit 2
+    $ khachapuri build --outptu x
+    Error: There is no flag --outptu here.
+    Did you mean --output? See "khachapuri build --help".
+    (usage_invalid)
+    exit 2
+    $ khachapuri build --frobnicate=1
+    Error: There is no flag --frobnicate here.
+    See "khachapuri build --help".
+    (usage_invalid)
+    exit 2
+    $ khachapuri build --output
+    Error: --output needs a value: --output <file>.
+    See "khachapuri build --help".
+    (usage_invalid)
+    exit 2
+    $ khachapuri build --json=1
+    Error: --json takes no value.
+    See "khachapuri build --help".
+    (usage_invalid)
+    exit 2
+    $ khachapuri build one two
+    Error: "two" is one argument too many.
+    Usage: khachapuri build [dir]
+    (usage_invalid)
+    exit 2
+    $ khachapuri id
+    Error: <zip> is missing.
+    Usage: khachapuri id <zip>
+    (usage_invalid)
+    exit 2"
+  `)
+})
+
+test.each(['--private-key', '--key', '--mnemonic', '--password', '-pk', '--PrivateKey'])(
+  '%s on the command line is refused without repeating the secret',
+  async (flag) => {
+    const secret = 'f'.repeat(64)
+    for (const argv of [
+      ['key', 'import', 'me', flag, secret],
+      ['key', 'import', 'me', `${flag}=${secret}`],
+    ]) {
+      const answer = await answerOf(argv)
+      expect(answer).toContain('A key or password is not accepted on the command line')
+      expect(answer).toContain('exit 2')
+      expect(answer).not.toContain('ffff')
+    }
+  },
+)
+
+test('under --json a refusal is one problem document on standard output', async () => {
+  await using user = await createTestUser()
+  const result = await user.run(['build', '--json'])
+  expect(result.exitCode).toBe(1)
+  expect(result.json()).toMatchObject({ code: 'program_invalid', hint: expect.any(String), status: 422 })
+  expect(result.stderr).toBe('')
+})
+
+test('a failure that nobody foresaw exits with 70 and asks for a report', async () => {
+  await using user = await createTestUser()
+  const impossible = new Proxy(
+    {},
+    {
+      get: () => {
+        throw new TypeError('broken on purpose')
+      },
+      ownKeys: () => [],
+    },
+  )
+  const { exitCode, stderr } = await user.run(['key', 'list'], {
+    env: { KHACHAPURI_HOME: impossible as never },
+  })
+  expect(exitCode).toBe(70)
+  expect(stderr).toContain('This is a bug: please report it')
+})

@@ -1,0 +1,63 @@
+import { mkdir, readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { limits } from '../../protocol/limits.ts'
+import { usageError } from '../command.ts'
+import { homeOf, readFileBounded } from '../files.ts'
+import { type Keystore, parseKeystore } from './keystore.ts'
+
+/** A directory of keystore files, `<account>.json`, that only its user can read. */
+export interface KeyDirectory {
+  readonly path: string
+}
+
+const accountPattern = /^[a-z0-9][a-z0-9_-]{0,62}$/
+
+/** Reads an account's name, which becomes a file name. @throws ProtocolError `usage_invalid` */
+export function parseAccountName(text: string): string {
+  if (accountPattern.test(text)) return text
+  throw usageError(
+    `"${text.slice(0, 80)}" is not a name for an account.`,
+    'Use up to 63 lower-case letters, digits, "-" and "_".',
+  )
+}
+
+export function keyFile({ path }: KeyDirectory, account: string): string {
+  return join(path, `${account}.json`)
+}
+
+/** The names of the accounts, sorted; none where the directory is missing. */
+export async function listAccounts({ path }: KeyDirectory): Promise<readonly string[]> {
+  const names = await readdir(path).catch(() => [])
+  return names
+    .filter((name) => name.endsWith('.json') && accountPattern.test(name.slice(0, -5)))
+    .map((name) => name.slice(0, -5))
+    .sort()
+}
+
+/** @returns undefined where there is no such account. */
+export async function readKeystore(directory: KeyDirectory, account: string): Promise<Keystore | undefined> {
+  const bytes = await readFileBounded(keyFile(directory, account), limits.keystoreFileBytesMax)
+  return bytes && parseKeystore(bytes)
+}
+
+/** Writes a new account; never over an old one. @throws ProtocolError `config_invalid` */
+export async function writeKeystore(directory: KeyDirectory, account: string, text: string): Promise<string> {
+  const path = keyFile(directory, account)
+  await mkdir(directory.path, { recursive: true, mode: 0o700 })
+  try {
+    await writeFile(path, text, { mode: 0o600, flag: 'wx' })
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') throw cause
+    throw new ProtocolError('config_invalid', `There is already an account "${account}" at ${path}.`, {
+      hint: 'Choose another name; a key is never overwritten.',
+      cause,
+    })
+  }
+  return path
+}
+
+/** The user's own keys. */
+export function keyDirectoryOf(env: Readonly<Record<string, string | undefined>>): KeyDirectory {
+  return { path: join(homeOf(env), 'keys') }
+}

@@ -1,0 +1,36 @@
+import { enableCompileCache } from 'node:module'
+import { runCli } from './cli.ts'
+
+// The command line as a process: everything that it does is in cli.ts, which knows of no process.
+enableCompileCache()
+
+const interrupted = new AbortController()
+const repeatMsMin = 1_000
+let interruptedAtMs: number | undefined
+
+/** The first signal asks; one more, after a moment, insists. A terminal and a parent often both send the same one. */
+function interrupt(): void {
+  const nowMs = performance.now()
+  if (interruptedAtMs !== undefined && nowMs - interruptedAtMs > repeatMsMin) process.exit(130)
+  interruptedAtMs ??= nowMs
+  interrupted.abort(new DOMException('Interrupted.', 'AbortError'))
+}
+
+process.on('SIGINT', interrupt)
+process.on('SIGTERM', interrupt)
+// A reader that leaves early (`khachapuri help | head -1`) is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 70))
+
+const code = await runCli(
+  process.argv.slice(2),
+  {
+    cwd: process.cwd(),
+    env: process.env,
+    stdin: process.stdin,
+    writeOut: (text) => void process.stdout.write(text),
+    writeError: (text) => void process.stderr.write(text),
+  },
+  interrupted.signal,
+)
+// Idle keep-alive connections would hold the process for seconds.
+process.exit(code)

@@ -1,0 +1,78 @@
+import { z } from 'zod'
+import { utf8 } from '../../protocol/base/bytes.ts'
+import { encodeCanonicalJson, type Json, parseJson } from '../../protocol/canonical-json.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { limits } from '../../protocol/limits.ts'
+import { type Params, runtimeKinds } from '../../protocol/program.ts'
+import { describeIssues } from '../../protocol/schema.ts'
+
+/** The file in a program's directory, and in its zip, that says what it is. */
+export const manifestName = 'khachapuri.json'
+
+const limitsSchema = z.strictObject({
+  /** Wall time of one call. */
+  timeoutMs: z.int().min(10).max(limits.callTimeoutMsMax).default(limits.callTimeoutMsDefault),
+  memoryMiB: z.int().min(16).max(limits.programMemoryMiBMax).default(limits.programMemoryMiBDefault),
+})
+
+const manifestSchema = z.strictObject({
+  name: z
+    .string()
+    .max(limits.nameBytesMax)
+    .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, 'Expected lower-case letters, digits and "-"'),
+  runtime: z.enum(runtimeKinds).default('js'),
+  /** The file that answers: a source in a directory, what runs in a zip. */
+  entry: z
+    .string()
+    .min(1)
+    .max(limits.zipPathBytesMax)
+    .refine(
+      (path) => !path.startsWith('/') && !path.split('/').includes('..'),
+      'Expected a path inside the program',
+    ),
+  params: z.custom<Params>(isJsonObject, 'Expected a JSON object').default({}),
+  limits: limitsSchema.default(limitsSchema.parse({})),
+  /** Names that do not go into the zip, at any depth; `*` stands for any characters. */
+  exclude: z.array(z.string().min(1).max(limits.zipNameBytesMax)).max(256).default([]),
+})
+
+/** What a program says of itself, with every default filled in. */
+export type Manifest = z.output<typeof manifestSchema>
+
+/**
+ * Reads a manifest.
+ *
+ * @param where - For the message: its file.
+ * @throws ProtocolError `program_invalid`
+ */
+export function parseManifest(bytes: Uint8Array, where: string): Manifest {
+  const tooLarge = bytes.byteLength > limits.manifestBytesMax
+  const parsed = tooLarge ? undefined : manifestSchema.safeParse(parseJson(bytes))
+  if (parsed?.success) return parsed.data
+  const why = parsed ? describeIssues(parsed.error) : `It has more than ${limits.manifestBytesMax} bytes.`
+  throw new ProtocolError('program_invalid', `${where} is not a valid manifest: ${why}`, {
+    hint: `Expected at least {"name": "…", "entry": "src/index.ts"}; see cli/README.md.`,
+  })
+}
+
+/** The manifest as it goes into a zip: one spelling for one meaning, and nothing that only concerns building. */
+export function formatManifest({ exclude: _, ...manifest }: Manifest): Uint8Array {
+  return encodeCanonicalJson(manifest as unknown as Json)
+}
+
+/**
+ * Reads the value of `--params`.
+ *
+ * @throws ProtocolError `usage_invalid`
+ */
+export function parseParams(text: string): Params {
+  const value = parseJson(utf8.encode(text))
+  if (isJsonObject(value) && Buffer.byteLength(text) <= limits.paramsBytesMax) return value
+  throw new ProtocolError('usage_invalid', 'The value of --params is not a JSON object.', {
+    hint: `Write it as in --params '{"greeting":"Hello"}', with at most ${limits.paramsBytesMax} bytes.`,
+  })
+}
+
+function isJsonObject(value: unknown): value is Params {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

@@ -1,0 +1,121 @@
+import type { Readable } from 'node:stream'
+import { readBounded } from '../protocol/base/bytes.ts'
+import { raceSignal } from '../protocol/base/signal.ts'
+import { ProtocolError } from '../protocol/errors.ts'
+import { limits } from '../protocol/limits.ts'
+import { usageError } from './command.ts'
+
+/** Facts of an answer for programs; amounts may be bigints, which become decimal strings. */
+export type Facts = Readonly<Record<string, unknown>>
+
+/** The two-way street between a command and whoever started it. */
+export interface Terminal {
+  /**
+   * The command's answer, on standard output: the text for people or, under `--json`, the facts. A command prints
+   * once, so that its output is one JSON object.
+   */
+  print(text: string, facts: Facts): void
+  /** Progress and warnings for people, on standard error: never part of the answer. */
+  note(text: string): void
+  /**
+   * Resolves when the person says yes.
+   *
+   * @throws ProtocolError `not_confirmed` for anything else, and where nobody can be asked.
+   */
+  confirm(question: string): Promise<void>
+  /** One line typed without an echo. @throws ProtocolError `keystore_locked` where nobody can be asked. */
+  askSecret(question: string): Promise<string>
+  /** Standard input to its end, for `--key-stdin`. */
+  readStdin(): Promise<string>
+}
+
+/** What a terminal is made of; a process gives its streams, a test gives its own. */
+export interface TerminalStreams {
+  readonly stdin: Readable & { readonly isTTY?: boolean; setRawMode?(mode: boolean): unknown }
+  readonly writeOut: (text: string) => void
+  readonly writeError: (text: string) => void
+}
+
+export function createTerminal(
+  { stdin, writeOut, writeError }: TerminalStreams,
+  { json }: { json: boolean },
+  signal: AbortSignal,
+): Terminal {
+  return {
+    print: (text, facts) => writeOut(json ? `${formatFacts(facts)}\n` : text === '' ? '' : `${text}\n`),
+    note: (text) => writeError(`${text}\n`),
+    async confirm(question) {
+      if (!stdin.isTTY) throw notConfirmed('Nobody can be asked, as standard input is not a terminal.')
+      writeError(`${question} [y/N] `)
+      const answer = await readLine(stdin, { echo: true, writeError }, signal)
+      if (!/^y(es)?$/i.test(answer.trim())) throw notConfirmed('Not confirmed, so nothing was done.')
+    },
+    async askSecret(question) {
+      if (!stdin.isTTY) {
+        throw new ProtocolError(
+          'keystore_locked',
+          `${question} cannot be asked: standard input is not a terminal.`,
+          {
+            hint: 'Set KHACHAPURI_PASSWORD_FILE or KHACHAPURI_PASSWORD.',
+          },
+        )
+      }
+      writeError(`${question}: `)
+      return await readLine(stdin, { echo: false, writeError }, signal)
+    },
+    async readStdin() {
+      const bytes = await raceSignal(readBounded(stdin, limits.stdinSecretBytesMax), signal)
+      if (!bytes) {
+        throw usageError(
+          `Standard input holds more than ${limits.stdinSecretBytesMax} bytes.`,
+          'Pipe just the key.',
+        )
+      }
+      return Buffer.from(bytes).toString('utf8')
+    },
+  }
+}
+
+/** JSON of an answer: amounts as decimal strings, as everywhere on the wire. */
+export function formatFacts(facts: unknown): string {
+  return JSON.stringify(facts, (_key, value) => (typeof value === 'bigint' ? value.toString() : value))
+}
+
+function notConfirmed(message: string): ProtocolError {
+  return new ProtocolError('not_confirmed', message, {
+    hint: 'Add --yes to do it without a question, or --dry-run to only see it.',
+  })
+}
+
+/** Reads one line of a person; without `echo` the terminal is told not to show it. */
+async function readLine(
+  stdin: TerminalStreams['stdin'],
+  { echo, writeError }: { echo: boolean; writeError: (text: string) => void },
+  signal: AbortSignal,
+): Promise<string> {
+  if (!echo) stdin.setRawMode?.(true)
+  try {
+    return await raceSignal(collectLine(stdin, signal), signal)
+  } finally {
+    if (!echo) {
+      stdin.setRawMode?.(false)
+      writeError('\n')
+    }
+    stdin.pause()
+  }
+}
+
+async function collectLine(stdin: Readable, signal: AbortSignal): Promise<string> {
+  let line = ''
+  for await (const chunk of stdin.iterator({ destroyOnReturn: false })) {
+    for (const char of String(chunk)) {
+      signal.throwIfAborted()
+      if (char === '\n' || char === '\r' || char === '\u0004') return line
+      // In raw mode the terminal leaves Ctrl-C and backspace to us.
+      if (char === '\u0003') throw notConfirmed('Interrupted, so nothing was done.')
+      line = char === '\u007f' || char === '\b' ? line.slice(0, -1) : line + char
+      if (line.length > limits.stdinSecretBytesMax) throw usageError('The line is too long.', 'Try again.')
+    }
+  }
+  return line
+}

@@ -1,0 +1,74 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { type ExitCode, runCli } from './cli.ts'
+
+/** What one run of the command line did. */
+export interface CliResult {
+  readonly exitCode: ExitCode
+  readonly stdout: string
+  readonly stderr: string
+  /** Standard output as the one JSON object that `--json` promises. */
+  json<T = Record<string, unknown>>(): T
+}
+
+export interface RunOptions {
+  readonly stdin?: string
+  /** Types these lines at a terminal instead of piping `stdin`. */
+  readonly typed?: readonly string[]
+  readonly env?: Readonly<Record<string, string>>
+  readonly cwd?: string
+  readonly signal?: AbortSignal
+  /** Hears standard output as it comes, for commands that serve. */
+  readonly onOut?: (text: string) => void
+}
+
+/** A user of the command line in a test: an empty directory, an empty home, no terminal unless it types. */
+export interface TestUser extends AsyncDisposable {
+  readonly dir: string
+  run(argv: readonly string[], options?: RunOptions): Promise<CliResult>
+}
+
+export async function createTestUser(): Promise<TestUser> {
+  const dir = await mkdtemp(join(tmpdir(), 'khachapuri-cli-'))
+  const home = join(dir, '.home')
+  return {
+    dir,
+    async run(argv, { stdin = '', typed, env = {}, cwd = dir, signal, onOut } = {}) {
+      let stdout = ''
+      let stderr = ''
+      const exitCode = await runCli(
+        argv,
+        {
+          cwd,
+          env: { KHACHAPURI_HOME: home, ...env },
+          stdin: typed ? keyboard(typed) : Readable.from([Buffer.from(stdin)]),
+          writeOut(text) {
+            stdout += text
+            onOut?.(text)
+          },
+          writeError(text) {
+            stderr += text
+          },
+        },
+        signal ?? new AbortController().signal,
+      )
+      return { exitCode, stdout, stderr, json: () => JSON.parse(stdout) }
+    },
+    [Symbol.asyncDispose]: () => rm(dir, { recursive: true, force: true }),
+  }
+}
+
+/** A terminal at which somebody types one line whenever one is read. */
+function keyboard(lines: readonly string[]) {
+  const rest = [...lines]
+  const stream = new Readable({
+    read() {
+      const line = rest.shift()
+      this.push(line === undefined ? null : `${line}\n`)
+    },
+    highWaterMark: 1,
+  })
+  return Object.assign(stream, { isTTY: true, setRawMode: () => undefined })
+}
