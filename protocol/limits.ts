@@ -19,6 +19,9 @@ export const limits = {
   listenerConnectionsMax: 10_000,
   /** Shorter than the 5 s after which Node servers close an idle connection. */
   upstreamKeepAliveMs: 4_000,
+  providerPoolsMax: 2_000,
+  /** What a caller may still send of a body that nobody wants any more. */
+  unreadBodyBytesMax: 1 * MiB,
   chunkLineBytesMax: 256,
   informationalHeadsMax: 16,
 

@@ -1,0 +1,245 @@
+import { createConnection } from 'node:net'
+import { Readable } from 'node:stream'
+import type { Clock } from '../../protocol/base/clock.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { createHttpPool, type HttpPool } from '../../protocol/http/h1-client.ts'
+import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
+import { limits } from '../../protocol/limits.ts'
+import type { CallHandler, CallOutcome, Death, Instance, KillReason, ProgramLimits } from './runtime.ts'
+import type { Cell } from './sandbox/cell.ts'
+import type { Watchdog } from './watchdog.ts'
+
+export interface InstanceDeps {
+  readonly clock: Clock
+  readonly watchdog: Watchdog
+}
+
+export interface InstanceOptions {
+  /** The Unix socket on which the program answers HTTP/1.1. */
+  readonly socketPath: string
+  /** A socket that answers `GET /` whenever the program could; tells a program that hangs from a call that does. */
+  readonly pingPath: string
+  readonly limits: ProgramLimits
+  /** Recognises an answer that means a fault. */
+  readonly readFault: (status: number, rawHeaders: RawHeaders) => Fault | undefined
+  /** What a process that ended by itself died of. */
+  readonly explainExit: (exit: { code: number | null; signal: string | null }) => Death
+}
+
+export type Fault = Extract<CallOutcome, { kind: 'crashed' | 'output_invalid' }>
+
+/** Puts calls through to a process that answers HTTP on a Unix socket, and holds it to its limits. */
+export function createInstance(
+  { clock, watchdog }: InstanceDeps,
+  cell: Cell,
+  options: InstanceOptions,
+): Instance {
+  const { timeoutMs, memoryMiB } = options.limits
+  const pool = createHttpPool({
+    connect: () => createConnection(options.socketPath),
+    connectionsMax: limits.callsInFlightPerInstanceMax,
+    requestsWaitingMax: 0,
+    // The watchdog counts more exactly, and knows who is waiting for whom.
+    firstByteTimeoutMs: limits.callTimeoutMsMax + limits.idleTimeoutMs,
+    idleTimeoutMs: limits.idleTimeoutMs,
+    keepAliveMs: limits.programKeepAliveMs,
+  })
+  const calls = new Set<RunningCall>()
+  const dead = new AbortController()
+  let killed: KillReason | undefined
+  let death: Death | undefined
+  let isPinging = false
+
+  const whenDead = cell.exited.then((exit) => {
+    death = killed ?? (cell.wasOutOfMemory() ? { kind: 'out_of_memory' } : options.explainExit(exit))
+    dead.abort()
+    pool.close()
+    for (const call of calls) end(call, toOutcome(death))
+    return death
+  })
+
+  const watch = watchdog.watch(() => {
+    const nowMs = clock.monotonicMs()
+    for (const call of calls) checkTime(call, nowMs)
+    if (cell.isMemoryUnguarded && cell.wasOutOfMemory()) kill({ kind: 'out_of_memory' })
+    return calls.size > 0
+  })
+
+  function checkTime(call: RunningCall, nowMs: number): void {
+    const elapsedMs = nowMs - call.checkedMs
+    call.checkedMs = nowMs
+    if (isWaitingForCaller(call)) call.waitedMs += elapsedMs
+    else call.ranMs += elapsedMs
+    if (call.ranMs > timeoutMs) stopLate(call)
+    else if (call.waitedMs > limits.idleTimeoutMs) stopSlow(call)
+  }
+
+  /** A caller that trickles may not hold a place for ever. */
+  function stopSlow(call: RunningCall): void {
+    const error = new ProtocolError('call_timeout', 'The request came, or its answer was read, too slowly.', {
+      hint: 'Send it again over a better connection.',
+    })
+    end(call, { kind: 'refused', error })
+    call.exchange?.abort()
+  }
+
+  /** A call that waits for ever is stopped alone; a program that no longer answers anybody goes with all its calls. */
+  function stopLate(call: RunningCall): void {
+    end(call, { kind: 'timeout', timeoutMs })
+    call.exchange?.abort()
+    if (isPinging) return
+    isPinging = true
+    void ping(options.pingPath).then((isAlive) => {
+      isPinging = false
+      if (!isAlive) kill({ kind: 'timeout' })
+    })
+  }
+
+  function kill(reason: KillReason): void {
+    if (killed || death) return
+    killed = reason
+    cell.kill()
+    for (const call of calls) {
+      end(call, toOutcome(reason))
+      call.exchange?.abort()
+    }
+  }
+
+  function toOutcome(reason: Death): CallOutcome {
+    switch (reason.kind) {
+      case 'timeout':
+        return { kind: 'crashed', message: 'Another call kept it busy for longer than its limit.' }
+      case 'out_of_memory':
+        return { kind: 'out_of_memory', memoryMiB }
+      case 'stopped':
+        return { kind: 'stopped', message: `The provider stopped the program: ${reason.why}.` }
+      case 'crashed':
+        return reason
+    }
+  }
+
+  function end(call: RunningCall, outcome: CallOutcome): void {
+    if (!calls.delete(call)) return
+    call.handler.onEnd(outcome)
+  }
+
+  function fail(call: RunningCall, error: ProtocolError): void {
+    if (error.code === 'provider_answer_invalid')
+      return end(call, { kind: 'output_invalid', message: error.message })
+    if (error.code !== 'provider_unreachable') return end(call, { kind: 'refused', error })
+    if (death || killed) return end(call, toOutcome((death ?? killed)!))
+    // The sockets of a process close before it is gone, and only then is it known what it died of.
+    void clock.sleep(limits.programDeathMsMax, dead.signal).then(
+      () => end(call, { kind: 'crashed', message: 'It broke its answer off.' }),
+      () => undefined,
+    )
+  }
+
+  return {
+    get inFlight() {
+      return calls.size
+    },
+    whenDead,
+    kill,
+    usage: () => cell.usage(),
+    call(request, handler) {
+      const call = createCall(request, handler, clock.monotonicMs())
+      calls.add(call)
+      watch.wake()
+      if (death || killed) queueMicrotask(() => end(call, toOutcome((death ?? killed)!)))
+      else send(call)
+      return {
+        pause() {
+          call.isPaused = true
+          call.exchange?.pause()
+        },
+        resume() {
+          call.isPaused = false
+          call.exchange?.resume()
+        },
+        abort() {
+          calls.delete(call)
+          call.exchange?.abort()
+        },
+      }
+    },
+    async [Symbol.asyncDispose]() {
+      kill({ kind: 'stopped', why: 'it is shutting down' })
+      watch[Symbol.dispose]()
+      pool.close()
+      await cell[Symbol.asyncDispose]()
+    },
+  }
+
+  function send(call: RunningCall): void {
+    let fault: Fault | undefined
+    let receivedBytes = 0
+    const exchange = pool.send(call.request, {
+      onHead(status, rawHeaders) {
+        if (!calls.has(call)) return
+        fault = options.readFault(status, rawHeaders)
+        if (!fault) call.handler.onHead(status, rawHeaders)
+      },
+      onData(chunk) {
+        if (fault || !calls.has(call)) return
+        receivedBytes += chunk.length
+        if (receivedBytes <= limits.responseBodyBytesMax) return call.handler.onData(chunk)
+        end(call, { kind: 'output_too_large', bytesMax: limits.responseBodyBytesMax })
+        call.exchange?.abort()
+      },
+      onEnd: () => end(call, fault ?? answered),
+      onError: (error) => fail(call, error),
+    })
+    call.exchange = exchange
+    if (call.isPaused) exchange.pause()
+    if (!calls.has(call)) exchange.abort()
+  }
+}
+
+const answered: CallOutcome = { kind: 'answered' }
+
+interface RunningCall {
+  readonly request: UpstreamRequest
+  readonly handler: CallHandler
+  exchange: UpstreamExchange | undefined
+  isPaused: boolean
+  checkedMs: number
+  /** Time that the program had. */
+  ranMs: number
+  /** Time that it spent waiting for a slow caller, which is nobody's fault but the caller's. */
+  waitedMs: number
+}
+
+function createCall(request: UpstreamRequest, handler: CallHandler, nowMs: number): RunningCall {
+  return { request, handler, exchange: undefined, isPaused: false, checkedMs: nowMs, ranMs: 0, waitedMs: 0 }
+}
+
+/**
+ * Whether the caller keeps the program waiting: it does not read the answer, or has not sent the rest of its request.
+ * A body that is paused, or has bytes ready, waits for the program instead.
+ */
+function isWaitingForCaller({ isPaused, request: { body } }: RunningCall): boolean {
+  if (isPaused) return true
+  if (!(body instanceof Readable)) return false
+  return !body.readableEnded && !body.destroyed && !body.isPaused() && body.readableLength === 0
+}
+
+/** Whether the program's thread is free within a moment. */
+async function ping(socketPath: string): Promise<boolean> {
+  using pool: HttpPool = createHttpPool({
+    connect: () => createConnection(socketPath),
+    connectionsMax: 1,
+    firstByteTimeoutMs: limits.programPingTimeoutMs,
+  })
+  return await new Promise((resolve) => {
+    pool.send(
+      { method: 'GET', target: '/', rawHeaders: ['host', 'ping'] },
+      {
+        onHead: (status) => resolve(status === 200),
+        onData: () => undefined,
+        onEnd: () => undefined,
+        onError: () => resolve(false),
+      },
+    )
+  })
+}

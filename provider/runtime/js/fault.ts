@@ -1,0 +1,44 @@
+import type { RawHeaders } from '../../../protocol/http/upstream.ts'
+import { limits } from '../../../protocol/limits.ts'
+import type { Fault } from '../instance.ts'
+import { faultHeader } from './wrapper.ts'
+
+/** Reads the wrapper's word that the program failed. @returns undefined for an answer of the program. */
+export function readFault(status: number, rawHeaders: RawHeaders, token: string): Fault | undefined {
+  if (status !== 500) return undefined
+  const index = rawHeaders.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === faultHeader)
+  const [given, kind, message = ''] = rawHeaders[index + 1]?.split(' ') ?? []
+  if (index < 0 || given !== token) return undefined
+  return { kind: kind === 'output_invalid' ? kind : 'crashed', message: cleanMessage(decode(message)) }
+}
+
+/** What workerd wrote when a program failed before it could answer, in one line. */
+export function findStartError(errorTail: string): string | undefined {
+  const found = /Uncaught ([^\n]*)(?:\n\s+at program\/([^\n]*))?/.exec(errorTail)
+  if (!found) return undefined
+  return cleanMessage(found[2] ? `${found[1]} (${found[2]})` : found[1]!)
+}
+
+/** Whether V8 itself gave up for memory; the kernel is asked elsewhere. */
+export function isHeapExhausted(errorTail: string): boolean {
+  return /heap out of memory|allocation failed|heap limit|OOM/i.test(errorTail)
+}
+
+/** A program's words on one line, in bounds, without what a terminal would obey. */
+function cleanMessage(text: string): string {
+  const line = text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ').trim()
+  const bytes = Buffer.from(line)
+  if (bytes.length <= limits.faultMessageBytesMax) return line
+  return bytes
+    .subarray(0, limits.faultMessageBytesMax)
+    .toString('utf8')
+    .replace(/\ufffd+$/, '')
+}
+
+function decode(text: string): string {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,149 @@
+import { ProtocolError } from '../../protocol/errors.ts'
+import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
+
+export type RuntimeKind = 'js' | 'wasm' | 'native'
+
+/**
+ * How much stands between a program and the machine: `sandbox` is namespaces, system call filter and hard memory
+ * limits together, tried at start; `process` is less than that, and fit for programs of people one trusts only.
+ */
+export type Tier = 'sandbox' | 'process'
+
+export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json }
+
+/** The files of a program, as they were in its zip. */
+export interface ProgramFiles {
+  readonly files: readonly { readonly path: string; readonly bytes: Uint8Array }[]
+  /** The path of the file that answers. */
+  readonly entry: string
+}
+
+export interface ProgramLimits {
+  /** Wall time of one call, without the time that it waited for its caller. */
+  readonly timeoutMs: number
+  /** What the program may hold beside the runtime itself. */
+  readonly memoryMiB: number
+}
+
+export interface StartOptions {
+  /** Secrets. They reach the program's memory and nothing else: no argument, no file, no environment. */
+  readonly env: Readonly<Record<string, string>>
+  /** Public settings. */
+  readonly params: Json
+  readonly limits: ProgramLimits
+  /** Hears what the program prints, as it comes, up to a rate; the rest waits in the program. */
+  readonly onOutput?: (chunk: Buffer) => void
+}
+
+/** One way to run programs. */
+export interface Runtime extends AsyncDisposable {
+  readonly kind: RuntimeKind
+  /** Attacks its own sandbox and says what held. Asked once; the answer is kept. */
+  probe(signal: AbortSignal): Promise<Probe>
+  /**
+   * Starts a program and waits until it can answer.
+   *
+   * @throws ProtocolError `program_invalid`, `program_crashed`, `program_timeout` or `program_out_of_memory` where
+   * the program is at fault; `sandbox_unavailable` where this machine is.
+   */
+  start(program: ProgramFiles, options: StartOptions, signal: AbortSignal): Promise<Instance>
+}
+
+export interface Probe {
+  readonly tier: Tier
+  /** Why the tier is not `sandbox`, and what else an operator should know; empty where all is well. */
+  readonly reasons: readonly string[]
+  /** What runs the programs, with its version. */
+  readonly engine: string
+}
+
+/** A program that runs. Disposing stops it; calls in flight end as `stopped`. */
+export interface Instance extends AsyncDisposable {
+  /** Sends one request to the program. Request headers are end-to-end ones, with `host`. */
+  call(request: UpstreamRequest, handler: CallHandler): UpstreamExchange
+  readonly inFlight: number
+  /** Ends the process at once; calls in flight end with what the reason means for them. */
+  kill(reason: KillReason): void
+  /** Settles once the process has gone. */
+  readonly whenDead: Promise<Death>
+  /** What the process has used so far, as far as the machine can tell. */
+  usage(): Usage
+}
+
+export interface Usage {
+  readonly cpuMs?: number
+  readonly memoryBytes?: number
+}
+
+/** The receiving side of a call. `onEnd` comes exactly once, unless the exchange was aborted before. */
+export interface CallHandler {
+  /** Comes at most once, and only from the program: a fault before it leaves the answer to the provider. */
+  onHead(status: number, rawHeaders: RawHeaders): void
+  onData(chunk: Buffer): void
+  onEnd(outcome: CallOutcome): void
+}
+
+/** How a call ended. After `onHead`, anything but `answered` means that the body is not whole. */
+export type CallOutcome =
+  | { readonly kind: 'answered' }
+  | { readonly kind: 'crashed'; readonly message: string }
+  | { readonly kind: 'timeout'; readonly timeoutMs: number }
+  | { readonly kind: 'out_of_memory'; readonly memoryMiB: number }
+  | { readonly kind: 'output_too_large'; readonly bytesMax: number }
+  | { readonly kind: 'output_invalid'; readonly message: string }
+  /** The request itself cannot be sent on, or its body broke off: the caller's affair. */
+  | { readonly kind: 'refused'; readonly error: ProtocolError }
+  /** The provider stopped the program, or had no place for the call. */
+  | { readonly kind: 'stopped'; readonly message: string }
+
+export type KillReason =
+  | { readonly kind: 'timeout' }
+  | { readonly kind: 'out_of_memory' }
+  /** Idle, displaced, replaced or shut down. */
+  | { readonly kind: 'stopped'; readonly why: string }
+
+/** Why a process has gone: a program that ends by itself has crashed. */
+export type Death = KillReason | { readonly kind: 'crashed'; readonly message: string }
+
+/** Whether the program is to blame, and not the provider or the caller. */
+export function isProgramFault(outcome: CallOutcome): boolean {
+  return outcome.kind !== 'answered' && outcome.kind !== 'stopped' && outcome.kind !== 'refused'
+}
+
+/** What a caller is told about a call that was not answered. */
+export function toCallError(outcome: Exclude<CallOutcome, { kind: 'answered' }>): ProtocolError {
+  switch (outcome.kind) {
+    case 'crashed':
+      return new ProtocolError('program_crashed', `The program failed: ${outcome.message}`, {
+        hint: 'Tell its developer; the message is the program’s own.',
+      })
+    case 'timeout':
+      return new ProtocolError('program_timeout', `The program took more than ${outcome.timeoutMs} ms.`, {
+        hint: 'Send it less work, or deploy it with a longer timeoutMs.',
+        details: { timeoutMs: outcome.timeoutMs },
+      })
+    case 'out_of_memory':
+      return new ProtocolError(
+        'program_out_of_memory',
+        `The program needed more than its ${outcome.memoryMiB} MiB.`,
+        {
+          hint: 'Send it less work, or deploy it with more memoryMiB.',
+          details: { memoryMiB: outcome.memoryMiB },
+        },
+      )
+    case 'output_too_large':
+      return new ProtocolError(
+        'program_output_too_large',
+        `The program answered with more than ${outcome.bytesMax} bytes.`,
+        { hint: 'Let it answer in parts.', details: { bytesMax: outcome.bytesMax } },
+      )
+    case 'output_invalid':
+      return new ProtocolError('program_output_invalid', outcome.message, {
+        hint: 'A program’s default export has fetch(request, env, ctx), which gives a Response.',
+      })
+    case 'refused':
+      return outcome.error
+    case 'stopped':
+      return new ProtocolError('sandbox_unavailable', outcome.message, { hint: 'Send it again.' })
+  }
+}

@@ -1,0 +1,104 @@
+import type { ChildProcess } from 'node:child_process'
+import { rm } from 'node:fs/promises'
+import type { Readable, Writable } from 'node:stream'
+import type { Log } from '../../../protocol/base/log.ts'
+import { limits } from '../../../protocol/limits.ts'
+import type { Usage } from '../runtime.ts'
+import type { Cgroup } from './cgroup.ts'
+import { readCounter, tryRead } from './files.ts'
+
+/** A process in its sandbox. Disposing ends it and takes away what it left. */
+export interface Cell extends AsyncDisposable {
+  /** The host's path of the folder that it shares with us. */
+  readonly folder: string
+  readonly stdin: Writable
+  readonly stdout: Readable
+  readonly stderr: Readable
+  /** What it writes to descriptor 3. */
+  readonly control: Readable
+  /** Sets what all of it together may hold; a sandbox begins with the most that any program may ask for. */
+  limitMemory(bytes: number): void
+  kill(): void
+  /** Once it has ended and everything that it wrote has been read. */
+  readonly exited: Promise<CellExit>
+  /** Whether it was ended for memory or, without a cgroup, holds too much right now. */
+  wasOutOfMemory(): boolean
+  /** Nothing but us holds its memory down: somebody has to look. */
+  readonly isMemoryUnguarded: boolean
+  usage(): Usage
+}
+
+export interface CellExit {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+}
+
+export interface CellParts {
+  readonly child: ChildProcess
+  /** The process whose memory counts; the child itself where nothing stands between. */
+  readonly pid: number
+  readonly folder: string
+  readonly cgroup: Cgroup | undefined
+  readonly log: Log
+}
+
+/** @param parts - A child with pipes on descriptors 0 to 3. */
+export function createCell({ child, pid, folder, cgroup, log }: CellParts): Cell {
+  let memoryBytesMax = Number.POSITIVE_INFINITY
+  let isOver = false
+  const exited = new Promise<CellExit>((resolve) => {
+    child.once('close', (code, signal) => {
+      isOver = true
+      resolve({ code, signal })
+    })
+  })
+
+  const kill = (): void => {
+    if (isOver) return
+    child.kill('SIGKILL')
+    cgroup?.kill()
+  }
+
+  async function clear(): Promise<void> {
+    kill()
+    await exited
+    await cgroup?.remove().catch((error) => log.warn('cgroup_left', { error: String(error) }))
+    await rm(folder, { recursive: true, force: true })
+  }
+  let clearing: Promise<void> | undefined
+
+  const usage = (): Usage => cgroup?.usage() ?? (isOver ? {} : readUsage(pid))
+
+  return {
+    folder,
+    stdin: child.stdin!,
+    stdout: child.stdout!,
+    stderr: child.stderr!,
+    control: child.stdio[3] as Readable,
+    exited,
+    kill,
+    usage,
+    limitMemory(bytes) {
+      memoryBytesMax = bytes
+      cgroup?.limit(cgroupLimits(bytes))
+    },
+    wasOutOfMemory: () => cgroup?.wasOutOfMemory() ?? (usage().memoryBytes ?? 0) > memoryBytesMax,
+    isMemoryUnguarded: cgroup === undefined,
+    [Symbol.asyncDispose]() {
+      clearing ??= clear()
+      return clearing
+    },
+  }
+}
+
+export function cgroupLimits(memoryBytes: number) {
+  return { memoryBytes, pidsMax: limits.programPidsMax, cpuPercent: limits.programCpuPercentMax }
+}
+
+/** Without a cgroup: the process's own memory, without the binary that all of them share. */
+function readUsage(pid: number): Usage {
+  const status = tryRead(`/proc/${pid}/status`)
+  const anonymousKiB = readCounter(status, 'RssAnon:')
+  if (anonymousKiB === undefined) return {}
+  return { memoryBytes: (anonymousKiB + (readCounter(status, 'RssShmem:') ?? 0)) * 1024 }
+}
