@@ -124,15 +124,20 @@ export function createInstance(
   }
 
   function fail(call: RunningCall, error: ProtocolError): void {
-    if (error.code === 'provider_answer_invalid')
-      return end(call, { kind: 'output_invalid', message: error.message })
-    if (error.code !== 'provider_unreachable') return end(call, { kind: 'refused', error })
-    if (death || killed) return end(call, toOutcome((death ?? killed)!))
-    // The sockets of a process close before it is gone, and only then is it known what it died of.
-    void clock.sleep(limits.programDeathMsMax, dead.signal).then(
-      () => end(call, { kind: 'crashed', message: 'It broke its answer off.' }),
-      () => undefined,
-    )
+    const reason = death ?? killed
+    if (error.code === 'provider_answer_invalid') {
+      end(call, { kind: 'output_invalid', message: error.message })
+    } else if (error.code !== 'provider_unreachable') {
+      end(call, { kind: 'refused', error })
+    } else if (reason) {
+      end(call, toOutcome(reason))
+    } else {
+      // The sockets of a process close before it is gone, and only then is it known what it died of.
+      void clock.sleep(limits.programDeathMsMax, dead.signal).then(
+        () => end(call, { kind: 'crashed', message: 'It broke its answer off.' }),
+        () => undefined,
+      )
+    }
   }
 
   return {

@@ -51,10 +51,22 @@ export interface Runtime extends AsyncDisposable {
 
 export interface Probe {
   readonly tier: Tier
+  readonly walls: Walls
   /** Why the tier is not `sandbox`, and what else an operator should know; empty where all is well. */
   readonly reasons: readonly string[]
   /** What runs the programs, with its version. */
   readonly engine: string
+}
+
+/** What stands between a program and the machine. */
+export interface Walls {
+  /** Bubblewrap: its own view of files, network, processes and users. */
+  readonly namespaces: boolean
+  readonly seccomp: boolean
+  /** Hard limits of memory, processor and processes. */
+  readonly cgroups: boolean
+  /** A user id that nothing else has; without root the programs share the provider's own, behind the other walls. */
+  readonly ownUser: boolean
 }
 
 /** A program that runs. Disposing stops it; calls in flight end as `stopped`. */

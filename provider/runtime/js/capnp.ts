@@ -52,10 +52,12 @@ export function encodeCapnp(root: CapnpStruct): Buffer {
       case 'struct': {
         const target = allocate(1 + value.struct.pointers.length)
         setPointer(at, target, 0, 1 | (value.struct.pointers.length << 16))
-        return writeStruct(target, value.struct)
+        writeStruct(target, value.struct)
+        return
       }
       case 'structs':
-        return writeStructs(at, value.structs)
+        writeStructs(at, value.structs)
+        return
       case 'texts': {
         const target = allocate(value.texts.length)
         setPointer(at, target, 1, listOfPointers | (value.texts.length << 3))

@@ -6,10 +6,21 @@ import { faultHeader } from './wrapper.ts'
 /** Reads the wrapper's word that the program failed. @returns undefined for an answer of the program. */
 export function readFault(status: number, rawHeaders: RawHeaders, token: string): Fault | undefined {
   if (status !== 500) return undefined
+  if (isEngineError(rawHeaders)) return { kind: 'crashed', message: 'It ended without an answer.' }
   const index = rawHeaders.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === faultHeader)
   const [given, kind, message = ''] = rawHeaders[index + 1]?.split(' ') ?? []
   if (index < 0 || given !== token) return undefined
   return { kind: kind === 'output_invalid' ? kind : 'crashed', message: cleanMessage(decode(message)) }
+}
+
+/**
+ * workerd's own "Internal Server Error", for a promise that can no longer settle or a response that was used up: it
+ * has a length and nothing else, while a `Response` with a text has a type, too.
+ */
+function isEngineError(rawHeaders: RawHeaders): boolean {
+  return (
+    rawHeaders.length === 2 && rawHeaders[1] === '21' && rawHeaders[0]?.toLowerCase() === 'content-length'
+  )
 }
 
 /** What workerd wrote when a program failed before it could answer, in one line. */

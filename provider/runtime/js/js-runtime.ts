@@ -8,9 +8,17 @@ import type { Log } from '../../../protocol/base/log.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
 import { limits } from '../../../protocol/limits.ts'
 import { createInstance } from '../instance.ts'
-import { type CallOutcome, type Death, type Instance, type Runtime, toCallError } from '../runtime.ts'
+import {
+  type CallOutcome,
+  type Death,
+  type Instance,
+  type Probe,
+  type Runtime,
+  toCallError,
+} from '../runtime.ts'
 import type { Cell } from '../sandbox/cell.ts'
-import { createSandbox, type SandboxOptions } from '../sandbox/sandbox.ts'
+import { createSandbox, type Sandbox, type SandboxOptions } from '../sandbox/sandbox.ts'
+import { attackOurselves } from '../self-test.ts'
 import { createWatchdog } from '../watchdog.ts'
 import { encodeWorkerdConfig } from './config.ts'
 import { findStartError, isHeapExhausted, readFault } from './fault.ts'
@@ -46,10 +54,14 @@ export async function createJsRuntime(
   const instances = starting.use(createOwner<Instance>())
   zygotes.refill()
 
+  let probing: Promise<Probe> | undefined
   const parts = starting.move()
-  return {
+  const runtime: Runtime = {
     kind: 'js',
-    probe: async () => ({ tier: 'process', reasons: sandbox.reasons, engine: 'workerd' }),
+    probe(signal) {
+      probing ??= probe(sandbox, runtime, signal)
+      return probing
+    },
     async start(program, { env, params, limits: programLimits, onOutput }, signal) {
       const token = randomBytes(16).toString('hex')
       const { memoryMiB } = programLimits
@@ -79,6 +91,21 @@ export async function createJsRuntime(
       }
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  }
+  return runtime
+}
+
+/** Strangers' programs run only where every wall stands and none of our own attacks came through. */
+async function probe(sandbox: Sandbox, runtime: Runtime, signal: AbortSignal): Promise<Probe> {
+  const breaches = await attackOurselves({ sandbox, runtime }, signal)
+  const { namespaces, seccomp, cgroups, ownUser } = sandbox.walls
+  const isRootShared = process.getuid?.() === 0 && !ownUser
+  const isWhole = namespaces && seccomp && cgroups && !isRootShared
+  return {
+    tier: isWhole && breaches.length === 0 ? 'sandbox' : 'process',
+    walls: sandbox.walls,
+    reasons: [...sandbox.reasons, ...breaches],
+    engine: `workerd ${workerdVersion()}`,
   }
 }
 
@@ -135,9 +162,15 @@ function explainExit(
 
 /** Where npm put workerd's binary. */
 function findWorkerd(): string {
-  const require = createRequire(import.meta.url)
-  const found: { default: string } = require('workerd')
-  return found.default
+  return readWorkerdPackage().default
+}
+
+function workerdVersion(): string {
+  return readWorkerdPackage().version
+}
+
+function readWorkerdPackage(): { readonly default: string; readonly version: string } {
+  return createRequire(import.meta.url)('workerd')
 }
 
 /** Disposes what is still alive of what it was given. */

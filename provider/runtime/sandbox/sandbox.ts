@@ -9,6 +9,7 @@ import type { Log } from '../../../protocol/base/log.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import { limits } from '../../../protocol/limits.ts'
+import type { Walls } from '../runtime.ts'
 import { formatBubblewrapArgs, inside, readChildPid } from './bubblewrap.ts'
 import { type Cell, cgroupLimits, createCell } from './cell.ts'
 import { type Cgroup, type Cgroups, openCgroups } from './cgroup.ts'
@@ -28,17 +29,6 @@ export interface Sandbox extends AsyncDisposable {
   spawn(command: Command, signal: AbortSignal): Promise<Cell>
 }
 
-/** What stands between a program and the machine. */
-export interface Walls {
-  /** Bubblewrap: its own view of files, network, processes and users. */
-  readonly namespaces: boolean
-  readonly seccomp: boolean
-  /** Hard limits of memory, processor and processes. */
-  readonly cgroups: boolean
-  /** A user id that nothing else has. */
-  readonly ownUser: boolean
-}
-
 export interface Command {
   readonly executable: Executable
   /** @param folder - The shared folder, by the path that the process knows it by. */
@@ -46,8 +36,8 @@ export interface Command {
 }
 
 export interface SandboxOptions {
-  /** `process` leaves bubblewrap out, even where it works. */
-  readonly mode: 'auto' | 'process'
+  /** `process` leaves bubblewrap out, even where it works; `bare` leaves cgroups out as well. */
+  readonly mode: 'auto' | 'process' | 'bare'
   /** A binary that answers `--version`: what every wall is tried with before it is relied on. */
   readonly trialPath: string
 }
@@ -67,7 +57,7 @@ export async function createSandbox(
   const nullFd = openSync('/dev/null', 'r+')
   starting.defer(() => closeSync(nullFd))
 
-  const cgroups = await openCgroups()
+  const cgroups = mode === 'bare' ? 'Cgroups were left out on request.' : await openCgroups()
   if (typeof cgroups !== 'string') starting.use(cgroups)
 
   const site: Site = {
@@ -94,6 +84,9 @@ export async function createSandbox(
     reasons: [
       ...reasons,
       ...(typeof cgroups === 'string' ? [cgroups] : []),
+      ...(process.getuid?.() === 0 && !site.nextUser
+        ? ['This provider is root but has no users to give out.']
+        : []),
       ...(site.filterPath ? [] : [`There is no system call filter for ${process.arch}.`]),
     ],
     prepare: (path, signal) =>
@@ -130,7 +123,7 @@ async function chooseLauncher(
   const path = mode === 'auto' ? await findCommand('bwrap') : undefined
   const setprivPath = await findCommand('setpriv')
   const reasons = []
-  if (mode === 'process') reasons.push('Bubblewrap was left out on request.')
+  if (mode !== 'auto') reasons.push('Bubblewrap was left out on request.')
   else if (!path) reasons.push('Bubblewrap (bwrap) is not installed.')
 
   const plain: Launcher = { kind: 'plain', setprivPath: undefined }

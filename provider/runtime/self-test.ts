@@ -1,0 +1,175 @@
+import { once } from 'node:events'
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
+import { raceSignal } from '../../protocol/base/signal.ts'
+import type { CallOutcome, Instance, ProgramFiles, Runtime } from './runtime.ts'
+import type { Sandbox } from './sandbox/sandbox.ts'
+
+export interface SelfTestDeps {
+  readonly sandbox: Sandbox
+  readonly runtime: Pick<Runtime, 'start'>
+}
+
+/**
+ * Attacks what this provider would run strangers' programs in, from inside: with a program, and, where there are
+ * namespaces, with a native process behind the same walls, as if the runtime had been taken over.
+ *
+ * @returns one sentence for every attack that succeeded; empty where everything held.
+ */
+export async function attackOurselves(deps: SelfTestDeps, signal: AbortSignal): Promise<readonly string[]> {
+  await using decoy = await openDecoy()
+  const findings = await Promise.all([
+    deps.sandbox.walls.namespaces ? attackNatively(deps.sandbox, decoy.port, signal) : [],
+    attackAsProgram(deps.runtime, decoy.port, signal),
+    exhaustMemory(deps.runtime, signal),
+    exhaustTime(deps.runtime, signal),
+  ])
+  const reached = decoy.connections > 0 ? ['A program reached a port of this machine.'] : []
+  return [...findings.flat(), ...reached]
+}
+
+/** What a process does that has taken over the runtime; prints what succeeded. */
+const nativeAttack = `
+  const fs = require('fs'), net = require('net')
+  const succeeded = []
+  const attempt = (what, attack) => { try { attack(); succeeded.push(what) } catch {} }
+  for (const path of ['/etc/passwd', '/etc/hostname', '/root', '/home', '/usr', '/proc/self/status', '/sys'])
+    attempt('read ' + path, () => fs.statSync(path))
+  for (const folder of ['', '/tmp', '/dev', '/dev/shm', '/run', '/lib', '/usr'])
+    attempt('write to ' + (folder || '/'), () => fs.mkdirSync(folder + '/attack'))
+  for (const name of Object.keys(process.env)) if (name !== 'PWD') succeeded.push('see the variable ' + name)
+  if (process.getuid() === 0) succeeded.push('be root')
+  const { error } = require('child_process').spawnSync(process.execPath, ['--version'])
+  if (!error) succeeded.push('start a process')
+  const socket = net.connect(Number(process.argv[1]), '127.0.0.1')
+  const finish = () => { console.log(JSON.stringify(succeeded)); process.exit(0) }
+  socket.on('connect', () => { succeeded.push('connect'); finish() }).on('error', finish)
+`
+
+async function attackNatively(sandbox: Sandbox, port: number, signal: AbortSignal): Promise<string[]> {
+  const executable = await sandbox.prepare(process.execPath, signal)
+  const args = () => ['-e', nativeAttack, String(port)]
+  await using cell = await sandbox.spawn({ executable, args }, signal)
+  cell.stderr.resume()
+  const output = await raceSignal(cell.stdout.setEncoding('utf8').toArray(), signal)
+  return readFindings(output.join(''), 'A native process in the sandbox')
+}
+
+/** What a program can try with the interfaces that it is given. */
+const programAttack = `
+import fs from 'node:fs'
+import net from 'node:net'
+export default {
+  async fetch(request, env) {
+    const { port } = env.params, succeeded = []
+    const attempt = async (what, attack) => { try { await attack(); succeeded.push(what) } catch {} }
+    await attempt('fetch from this machine', () => fetch('http://127.0.0.1:' + port + '/'))
+    await attempt('connect to this machine', () => new Promise((resolve, reject) =>
+      net.connect(port, '127.0.0.1', resolve).on('error', reject)))
+    for (const path of ['/etc/passwd', '/proc/self/environ'])
+      await attempt('read ' + path, () => fs.readFileSync(path))
+    await attempt('make code from text', () => new Function('return 1')())
+    if (Object.keys(env).join() !== 'params') succeeded.push('see what it was not given')
+    return Response.json(succeeded)
+  },
+}
+`
+
+async function attackAsProgram(
+  runtime: SelfTestDeps['runtime'],
+  port: number,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const limits = { timeoutMs: 5_000, memoryMiB: 64 }
+  await using instance = await runtime.start(
+    toProgram(programAttack),
+    { env: {}, params: { port }, limits },
+    signal,
+  )
+  const { body } = await call(instance)
+  return readFindings(body, 'A program')
+}
+
+const memoryHog = `
+const kept = []
+export default {
+  fetch() {
+    for (let i = 0; i < 512; i++) kept.push(new Uint8Array(1 << 20).fill(1))
+    return new Response()
+  },
+}
+`
+
+async function exhaustMemory(runtime: SelfTestDeps['runtime'], signal: AbortSignal): Promise<string[]> {
+  const limits = { timeoutMs: 5_000, memoryMiB: 32 }
+  await using instance = await runtime.start(toProgram(memoryHog), { env: {}, params: null, limits }, signal)
+  const { outcome } = await call(instance)
+  return outcome.kind === 'out_of_memory' ? [] : ['A program took more memory than its limit.']
+}
+
+const endlessLoop = 'export default { fetch() { for (;;); } }'
+
+async function exhaustTime(runtime: SelfTestDeps['runtime'], signal: AbortSignal): Promise<string[]> {
+  const limits = { timeoutMs: 100, memoryMiB: 32 }
+  await using instance = await runtime.start(
+    toProgram(endlessLoop),
+    { env: {}, params: null, limits },
+    signal,
+  )
+  const { outcome } = await call(instance)
+  return outcome.kind === 'timeout' ? [] : ['A program ran on beyond its time.']
+}
+
+function toProgram(source: string): ProgramFiles {
+  return { files: [{ path: 'attack.js', bytes: Buffer.from(source) }], entry: 'attack.js' }
+}
+
+function call(instance: Instance): Promise<{ body: string; outcome: CallOutcome }> {
+  return new Promise((resolve) => {
+    let body = ''
+    instance.call(
+      { method: 'GET', target: '/', rawHeaders: ['host', 'self-test'] },
+      {
+        onHead: () => undefined,
+        onData: (chunk) => {
+          body += chunk.toString('utf8')
+        },
+        onEnd: (outcome) => resolve({ body, outcome }),
+      },
+    )
+  })
+}
+
+/** What it printed; anything but a list means that the attack did not run, which proves nothing. */
+function readFindings(text: string, who: string): string[] {
+  try {
+    const succeeded: unknown = JSON.parse(text)
+    if (Array.isArray(succeeded)) return succeeded.map((what) => `${who} could ${String(what)}.`)
+  } catch {
+    // Told below.
+  }
+  return [`${who} could not be tried.`]
+}
+
+/** A port of this machine that nobody should be able to reach from a sandbox. */
+async function openDecoy(): Promise<
+  AsyncDisposable & { readonly port: number; readonly connections: number }
+> {
+  let connections = 0
+  const server = createServer((socket) => {
+    connections++
+    socket.destroy()
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return {
+    port: (server.address() as AddressInfo).port,
+    get connections() {
+      return connections
+    },
+    async [Symbol.asyncDispose]() {
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
