@@ -1,0 +1,197 @@
+import type { DatabaseSync } from 'node:sqlite'
+import { setImmediate } from 'node:timers/promises'
+import type { Address, Hex } from 'viem'
+import { merkleRoot } from '../../protocol/merkle.ts'
+import { receiptLeaf } from '../../protocol/receipt.ts'
+import type { SettleRow } from '../../protocol/settlement.ts'
+import { type Usdc, usdc } from '../../protocol/usdc.ts'
+import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
+import type { Batch, BatchCandidate, BatchState, LedgerIdentity } from './records.ts'
+import { bigIntStatement, inTransaction, receiptOf } from './store.ts'
+
+/** What was and will be settled. Runs in the journal's thread, a page at a time, so that charges go on meanwhile. */
+export interface BatchStore {
+  /**
+   * Makes the next batch durable: for each candidate the receipts since its last batch, and cumulative totals.
+   *
+   * @returns undefined where none of the candidates owes anything that its grant would pay.
+   */
+  create(order: BatchOrder): Promise<Batch | undefined>
+  /** Batches that are neither final nor abandoned, oldest first. */
+  readOpen(): Batch[]
+  /** `abandoned` hands the receipts of the batch to the next one. */
+  saveState(id: number, state: BatchState): void
+  /** The leaves under a batch's usage root, in order. */
+  readLeaves(id: number): Promise<Hex[]>
+}
+
+export interface BatchOrder {
+  readonly candidates: readonly BatchCandidate[]
+  readonly receiptsMax: number
+  readonly nowMs: number
+}
+
+interface AccountKey {
+  readonly accountId: number
+  readonly payer: Address
+}
+
+interface DraftRow extends SettleRow {
+  readonly accountId: number
+  readonly afterReceipt: number
+  readonly lastReceipt: number
+  readonly leaves: readonly Hex[]
+}
+
+/** About a millisecond of hashing between two looks at the queue of charges. */
+const receiptsPerPage = 16
+
+export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): BatchStore {
+  const readAccount = bigIntStatement(db, 'SELECT id, batched_receipt FROM accounts WHERE payer = ?')
+  const readTotalAt = bigIntStatement(db, 'SELECT charged, calls FROM receipts WHERE id = ? AND account = ?')
+  const readPage = bigIntStatement(
+    db,
+    `SELECT * FROM receipts WHERE account = ? AND id > ? AND id <= ? ORDER BY id LIMIT ${receiptsPerPage}`,
+  )
+  const insertBatch = db.prepare('INSERT INTO batches VALUES (NULL, ?, ?, ?, ?)')
+  const insertRow = db.prepare('INSERT INTO batch_rows VALUES (?, ?, ?, ?, ?, ?, ?)')
+  const moveMark = db.prepare('UPDATE accounts SET batched_receipt = ? WHERE id = ?')
+
+  /** The charged receipts of an account in a range, and the totals after the last of them. */
+  async function readCharges(
+    { accountId, payer }: AccountKey,
+    range: { after: number; until: number; receiptsMax: number },
+  ) {
+    const leaves: Hex[] = []
+    let last = range.after
+    for (;;) {
+      const rows = readPage.all(accountId, last, range.until)
+      for (const row of rows) {
+        if (leaves.length === range.receiptsMax) return { leaves, last }
+        last = Number(row['id'])
+        if (row['price'] !== 0n)
+          leaves.push(receiptLeaf(receiptOf(row, { payer, provider: identity.provider })))
+      }
+      if (rows.length < receiptsPerPage) return { leaves, last }
+      await setImmediate()
+    }
+  }
+
+  async function draftRow(candidate: BatchCandidate, receiptsMax: number): Promise<DraftRow | undefined> {
+    const account = readAccount.get(bytesOf(candidate.payer))
+    if (!account) return undefined
+    const accountId = Number(account['id'])
+    const afterReceipt = Number(account['batched_receipt'])
+    const until = Number.MAX_SAFE_INTEGER
+    const { leaves, last } = await readCharges(
+      { accountId, payer: candidate.payer },
+      { after: afterReceipt, until, receiptsMax },
+    )
+    const total = readTotalAt.get(last, accountId)
+    if (!total) return undefined
+    const row = claimable({ amountUsdc: usdcOf(total['charged']), calls: Number(total['calls']) }, candidate)
+    return row && { ...row, payer: candidate.payer, accountId, afterReceipt, lastReceipt: last, leaves }
+  }
+
+  function save(rows: readonly DraftRow[], nowMs: number): Batch {
+    const leaves = rows.flatMap((row) => row.leaves)
+    const usageRoot = merkleRoot(leaves)
+    const id = inTransaction(db, () => {
+      const batch = insertBatch.run('batched', bytesOf(usageRoot), leaves.length, nowMs).lastInsertRowid
+      rows.forEach(({ accountId, amountUsdc, calls, afterReceipt, lastReceipt }, position) => {
+        insertRow.run(batch, position, accountId, integerOf(amountUsdc), calls, afterReceipt, lastReceipt)
+        moveMark.run(lastReceipt, accountId)
+      })
+      return Number(batch)
+    })
+    const plainRows = rows.map(({ payer, amountUsdc, calls }) => ({ payer, amountUsdc, calls }))
+    return { id, state: 'batched', rows: plainRows, usageRoot, receipts: leaves.length }
+  }
+
+  return {
+    async create({ candidates, receiptsMax, nowMs }) {
+      const rows: DraftRow[] = []
+      let receiptsLeft = receiptsMax
+      for (const candidate of candidates) {
+        const row = await draftRow(candidate, receiptsLeft)
+        if (!row) continue
+        rows.push(row)
+        receiptsLeft -= row.leaves.length
+        if (receiptsLeft === 0) break
+      }
+      return rows.length === 0 ? undefined : save(rows, nowMs)
+    },
+
+    readOpen: () => readOpenBatches(db),
+
+    saveState(id, state) {
+      inTransaction(db, () => {
+        db.prepare('UPDATE batches SET state = ? WHERE id = ?').run(state, id)
+        if (state === 'abandoned') db.prepare(handBack).run(id)
+      })
+    },
+
+    async readLeaves(id) {
+      const leaves: Hex[] = []
+      const rows = db
+        .prepare(
+          `SELECT r.account, a.payer, r.after_receipt, r.last_receipt
+           FROM batch_rows r JOIN accounts a ON a.id = r.account WHERE r.batch = ? ORDER BY r.position`,
+        )
+        .all(id)
+      for (const row of rows) {
+        const after = Number(row['after_receipt'])
+        const until = Number(row['last_receipt'])
+        const charges = await readCharges(
+          { accountId: Number(row['account']), payer: addressOf(row['payer']) },
+          { after, until, receiptsMax: Infinity },
+        )
+        leaves.push(...charges.leaves)
+      }
+      return leaves
+    },
+  }
+}
+
+/** Batches follow one another, so the mark of an account is still where the abandoned one put it. */
+const handBack = `UPDATE accounts SET batched_receipt = r.after_receipt
+  FROM batch_rows r WHERE r.batch = ? AND r.account = accounts.id AND accounts.batched_receipt = r.last_receipt`
+
+/**
+ * As much of a total as the escrow accepts: never more than the price cap for each call since the last settlement, or
+ * it would skip the row. That happens where an old debt meets a new grant with a lower price.
+ *
+ * @returns undefined where nothing is due.
+ */
+export function claimable(
+  total: { readonly amountUsdc: Usdc; readonly calls: number },
+  grant: Pick<BatchCandidate, 'spentUsdc' | 'calls' | 'priceUsdc'>,
+): { amountUsdc: Usdc; calls: number } | undefined {
+  if (total.calls <= grant.calls) return undefined
+  const capUsdc = grant.spentUsdc + grant.priceUsdc * BigInt(total.calls - grant.calls)
+  const amountUsdc = usdc(total.amountUsdc < capUsdc ? total.amountUsdc : capUsdc)
+  return amountUsdc > grant.spentUsdc ? { amountUsdc, calls: total.calls } : undefined
+}
+
+function readOpenBatches(db: DatabaseSync): Batch[] {
+  const batches = bigIntStatement(
+    db,
+    "SELECT * FROM batches WHERE state NOT IN ('final', 'abandoned') ORDER BY id",
+  ).all()
+  const readRows = bigIntStatement(
+    db,
+    `SELECT a.payer, r.amount, r.calls FROM batch_rows r JOIN accounts a ON a.id = r.account
+     WHERE r.batch = ? ORDER BY r.position`,
+  )
+  return batches.map((batch) => ({
+    id: Number(batch['id']),
+    state: batch['state'] as BatchState,
+    usageRoot: hexOf(batch['usage_root']),
+    receipts: Number(batch['receipts']),
+    rows: readRows.all(batch['id'] as bigint).map((row) => ({
+      payer: addressOf(row['payer']),
+      amountUsdc: usdcOf(row['amount']),
+      calls: Number(row['calls']),
+    })),
+  }))
+}

@@ -1,0 +1,170 @@
+import type { Address, Hex } from 'viem'
+import { assert } from '../../protocol/base/assert.ts'
+import type { Grant } from '../../protocol/grant.ts'
+import type { Pass } from '../../protocol/pass.ts'
+import { addUsdc, type Usdc, usdc, zeroUsdc } from '../../protocol/usdc.ts'
+import type { AccountTotal, JournalTotals, OwnerTotal, PassTotal } from './records.ts'
+
+/**
+ * Who owes what, in memory: what the decisions about money are made from. Everything here is synchronous, so between
+ * a look and a reservation nothing else can happen.
+ */
+export interface Books {
+  readonly accounts: Iterable<Account>
+  /** The payer's line, or a new one that is not in the books yet: a refused claim must leave nothing here. */
+  account(payer: Address): Account
+  pass(pass: Pass): PassLine
+  owner(deployment: Hex, nowMs: number): OwnerLine
+  /** Takes new lines into the books. */
+  keep(lines: Lines, nowMs: number): void
+  nextReceiptId(): number
+}
+
+export interface Account {
+  /** 0 while it is not in the books. */
+  accountId: number
+  readonly payer: Address
+  /** Charged since the grant exists, what is on its way to the disk included. */
+  chargedUsdc: Usdc
+  calls: number
+  /** The part of it that is on disk: what may be settled. */
+  durableUsdc: Usdc
+  durableCalls: number
+  /** Reserved for calls in flight. */
+  reservedUsdc: Usdc
+}
+
+export interface PassLine {
+  readonly payer: Address
+  readonly id: Hex
+  readonly validBefore: number
+  chargedUsdc: Usdc
+  reservedUsdc: Usdc
+}
+
+export interface OwnerLine {
+  readonly deployment: Hex
+  day: number
+  chargedUsdc: Usdc
+  reservedUsdc: Usdc
+  minute: number
+  calls: number
+}
+
+export function createBooks(totals: JournalTotals): Books {
+  const accounts = new Map(totals.accounts.map((total) => [total.payer, accountOf(total)]))
+  const passes = new Map(totals.passes.map((total) => [passKey(total), passLineOf(total)]))
+  const owners = new Map(totals.owners.map((total) => [total.deployment, ownerLineOf(total)]))
+  let receiptId = totals.receiptId
+  let lastAccountId = totals.accounts.reduce((id, { accountId }) => Math.max(id, accountId), 0)
+  let sweptMinute = 0
+
+  /** Once a minute, forgets what can play no part any more. */
+  function sweep(nowMs: number): void {
+    const minute = minuteOf(nowMs)
+    if (minute <= sweptMinute) return
+    sweptMinute = minute
+    for (const [key, line] of passes) {
+      if (line.reservedUsdc === zeroUsdc && line.validBefore * 1000 <= nowMs) passes.delete(key)
+    }
+    for (const [key, line] of owners) {
+      if (line.reservedUsdc === zeroUsdc && line.day < dayOf(nowMs)) owners.delete(key)
+    }
+  }
+
+  return {
+    accounts: { [Symbol.iterator]: () => accounts.values() },
+    account: (payer) =>
+      accounts.get(payer) ?? accountOf({ accountId: 0, payer, chargedUsdc: zeroUsdc, calls: 0 }),
+    pass: ({ payer, id, validBefore }) =>
+      passes.get(passKey({ payer, id })) ?? passLineOf({ payer, id, validBefore, chargedUsdc: zeroUsdc }),
+    owner(deployment, nowMs) {
+      const line =
+        owners.get(deployment) ??
+        ownerLineOf({ deployment, day: 0, chargedUsdc: zeroUsdc, minute: 0, calls: 0 })
+      turnTo(line, nowMs)
+      return line
+    },
+    keep({ account, pass, owner }, nowMs) {
+      sweep(nowMs)
+      if (account.accountId === 0) {
+        lastAccountId += 1
+        account.accountId = lastAccountId
+        accounts.set(account.payer, account)
+      }
+      if (pass) passes.set(passKey(pass), pass)
+      if (owner) owners.set(owner.deployment, owner)
+    },
+    nextReceiptId() {
+      receiptId += 1
+      return receiptId
+    },
+  }
+}
+
+/** A chain that knows of more than these books (a lost disk, `consume`) is right: new charges come on top of that. */
+export function liftToChain(account: Account, grant: Grant): void {
+  if (grant.spentUsdc > account.chargedUsdc) account.chargedUsdc = grant.spentUsdc
+  if (grant.calls > account.calls) account.calls = grant.calls
+}
+
+/** Moves a reservation on the three lines; `sign` is +1 to reserve and −1 to give back. */
+export function moveReserved(lines: Lines, priceUsdc: Usdc, sign: 1 | -1): void {
+  const amount = BigInt(sign) * priceUsdc
+  lines.account.reservedUsdc = usdc(lines.account.reservedUsdc + amount)
+  if (lines.pass) lines.pass.reservedUsdc = usdc(lines.pass.reservedUsdc + amount)
+  if (lines.owner) lines.owner.reservedUsdc = usdc(lines.owner.reservedUsdc + amount)
+}
+
+/** Adds a charge to the three lines. */
+export function addCharge(lines: Lines, priceUsdc: Usdc, nowMs: number): void {
+  const { account, pass, owner } = lines
+  account.chargedUsdc = addUsdc(account.chargedUsdc, priceUsdc)
+  if (priceUsdc > zeroUsdc) account.calls += 1
+  if (pass) pass.chargedUsdc = addUsdc(pass.chargedUsdc, priceUsdc)
+  if (owner) {
+    turnTo(owner, nowMs)
+    owner.chargedUsdc = addUsdc(owner.chargedUsdc, priceUsdc)
+  }
+}
+
+/** What one claim touches. */
+export interface Lines {
+  readonly account: Account
+  readonly pass: PassLine | undefined
+  readonly owner: OwnerLine | undefined
+}
+
+const minuteOf = (nowMs: number) => Math.floor(nowMs / 60_000)
+const dayOf = (nowMs: number) => Math.floor(nowMs / 86_400_000)
+
+/** A clock that goes back must not give anybody a second day. */
+function turnTo(line: OwnerLine, nowMs: number): void {
+  if (dayOf(nowMs) > line.day) {
+    line.day = dayOf(nowMs)
+    line.chargedUsdc = zeroUsdc
+  }
+  if (minuteOf(nowMs) > line.minute) {
+    line.minute = minuteOf(nowMs)
+    line.calls = 0
+  }
+}
+
+const passKey = ({ payer, id }: { payer: Address; id: Hex }) => payer + id
+
+const accountOf = ({ accountId, payer, chargedUsdc, calls }: AccountTotal): Account => {
+  assert(calls < 2 ** 32, 'calls fit the 32 bits of a row')
+  return {
+    accountId,
+    payer,
+    chargedUsdc,
+    calls,
+    durableUsdc: chargedUsdc,
+    durableCalls: calls,
+    reservedUsdc: zeroUsdc,
+  }
+}
+
+const passLineOf = (total: PassTotal): PassLine => ({ ...total, reservedUsdc: zeroUsdc })
+
+const ownerLineOf = (total: OwnerTotal): OwnerLine => ({ ...total, reservedUsdc: zeroUsdc })

@@ -1,0 +1,162 @@
+import type { Address } from 'viem'
+import { assert, unreachable } from '../../protocol/base/assert.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { decideGrant, type Grant, type GrantVerdict } from '../../protocol/grant.ts'
+import { decideOwnerPays, type OwnerVerdict } from '../../protocol/owner.ts'
+import { decidePass, type Pass, type PassVerdict } from '../../protocol/pass.ts'
+import { addUsdc, formatUsdc, type Usdc } from '../../protocol/usdc.ts'
+import type { Lines } from './books.ts'
+import type { Claim } from './ledger.ts'
+
+/**
+ * Whether a claim is covered: first by the pass or by the owner's policy, then by the grant.
+ *
+ * @returns why not, as the caller reads it; undefined where it is covered.
+ */
+export function decideClaim(claim: Claim, lines: Lines, provider: Address): ProtocolError | undefined {
+  const { payer, grant, priceUsdc, nowSeconds } = claim
+  const refusal =
+    payer.kind === 'pass' ? refuseByPass(claim, payer.pass, lines, provider) : refuseByOwner(claim, lines)
+  if (refusal) return refusal
+  const owedUsdc = addUsdc(lines.account.chargedUsdc, lines.account.reservedUsdc)
+  return explainGrant(decideGrant({ grant, owedUsdc, priceUsdc, nowSeconds }), { claim, provider })
+}
+
+function refuseByPass(claim: Claim, pass: Pass, lines: Lines, provider: Address): ProtocolError | undefined {
+  assert(lines.pass, 'a claim on a pass has its line')
+  const { deployment, priceUsdc, nowSeconds } = claim
+  const spentUsdc = addUsdc(lines.pass.chargedUsdc, lines.pass.reservedUsdc)
+  return explainPass(
+    decidePass({ pass, provider, deployment, priceUsdc, spentUsdc, nowSeconds }),
+    claim,
+    pass,
+  )
+}
+
+function refuseByOwner({ policy, priceUsdc, origin }: Claim, lines: Lines): ProtocolError | undefined {
+  assert(lines.owner && policy, 'an owner pays by a policy')
+  const spentTodayUsdc = addUsdc(lines.owner.chargedUsdc, lines.owner.reservedUsdc)
+  const usage = { spentTodayUsdc, callsThisMinute: lines.owner.calls }
+  return explainOwner(decideOwnerPays({ policy, usage, priceUsdc, origin }), priceUsdc)
+}
+
+function explainGrant(
+  verdict: GrantVerdict,
+  { claim, provider }: { claim: Claim; provider: Address },
+): ProtocolError | undefined {
+  const { payer, priceUsdc, grant } = claim
+  const details = { payer: payer.address, provider, price: priceUsdc.toString(), ...grantDetails(grant) }
+  const hint = `The payer makes one with "khachapuri approve ${provider} <price> <budget>".`
+  switch (verdict.kind) {
+    case 'covers':
+      return undefined
+    case 'missing':
+      return new ProtocolError('grant_missing', `${payer.address} has no grant for this provider.`, {
+        hint,
+        details,
+      })
+    case 'expired':
+      return new ProtocolError('grant_expired', `The grant of ${payer.address} has ended or is about to.`, {
+        hint,
+        details,
+      })
+    case 'price_above_cap':
+      return aboveCap('grant', verdict.capUsdc, { priceUsdc, hint, details })
+    case 'too_low':
+      return new ProtocolError(
+        'grant_too_low',
+        `The call costs ${formatUsdc(priceUsdc)} USDC and the grant of ${payer.address} has ${formatUsdc(verdict.leftUsdc)} left.`,
+        { hint, details: { ...details, left: verdict.leftUsdc.toString() } },
+      )
+    default:
+      return unreachable(verdict)
+  }
+}
+
+function grantDetails(grant: Grant | undefined) {
+  return grant && { cap: grant.priceUsdc.toString(), expiry: grant.expiry }
+}
+
+function explainPass(verdict: PassVerdict, { priceUsdc }: Claim, pass: Pass): ProtocolError | undefined {
+  const hint = 'Make another pass with "khachapuri pass create".'
+  const details = { price: priceUsdc.toString(), pass: pass.id }
+  switch (verdict.kind) {
+    case 'covers':
+      return undefined
+    case 'not_yet_valid':
+      return new ProtocolError('pass_invalid', 'The pass is not valid yet.', {
+        hint: 'Wait until it begins, or make another pass.',
+        details: { ...details, validAfter: pass.validAfter },
+      })
+    case 'expired':
+      return new ProtocolError('pass_expired', 'The pass has expired.', {
+        hint,
+        details: { ...details, validBefore: pass.validBefore },
+      })
+    case 'other_provider':
+      return new ProtocolError('pass_not_for_provider', 'The pass is for other providers.', {
+        hint,
+        details: { ...details, providers: pass.providers },
+      })
+    case 'other_deployment':
+      return new ProtocolError('pass_not_for_deployment', 'The pass is for another deployment.', {
+        hint,
+        details,
+      })
+    case 'price_above_cap':
+      return aboveCap('pass', verdict.capUsdc, { priceUsdc, hint, details })
+    case 'exhausted':
+      return new ProtocolError(
+        'pass_exhausted',
+        `The call costs ${formatUsdc(priceUsdc)} USDC and the pass has ${formatUsdc(verdict.leftUsdc)} left.`,
+        { hint, details: { ...details, cap: pass.maxSpend.toString(), left: verdict.leftUsdc.toString() } },
+      )
+    default:
+      return unreachable(verdict)
+  }
+}
+
+function explainOwner(verdict: OwnerVerdict, priceUsdc: Usdc): ProtocolError | undefined {
+  const details = { price: priceUsdc.toString() }
+  switch (verdict.kind) {
+    case 'pays':
+      return undefined
+    case 'origin_not_allowed':
+      return new ProtocolError(
+        'origin_not_allowed',
+        "The owner does not pay for pages of this request's origin.",
+        {
+          hint: 'Call it with a pass of your own, or ask the owner to add the origin.',
+          details,
+        },
+      )
+    case 'day_cap_reached':
+      return new ProtocolError(
+        'owner_cap_reached',
+        `The owner pays ${formatUsdc(verdict.capUsdc)} USDC a day for this, and today's is spent.`,
+        {
+          hint: 'Come back tomorrow (UTC), or call it with a pass of your own.',
+          details: { ...details, cap: verdict.capUsdc.toString() },
+        },
+      )
+    case 'minute_cap_reached':
+      return new ProtocolError('owner_cap_reached', `The owner pays for ${verdict.calls} calls a minute.`, {
+        hint: 'Wait a minute, or call it with a pass of your own.',
+        details: { ...details, callsPerMinute: verdict.calls },
+      })
+    default:
+      return unreachable(verdict)
+  }
+}
+
+function aboveCap(
+  what: 'grant' | 'pass',
+  capUsdc: Usdc,
+  { priceUsdc, hint, details }: { priceUsdc: Usdc; hint: string; details: Readonly<Record<string, unknown>> },
+): ProtocolError {
+  return new ProtocolError(
+    'price_above_cap',
+    `The call costs ${formatUsdc(priceUsdc)} USDC; the ${what} allows ${formatUsdc(capUsdc)}.`,
+    { hint, details: { ...details, cap: capUsdc.toString() } },
+  )
+}

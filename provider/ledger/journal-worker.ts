@@ -1,0 +1,114 @@
+import { isMainThread, parentPort, workerData } from 'node:worker_threads'
+import { assert } from '../../protocol/base/assert.ts'
+import { type ErrorCode, toProtocolError } from '../../protocol/errors.ts'
+import { type BatchStore, createBatchStore } from './batches.ts'
+import type { ChargeRecord, JournalTotals, LedgerIdentity } from './records.ts'
+import { openDatabase } from './schema.ts'
+import { type ChargeStore, createChargeStore } from './store.ts'
+import { createTransactionTable, type TransactionTable } from './transactions.ts'
+
+/** What other threads may ask of the journal, by name. */
+export interface JournalQueries {
+  readReceipt: ChargeStore['readReceipt']
+  readKey: ChargeStore['readKey']
+  createBatch: BatchStore['create']
+  readOpenBatches: BatchStore['readOpen']
+  saveBatchState: BatchStore['saveState']
+  readBatchLeaves: BatchStore['readLeaves']
+  saveTransaction: TransactionTable['save']
+  readOpenTransactions: TransactionTable['readOpen']
+  readTransactions: TransactionTable['readByPurpose']
+}
+
+export interface JournalOptions {
+  readonly dir: string
+  readonly identity: LedgerIdentity
+  readonly nowMs: number
+}
+
+export type JournalRequest =
+  | { readonly kind: 'commit'; readonly group: readonly ChargeRecord[] }
+  | {
+      readonly kind: 'query'
+      readonly id: number
+      readonly name: keyof JournalQueries
+      readonly args: readonly unknown[]
+    }
+  | { readonly kind: 'close' }
+
+/** Errors cross threads as plain data: a clone would lose their class. */
+export interface JournalFailure {
+  readonly code: ErrorCode
+  readonly message: string
+  readonly hint: string
+}
+
+export type JournalResponse =
+  | { readonly kind: 'opened'; readonly totals: JournalTotals }
+  | { readonly kind: 'refused'; readonly failure: JournalFailure }
+  | { readonly kind: 'committed' }
+  | { readonly kind: 'failed'; readonly reason: string }
+  | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
+  | { readonly kind: 'query_failed'; readonly id: number; readonly reason: string }
+
+if (!isMainThread) runJournal(workerData as JournalOptions)
+
+function runJournal({ dir, identity, nowMs }: JournalOptions): void {
+  assert(parentPort, 'the journal runs in a worker')
+  const port = parentPort
+  const answer = (response: JournalResponse) => port.postMessage(response)
+  try {
+    const db = openDatabase(dir, identity)
+    const charges = createChargeStore(db, identity)
+    const batches = createBatchStore(db, identity)
+    const transactions = createTransactionTable(db)
+    const queries: JournalQueries = {
+      readReceipt: charges.readReceipt,
+      readKey: charges.readKey,
+      createBatch: batches.create,
+      readOpenBatches: batches.readOpen,
+      saveBatchState: batches.saveState,
+      readBatchLeaves: batches.readLeaves,
+      saveTransaction: transactions.save,
+      readOpenTransactions: transactions.readOpen,
+      readTransactions: transactions.readByPurpose,
+    }
+    port.on('message', (request: JournalRequest) => {
+      if (request.kind === 'commit') answer(commit(charges, request.group))
+      else if (request.kind === 'query') void runQuery(queries, request).then(answer)
+      else {
+        db.close()
+        port.close()
+      }
+    })
+    answer({ kind: 'opened', totals: charges.readTotals(nowMs) })
+  } catch (error) {
+    const { code, message, hint } = toProtocolError(error)
+    answer({
+      kind: 'refused',
+      failure: { code, message: code === 'internal' ? String(error) : message, hint },
+    })
+    port.close()
+  }
+}
+
+function commit(charges: ChargeStore, group: readonly ChargeRecord[]): JournalResponse {
+  try {
+    charges.commit(group)
+    return { kind: 'committed' }
+  } catch (error) {
+    return { kind: 'failed', reason: String(error) }
+  }
+}
+
+async function runQuery(
+  queries: JournalQueries,
+  { id, name, args }: JournalRequest & { kind: 'query' },
+): Promise<JournalResponse> {
+  try {
+    const query = queries[name] as (...args: readonly unknown[]) => unknown
+    return { kind: 'result', id, value: await query(...args) }
+  } catch (error) {
+    return { kind: 'query_failed', id, reason: String(error) }
+  }
+}

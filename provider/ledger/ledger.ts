@@ -1,0 +1,312 @@
+import type { Address, Hex } from 'viem'
+import { assert } from '../../protocol/base/assert.ts'
+import type { Clock } from '../../protocol/base/clock.ts'
+import type { Log } from '../../protocol/base/log.ts'
+import type { TransactionRecord, TransactionStore } from '../../protocol/chain/transaction-sender.ts'
+import type { ProtocolError } from '../../protocol/errors.ts'
+import type { Grant } from '../../protocol/grant.ts'
+import { limits } from '../../protocol/limits.ts'
+import type { OwnerPolicy } from '../../protocol/owner.ts'
+import type { Payer } from '../../protocol/payer.ts'
+import type { Receipt } from '../../protocol/receipt.ts'
+import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
+import { type BatchOrder, claimable } from './batches.ts'
+import {
+  type Account,
+  addCharge,
+  createBooks,
+  type Lines,
+  liftToChain,
+  moveReserved,
+  type OwnerLine,
+  type PassLine,
+} from './books.ts'
+import { decideClaim } from './decide-claim.ts'
+import { openJournal } from './journal.ts'
+import { type ClaimedKey, createKeyDesk, type KeyDesk } from './keys.ts'
+import type {
+  Batch,
+  BatchState,
+  ChargeRecord,
+  KeyRecord,
+  LedgerIdentity,
+  OwnerTotal,
+  PassTotal,
+  StoredAnswer,
+} from './records.ts'
+
+/** Who wants to pay for a call, and all that the decision needs to know. */
+export interface Claim {
+  readonly callId: Hex
+  readonly payer: Payer
+  /** The payer's metered grant as the mirror has it. */
+  readonly grant: Grant | undefined
+  /** SHA-256 in the deployment's CID. */
+  readonly deployment: Hex
+  readonly priceUsdc: Usdc
+  /** The deployment's; needed where the owner pays. */
+  readonly policy: OwnerPolicy | undefined
+  /** The request's `Origin`. */
+  readonly origin: string | undefined
+  readonly nowSeconds: number
+}
+
+export type Reserved =
+  | { readonly kind: 'reserved'; readonly reservation: Reservation }
+  | { readonly kind: 'refused'; readonly error: ProtocolError }
+
+/** Money set aside for one call in flight. Leaving without a charge gives it back. */
+export interface Reservation extends Disposable {
+  readonly callId: Hex
+  readonly priceUsdc: Usdc
+  /**
+   * Charges what the receipt says, once. Resolves when charge, receipt and stored answer are on disk, so the last byte
+   * of the body may go.
+   *
+   * @throws ProtocolError `ledger_unavailable`; the amount then stays reserved, because it may be on disk.
+   */
+  charge(receipt: Receipt, kept?: KeptAnswer): Promise<void>
+  /** Costs nobody anything. Does nothing after a charge. The reason is for the log. */
+  release(reason?: string): void
+}
+
+/** What the same `Idempotency-Key` will get again; without an answer (too large) only the key is kept. */
+export interface KeptAnswer {
+  readonly key: ClaimedKey
+  readonly answer: StoredAnswer | undefined
+}
+
+/** What a payer owes in all, and the grant that should pay for it. */
+export interface UnsettledAccount {
+  readonly payer: Address
+  readonly grant: Grant
+  /** Charged and on disk, since the grant exists. */
+  readonly amountUsdc: Usdc
+  readonly calls: number
+}
+
+/**
+ * Every call that costs money passes here: `reserve` before it runs, `charge` after. See DESIGN, "What survives a
+ * crash". Decisions are made in memory and synchronously; what was charged is on disk before the caller has the answer.
+ */
+export interface Ledger extends AsyncDisposable {
+  /** Sets the price aside, or says why not. Synchronous: ten calls at once see one another. */
+  reserve(claim: Claim): Reserved
+  /** Keeps the receipt of a call that cost nothing. @throws ProtocolError `ledger_unavailable` */
+  record(receipt: Receipt): Promise<void>
+  /** See `KeyDesk.claim`. Dispose of a claimed key when the call has ended, in whatever way. */
+  claimKey: KeyDesk['claim']
+  readReceipt(callId: Hex): Promise<Receipt | undefined>
+  /** Those whose grants could pay something now. */
+  unsettled(grantOf: (payer: Address) => Grant | undefined): UnsettledAccount[]
+  /** Calls `listener` with each amount that got on disk. @returns what stops it. */
+  onCharged(listener: (amountUsdc: Usdc) => void): () => void
+  readonly batches: Batches
+  /** Where the transaction sender keeps what it signs. */
+  readonly transactions: TransactionStore & {
+    readOpen(): Promise<TransactionRecord[]>
+    readByPurpose(purpose: string): Promise<TransactionRecord[]>
+  }
+}
+
+/** Settlements, durable before they are sent. */
+export interface Batches {
+  create(order: Omit<BatchOrder, 'nowMs'>): Promise<Batch | undefined>
+  readOpen(): Promise<Batch[]>
+  saveState(id: number, state: BatchState): Promise<void>
+  readLeaves(id: number): Promise<Hex[]>
+}
+
+export interface LedgerDeps {
+  readonly clock: Clock
+  readonly log: Log
+}
+
+export interface LedgerOptions extends LedgerIdentity {
+  /** Made if it is missing. One process at a time may use it. */
+  readonly dir: string
+}
+
+/** @throws ProtocolError `ledger_unavailable` (in use, disk), `config_invalid` (another provider's or market's) */
+export async function openLedger(
+  { clock, log }: LedgerDeps,
+  { dir, provider, market }: LedgerOptions,
+  signal: AbortSignal,
+): Promise<Ledger> {
+  signal.throwIfAborted()
+  const journal = await openJournal({ dir, identity: { provider, market }, nowMs: clock.nowMs() })
+  const books = createBooks(journal.totals)
+  const keys = createKeyDesk({ journal, clock })
+  const listeners = new Set<(amountUsdc: Usdc) => void>()
+  log.info('ledger_opened', {
+    dir,
+    receipts: journal.totals.receiptId,
+    payers: journal.totals.accounts.length,
+  })
+
+  async function append(record: ChargeRecord, account: Account): Promise<void> {
+    try {
+      await journal.append(record)
+    } catch (error) {
+      log.error('ledger_write_failed', { callId: record.receipt.callId, cause: (error as Error).cause })
+      throw error
+    }
+    account.durableUsdc = record.chargedUsdc
+    account.durableCalls = record.calls
+  }
+
+  async function charge(claim: Claim, lines: Lines, receipt: Receipt, kept: KeptAnswer | undefined) {
+    assert(
+      receipt.callId === claim.callId && receipt.payer === claim.payer.address,
+      'a receipt is of its claim',
+    )
+    assert(receipt.priceUsdc <= claim.priceUsdc, 'no more is charged than was reserved')
+    if (journal.failure) throw journal.failure
+    const nowMs = clock.nowMs()
+    moveReserved(lines, claim.priceUsdc, -1)
+    addCharge(lines, receipt.priceUsdc, nowMs)
+    await append(
+      toRecord(lines, { receiptId: books.nextReceiptId(), receipt, key: keyRecord(kept, nowMs) }),
+      lines.account,
+    )
+    kept?.key[Symbol.dispose]()
+    if (receipt.priceUsdc === zeroUsdc) return
+    for (const listener of listeners) listener(receipt.priceUsdc)
+  }
+
+  function linesOf({ payer, deployment }: Claim): Lines {
+    return {
+      account: books.account(payer.address),
+      pass: payer.kind === 'pass' ? books.pass(payer.pass) : undefined,
+      owner: payer.kind === 'owner' ? books.owner(deployment, clock.nowMs()) : undefined,
+    }
+  }
+
+  return {
+    reserve(claim) {
+      if (journal.failure) return { kind: 'refused', error: journal.failure }
+      const lines = linesOf(claim)
+      if (claim.grant) liftToChain(lines.account, claim.grant)
+      const error = decideClaim(claim, lines, provider)
+      if (error) return { kind: 'refused', error }
+      books.keep(lines, clock.nowMs())
+      moveReserved(lines, claim.priceUsdc, 1)
+      const giveBackCall = countCall(lines)
+      let isOpen = true
+      const release = (reason?: string) => {
+        if (!isOpen) return
+        isOpen = false
+        log.debug('reservation_released', { callId: claim.callId, reason })
+        moveReserved(lines, claim.priceUsdc, -1)
+        giveBackCall()
+      }
+      const reservation: Reservation = {
+        callId: claim.callId,
+        priceUsdc: claim.priceUsdc,
+        charge(receipt, kept) {
+          assert(isOpen, 'a reservation is charged once')
+          isOpen = false
+          return charge(claim, lines, receipt, kept)
+        },
+        release,
+        [Symbol.dispose]: () => release('nothing was charged'),
+      }
+      return { kind: 'reserved', reservation }
+    },
+
+    async record(receipt) {
+      assert(receipt.priceUsdc === zeroUsdc, 'only a reservation can be charged')
+      if (journal.failure) throw journal.failure
+      const lines = { account: books.account(receipt.payer), pass: undefined, owner: undefined }
+      books.keep(lines, clock.nowMs())
+      await append(
+        toRecord(lines, { receiptId: books.nextReceiptId(), receipt, key: undefined }),
+        lines.account,
+      )
+    },
+
+    claimKey: keys.claim,
+    readReceipt: (callId) => journal.query('readReceipt', callId),
+
+    unsettled(grantOf) {
+      const found: UnsettledAccount[] = []
+      for (const { payer, durableUsdc: amountUsdc, durableCalls: calls } of books.accounts) {
+        const grant = grantOf(payer)
+        const isDue = grant && grant.budgetUsdc > zeroUsdc && claimable({ amountUsdc, calls }, grant)
+        if (isDue) found.push({ payer, grant, amountUsdc, calls })
+      }
+      return found
+    },
+
+    onCharged(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+
+    batches: {
+      create: (order) => journal.query('createBatch', { ...order, nowMs: clock.nowMs() }),
+      readOpen: () => journal.query('readOpenBatches'),
+      saveState: (id, state) => journal.query('saveBatchState', id, state),
+      readLeaves: (id) => journal.query('readBatchLeaves', id),
+    },
+
+    transactions: {
+      save: (record) => journal.query('saveTransaction', record),
+      readOpen: () => journal.query('readOpenTransactions'),
+      readByPurpose: (purpose) => journal.query('readTransactions', purpose),
+    },
+
+    [Symbol.asyncDispose]: () => journal[Symbol.asyncDispose](),
+  }
+}
+
+/** Counts a call of this minute against its owner. @returns what takes it back. */
+function countCall({ owner }: Lines): () => void {
+  if (!owner) return () => undefined
+  owner.calls += 1
+  const { minute } = owner
+  return () => {
+    if (owner.minute === minute) owner.calls -= 1
+  }
+}
+
+function toRecord(
+  { account, pass, owner }: Lines,
+  { receiptId, receipt, key }: Pick<ChargeRecord, 'receiptId' | 'receipt' | 'key'>,
+): ChargeRecord {
+  const { accountId, chargedUsdc, calls } = account
+  return {
+    receiptId,
+    accountId,
+    receipt,
+    chargedUsdc,
+    calls,
+    pass: passTotal(pass),
+    ownerUsage: ownerTotal(owner),
+    key,
+  }
+}
+
+const passTotal = (line: PassLine | undefined): PassTotal | undefined =>
+  line && { payer: line.payer, id: line.id, chargedUsdc: line.chargedUsdc, validBefore: line.validBefore }
+
+const ownerTotal = (line: OwnerLine | undefined): OwnerTotal | undefined =>
+  line && {
+    deployment: line.deployment,
+    day: line.day,
+    chargedUsdc: line.chargedUsdc,
+    minute: line.minute,
+    calls: line.calls,
+  }
+
+function keyRecord(kept: KeptAnswer | undefined, storedAtMs: number): KeyRecord | undefined {
+  if (!kept) return undefined
+  const { key, requestDigest } = kept.key.request
+  return { key, requestDigest, storedAtMs, answer: boundAnswer(kept.answer) }
+}
+
+/** A copy of the very bytes: what crosses threads takes its whole buffer with it. */
+function boundAnswer(answer: StoredAnswer | undefined): StoredAnswer | undefined {
+  if (!answer || answer.body.byteLength > limits.idempotentAnswerBytesMax) return undefined
+  return { status: answer.status, rawHeaders: [...answer.rawHeaders], body: new Uint8Array(answer.body) }
+}

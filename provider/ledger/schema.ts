@@ -1,0 +1,167 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { bytesOf } from './columns.ts'
+import type { LedgerIdentity } from './records.ts'
+
+/** "Khch". Tells our files from other SQLite files. */
+const applicationId = 0x4b_68_63_68
+const schemaVersion = 1
+
+/**
+ * Opens the journal's file for this process alone: write-ahead log, synced in full at every commit.
+ *
+ * @throws ProtocolError `ledger_unavailable` where another process has it open or the disk fails; `config_invalid`
+ * where it belongs to another provider, market or version.
+ */
+export function openDatabase(dir: string, identity: LedgerIdentity): DatabaseSync {
+  const path = join(dir, 'ledger.sqlite')
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  const db = new DatabaseSync(path, { timeout: 0 })
+  try {
+    // The lock is taken by the first access and held until the process ends, by kill -9 too.
+    db.exec(`PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+      PRAGMA wal_autocheckpoint = 8000;
+      PRAGMA cache_size = -65536; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; COMMIT`)
+    prepareSchema(db, identity, path)
+    return db
+  } catch (error) {
+    db.close()
+    throw describeOpenFailure(error, path)
+  }
+}
+
+function prepareSchema(db: DatabaseSync, identity: LedgerIdentity, path: string): void {
+  const version = readPragma(db, 'user_version')
+  const isNew = version === 0 && readPragma(db, 'application_id') === 0 && countTables(db) === 0
+  if (isNew) {
+    createSchema(db, identity)
+    return
+  }
+  if (readPragma(db, 'application_id') !== applicationId || version !== schemaVersion) {
+    throw new ProtocolError('config_invalid', `${path} is not a ledger of version ${schemaVersion}.`, {
+      hint: 'Use another data directory, or the release of the provider that wrote it.',
+    })
+  }
+  const found = readIdentity(db)
+  if (found !== describeIdentity(identity)) {
+    throw new ProtocolError(
+      'config_invalid',
+      `${path} belongs to ${found}, not to ${describeIdentity(identity)}.`,
+      { hint: 'Use one data directory for each provider and market.' },
+    )
+  }
+}
+
+function createSchema(db: DatabaseSync, { provider, market }: LedgerIdentity): void {
+  db.exec(
+    `BEGIN; ${schema}; PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${schemaVersion}`,
+  )
+  db.prepare('INSERT INTO identity VALUES (1, ?, ?, ?)').run(
+    bytesOf(provider),
+    market.chainId,
+    bytesOf(market.escrow),
+  )
+  db.exec('COMMIT')
+}
+
+/** Amounts are unsigned 64-bit numbers in SQLite's signed column; see columns.ts. */
+const schema = `
+  CREATE TABLE identity (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    provider BLOB NOT NULL, chain_id INTEGER NOT NULL, escrow BLOB NOT NULL
+  ) STRICT;
+  CREATE TABLE accounts (
+    id INTEGER PRIMARY KEY,
+    payer BLOB NOT NULL UNIQUE,
+    charged INTEGER NOT NULL, calls INTEGER NOT NULL,
+    batched_receipt INTEGER NOT NULL DEFAULT 0
+  ) STRICT;
+  CREATE TABLE receipts (
+    id INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL REFERENCES accounts,
+    call_id BLOB NOT NULL,
+    program_id BLOB NOT NULL, deployment BLOB NOT NULL,
+    request_digest BLOB NOT NULL, response_digest BLOB NOT NULL,
+    status INTEGER NOT NULL, outcome INTEGER NOT NULL, price INTEGER NOT NULL,
+    started_at INTEGER NOT NULL, duration_ms INTEGER NOT NULL,
+    charged INTEGER NOT NULL, calls INTEGER NOT NULL
+  ) STRICT;
+  CREATE UNIQUE INDEX receipts_by_call ON receipts (call_id);
+  CREATE INDEX receipts_by_account ON receipts (account);
+  CREATE TABLE passes (
+    payer BLOB NOT NULL, id BLOB NOT NULL,
+    charged INTEGER NOT NULL, valid_before INTEGER NOT NULL,
+    PRIMARY KEY (payer, id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE owners (
+    deployment BLOB PRIMARY KEY,
+    day INTEGER NOT NULL, charged INTEGER NOT NULL,
+    minute INTEGER NOT NULL, calls INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE answers (
+    id INTEGER PRIMARY KEY,
+    payer BLOB NOT NULL, deployment BLOB NOT NULL, key TEXT NOT NULL,
+    request_digest BLOB NOT NULL, call_id BLOB NOT NULL, stored_at_ms INTEGER NOT NULL,
+    status INTEGER, headers TEXT, body BLOB
+  ) STRICT;
+  CREATE UNIQUE INDEX answers_by_key ON answers (payer, deployment, key);
+  CREATE INDEX answers_by_age ON answers (stored_at_ms);
+  CREATE TABLE batches (
+    id INTEGER PRIMARY KEY,
+    state TEXT NOT NULL CHECK (state IN ('batched', 'submitted', 'mined', 'final', 'abandoned')),
+    usage_root BLOB NOT NULL, receipts INTEGER NOT NULL, created_at_ms INTEGER NOT NULL
+  ) STRICT;
+  CREATE INDEX batches_by_state ON batches (state) WHERE state NOT IN ('final', 'abandoned');
+  CREATE TABLE batch_rows (
+    batch INTEGER NOT NULL REFERENCES batches, position INTEGER NOT NULL,
+    account INTEGER NOT NULL REFERENCES accounts,
+    amount INTEGER NOT NULL, calls INTEGER NOT NULL,
+    after_receipt INTEGER NOT NULL, last_receipt INTEGER NOT NULL,
+    PRIMARY KEY (batch, position)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE transactions (
+    hash BLOB PRIMARY KEY,
+    purpose TEXT NOT NULL, sender BLOB NOT NULL, nonce INTEGER NOT NULL, raw BLOB NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('signed', 'mined', 'reverted', 'replaced')),
+    block_number INTEGER, signed_at_ms INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX transactions_by_purpose ON transactions (purpose)`
+
+function readPragma(db: DatabaseSync, name: string): unknown {
+  return db.prepare(`PRAGMA ${name}`).get()?.[name]
+}
+
+function countTables(db: DatabaseSync): unknown {
+  return db.prepare('SELECT count(*) AS tables FROM sqlite_schema').get()?.['tables']
+}
+
+function readIdentity(db: DatabaseSync): string {
+  const { provider, chain_id, escrow } = db
+    .prepare('SELECT lower(hex(provider)) AS provider, chain_id, lower(hex(escrow)) AS escrow FROM identity')
+    .get() as Record<string, unknown>
+  return `provider 0x${provider} on chain ${chain_id} with escrow 0x${escrow}`
+}
+
+function describeIdentity({ provider, market }: LedgerIdentity): string {
+  return `provider ${provider.toLowerCase()} on chain ${market.chainId} with escrow ${market.escrow.toLowerCase()}`
+}
+
+/** SQLITE_BUSY: somebody else holds the lock. */
+const sqliteBusy = 5
+
+function describeOpenFailure(error: unknown, path: string): unknown {
+  if (error instanceof ProtocolError) return error
+  const isBusy = ((error as { errcode?: number }).errcode ?? 0) % 256 === sqliteBusy
+  return new ProtocolError(
+    'ledger_unavailable',
+    isBusy ? `${path} is open in another provider.` : `${path} cannot be opened: ${String(error)}`,
+    {
+      hint: isBusy
+        ? 'Stop the other provider, or give this one its own data directory.'
+        : 'Check the disk and the rights of the data directory.',
+      cause: error,
+    },
+  )
+}

@@ -1,0 +1,221 @@
+import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
+import type { Address, Hex } from 'viem'
+import { type Outcome, outcomes } from '../../protocol/call.ts'
+import { limits } from '../../protocol/limits.ts'
+import type { Receipt } from '../../protocol/receipt.ts'
+import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
+import type { ChargeRecord, FoundKey, JournalTotals, KeyRecord, KeyScope, LedgerIdentity } from './records.ts'
+
+/** Receipts, totals and stored answers in SQLite. Runs in the journal's thread. */
+export interface ChargeStore {
+  /** Makes a group durable, all of it or nothing. */
+  commit(group: readonly ChargeRecord[]): void
+  readTotals(nowMs: number): JournalTotals
+  readReceipt(callId: Hex): Receipt | undefined
+  readKey(scope: KeyScope & { readonly nowMs: number }): FoundKey | undefined
+}
+
+export function createChargeStore(db: DatabaseSync, { provider }: LedgerIdentity): ChargeStore {
+  const writeGroup = createGroupWriter(db)
+  const receiptByCall = bigIntStatement(
+    db,
+    'SELECT r.*, a.payer FROM receipts r JOIN accounts a ON a.id = r.account WHERE r.call_id = ?',
+  )
+  const keyByScope = bigIntStatement(
+    db,
+    `SELECT request_digest, call_id, status, headers, body FROM answers
+     WHERE payer = ? AND deployment = ? AND key = ? AND stored_at_ms > ?`,
+  )
+
+  return {
+    commit: (group) => inTransaction(db, () => writeGroup(group)),
+    readTotals: (nowMs) => readTotals(db, nowMs),
+    readReceipt(callId) {
+      const row = receiptByCall.get(bytesOf(callId))
+      return row && receiptOf(row, { payer: addressOf(row['payer']), provider })
+    },
+    readKey({ payer, deployment, key, nowMs }) {
+      const oldestMs = nowMs - limits.idempotentAnswerAgeMsMax
+      const row = keyByScope.get(bytesOf(payer), bytesOf(deployment), key, oldestMs)
+      return row && foundKeyOf(row)
+    },
+  }
+}
+
+/** Runs `write` in one transaction: synced when it returns, without a trace when it throws. */
+export function inTransaction<T>(db: DatabaseSync, write: () => T): T {
+  db.exec('BEGIN IMMEDIATE')
+  try {
+    const result = write()
+    db.exec('COMMIT')
+    return result
+  } catch (error) {
+    // SQLite has rolled back by itself after a full disk or an I/O error.
+    if (db.isTransaction) db.exec('ROLLBACK')
+    throw error
+  }
+}
+
+export function bigIntStatement(db: DatabaseSync, sql: string): StatementSync {
+  const statement = db.prepare(sql)
+  statement.setReadBigInts(true)
+  return statement
+}
+
+function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) => void {
+  const insertReceipt = db.prepare('INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+  const saveAccount = db.prepare(
+    `INSERT INTO accounts (id, payer, charged, calls) VALUES (?, ?, ?, ?)
+     ON CONFLICT (id) DO UPDATE SET charged = excluded.charged, calls = excluded.calls`,
+  )
+  const savePass = db.prepare('INSERT OR REPLACE INTO passes VALUES (?, ?, ?, ?)')
+  const saveOwner = db.prepare('INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?, ?)')
+  const writeKey = createKeyWriter(db)
+
+  return (group) => {
+    for (const { accountId, receipt, chargedUsdc, calls } of lastOf(group, (r) => r.accountId)) {
+      saveAccount.run(accountId, bytesOf(receipt.payer), integerOf(chargedUsdc), calls)
+    }
+    for (const record of group) insertReceipt.run(...receiptColumns(record))
+    for (const { pass } of lastOf(group, (r) => r.pass && r.pass.payer + r.pass.id)) {
+      if (pass)
+        savePass.run(bytesOf(pass.payer), bytesOf(pass.id), integerOf(pass.chargedUsdc), pass.validBefore)
+    }
+    for (const { ownerUsage: o } of lastOf(group, (r) => r.ownerUsage?.deployment)) {
+      if (o) saveOwner.run(bytesOf(o.deployment), o.day, integerOf(o.chargedUsdc), o.minute, o.calls)
+    }
+    for (const { key, receipt } of group) if (key) writeKey(key, receipt)
+  }
+}
+
+/** The last record of each value of `keyOf`: it holds the totals after the whole group. */
+function lastOf<K>(
+  group: readonly ChargeRecord[],
+  keyOf: (record: ChargeRecord) => K,
+): Iterable<ChargeRecord> {
+  return new Map(group.map((record) => [keyOf(record), record])).values()
+}
+
+/** Keeps answers within their age and their space; a key outlives an answer for which there was no space. */
+function createKeyWriter(db: DatabaseSync): (key: KeyRecord, receipt: Receipt) => void {
+  const insertKey = db.prepare('INSERT OR REPLACE INTO answers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+  const dropOld = db.prepare('DELETE FROM answers WHERE stored_at_ms <= ?')
+  const sumBytes = db.prepare('SELECT ifnull(sum(length(body) + length(headers)), 0) AS bytes FROM answers')
+  const readBytes = () => Number(sumBytes.get()?.['bytes'])
+  const sweepIntervalMs = limits.idempotentAnswerAgeMsMax / 24
+  let bytes = readBytes()
+  let sweptAtMs = 0
+
+  return ({ key, requestDigest, storedAtMs, answer }, receipt) => {
+    if (storedAtMs > sweptAtMs + sweepIntervalMs) {
+      dropOld.run(storedAtMs - limits.idempotentAnswerAgeMsMax)
+      bytes = readBytes()
+      sweptAtMs = storedAtMs
+    }
+    const headers = answer && JSON.stringify(answer.rawHeaders)
+    const answerBytes = answer && headers ? answer.body.byteLength + headers.length : 0
+    const kept = bytes + answerBytes <= limits.idempotentAnswersBytesMax ? answer : undefined
+    if (kept) bytes += answerBytes
+    insertKey.run(
+      bytesOf(receipt.payer),
+      bytesOf(receipt.deployment),
+      key,
+      bytesOf(requestDigest),
+      bytesOf(receipt.callId),
+      storedAtMs,
+      kept ? kept.status : null,
+      kept && headers ? headers : null,
+      kept ? kept.body : null,
+    )
+  }
+}
+
+function readTotals(db: DatabaseSync, nowMs: number): JournalTotals {
+  const rows = (sql: string, ...values: SQLInputValue[]) => bigIntStatement(db, sql).all(...values)
+  const nowSeconds = Math.floor(nowMs / 1000)
+  db.prepare('DELETE FROM passes WHERE valid_before <= ?').run(nowSeconds)
+  const [last] = rows('SELECT ifnull(max(id), 0) AS id FROM receipts')
+  return {
+    receiptId: Number(last?.['id']),
+    accounts: rows('SELECT id, payer, charged, calls FROM accounts').map((row) => ({
+      accountId: Number(row['id']),
+      payer: addressOf(row['payer']),
+      chargedUsdc: usdcOf(row['charged']),
+      calls: Number(row['calls']),
+    })),
+    passes: rows('SELECT payer, id, charged, valid_before FROM passes').map((row) => ({
+      payer: addressOf(row['payer']),
+      id: hexOf(row['id']),
+      chargedUsdc: usdcOf(row['charged']),
+      validBefore: Number(row['valid_before']),
+    })),
+    owners: rows(
+      'SELECT deployment, day, charged, minute, calls FROM owners WHERE day >= ?',
+      Math.floor(nowSeconds / 86_400) - 1,
+    ).map((row) => ({
+      deployment: hexOf(row['deployment']),
+      day: Number(row['day']),
+      chargedUsdc: usdcOf(row['charged']),
+      minute: Number(row['minute']),
+      calls: Number(row['calls']),
+    })),
+  }
+}
+
+function foundKeyOf(row: Record<string, unknown>): FoundKey {
+  const { request_digest, call_id, status, headers, body } = row
+  return {
+    requestDigest: hexOf(request_digest),
+    callId: hexOf(call_id),
+    answer:
+      status === null
+        ? undefined
+        : {
+            status: Number(status),
+            rawHeaders: JSON.parse(headers as string),
+            body: new Uint8Array(body as Uint8Array),
+          },
+  }
+}
+
+function receiptColumns({ receiptId, accountId, receipt, chargedUsdc, calls }: ChargeRecord) {
+  return [
+    receiptId,
+    accountId,
+    bytesOf(receipt.callId),
+    bytesOf(receipt.programId),
+    bytesOf(receipt.deployment),
+    bytesOf(receipt.requestDigest),
+    bytesOf(receipt.responseDigest),
+    receipt.status,
+    outcomes[receipt.outcome],
+    integerOf(receipt.priceUsdc),
+    receipt.startedAt,
+    receipt.durationMs,
+    integerOf(chargedUsdc),
+    calls,
+  ] as const
+}
+
+const outcomeNames = Object.fromEntries(Object.entries(outcomes).map(([name, code]) => [code, name]))
+
+/** @param parties - From outside the row, because to checksum an address costs a hash. */
+export function receiptOf(
+  row: Record<string, unknown>,
+  { payer, provider }: { payer: Address; provider: Address },
+): Receipt {
+  return {
+    callId: hexOf(row['call_id']),
+    programId: hexOf(row['program_id']),
+    deployment: hexOf(row['deployment']),
+    payer,
+    provider,
+    requestDigest: hexOf(row['request_digest']),
+    responseDigest: hexOf(row['response_digest']),
+    status: Number(row['status']),
+    outcome: outcomeNames[Number(row['outcome'])] as Outcome,
+    priceUsdc: usdcOf(row['price']),
+    startedAt: Number(row['started_at']),
+    durationMs: Number(row['duration_ms']),
+  }
+}

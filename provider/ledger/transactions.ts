@@ -1,0 +1,54 @@
+import type { DatabaseSync } from 'node:sqlite'
+import type { TransactionRecord } from '../../protocol/chain/transaction-sender.ts'
+import { addressOf, bytesOf, hexOf } from './columns.ts'
+import { inTransaction } from './store.ts'
+
+/** Every transaction that may have left this machine. Runs in the journal's thread. */
+export interface TransactionTable {
+  save(record: TransactionRecord): void
+  /** Those whose fate is not known yet, in the order of their nonces. */
+  readOpen(): TransactionRecord[]
+  /** All that were ever signed for a purpose, the newest last. */
+  readByPurpose(purpose: string): TransactionRecord[]
+}
+
+export function createTransactionTable(db: DatabaseSync): TransactionTable {
+  const save = db.prepare('INSERT OR REPLACE INTO transactions VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
+  return {
+    save: (record) =>
+      inTransaction(
+        db,
+        () =>
+          void save.run(
+            bytesOf(record.hash),
+            record.purpose,
+            bytesOf(record.from),
+            record.nonce,
+            bytesOf(record.raw),
+            record.state,
+            record.blockNumber ?? null,
+            record.signedAtMs,
+          ),
+      ),
+    readOpen: () =>
+      db.prepare("SELECT * FROM transactions WHERE state = 'signed' ORDER BY nonce").all().map(recordOf),
+    readByPurpose: (purpose) =>
+      db
+        .prepare('SELECT * FROM transactions WHERE purpose = ? ORDER BY signed_at_ms, nonce')
+        .all(purpose)
+        .map(recordOf),
+  }
+}
+
+function recordOf(row: Record<string, unknown>): TransactionRecord {
+  return {
+    hash: hexOf(row['hash']),
+    purpose: String(row['purpose']),
+    from: addressOf(row['sender']),
+    nonce: Number(row['nonce']),
+    raw: hexOf(row['raw']),
+    state: row['state'] as TransactionRecord['state'],
+    blockNumber: row['block_number'] === null ? undefined : BigInt(row['block_number'] as number),
+    signedAtMs: Number(row['signed_at_ms']),
+  }
+}
