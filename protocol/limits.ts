@@ -56,6 +56,10 @@ export const limits = {
   /** Less than the 5 s after which workerd closes a connection that nobody uses. */
   programKeepAliveMs: 4_000,
   programOutputBytesPerSecondMax: 1 * MiB,
+  /** Before a program is started again that failed twice or more without an answer. */
+  programRestartDelayMsMin: 1_000,
+  programRestartDelayMsMax: 30_000,
+  programFailuresKeptMax: 1_000,
   instancesMax: 64,
   instanceIdleMsMax: 5 * 60_000,
   zygotesMax: 4,
@@ -75,7 +79,6 @@ export const limits = {
   /** How long one source may try before the next one is asked as well. */
   contentRaceDelayMs: 1_000,
   contentFetchesMax: 8,
-  contentFetchesWaitingMax: 256,
   keeperOwnerBytesMax: 1024 * MiB,
   keeperTotalBytesMax: 20 * 1024 * MiB,
   uploadsPerOwnerMax: 2,

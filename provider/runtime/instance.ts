@@ -45,10 +45,12 @@ export function createInstance(
     keepAliveMs: limits.programKeepAliveMs,
   })
   const calls = new Set<RunningCall>()
+  const idleWaiters: (() => void)[] = []
   const dead = new AbortController()
   let killed: KillReason | undefined
   let death: Death | undefined
   let isPinging = false
+  let callsAnswered = 0
 
   const whenDead = cell.exited.then((exit) => {
     death = killed ?? (cell.wasOutOfMemory() ? { kind: 'out_of_memory' } : options.explainExit(exit))
@@ -119,8 +121,15 @@ export function createInstance(
   }
 
   function end(call: RunningCall, outcome: CallOutcome): void {
-    if (!calls.delete(call)) return
+    if (!forget(call)) return
+    if (outcome.kind === 'answered') callsAnswered++
     call.handler.onEnd(outcome)
+  }
+
+  function forget(call: RunningCall): boolean {
+    if (!calls.delete(call)) return false
+    if (calls.size === 0) for (const resolve of idleWaiters.splice(0)) resolve()
+    return true
   }
 
   function fail(call: RunningCall, error: ProtocolError): void {
@@ -144,6 +153,11 @@ export function createInstance(
     get inFlight() {
       return calls.size
     },
+    get callsAnswered() {
+      return callsAnswered
+    },
+    whenIdle: () =>
+      calls.size === 0 ? Promise.resolve() : new Promise((resolve) => idleWaiters.push(resolve)),
     whenDead,
     kill,
     usage: () => cell.usage(),
@@ -163,8 +177,7 @@ export function createInstance(
           call.exchange?.resume()
         },
         abort() {
-          calls.delete(call)
-          call.exchange?.abort()
+          if (forget(call)) call.exchange?.abort()
         },
       }
     },

@@ -74,6 +74,10 @@ export interface Instance extends AsyncDisposable {
   /** Sends one request to the program. Request headers are end-to-end ones, with `host`. */
   call(request: UpstreamRequest, handler: CallHandler): UpstreamExchange
   readonly inFlight: number
+  /** Calls that ended as `answered`. */
+  readonly callsAnswered: number
+  /** Resolves when no call is in flight, at once if there is none. */
+  whenIdle(): Promise<void>
   /** Ends the process at once; calls in flight end with what the reason means for them. */
   kill(reason: KillReason): void
   /** Settles once the process has gone. */

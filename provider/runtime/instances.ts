@@ -1,0 +1,208 @@
+import { backoffDelayMs } from '../../protocol/base/backoff.ts'
+import type { Clock } from '../../protocol/base/clock.ts'
+import type { Log } from '../../protocol/base/log.ts'
+import { raceSignal } from '../../protocol/base/signal.ts'
+import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
+import { limits } from '../../protocol/limits.ts'
+import type { Death, Instance, ProgramFiles, Runtime, RuntimeKind, StartOptions } from './runtime.ts'
+
+/** The programs that run now, one instance per deployment, started when they are called and kept while they are. */
+export interface Instances extends AsyncDisposable {
+  /**
+   * The running instance of a deployment. Callers at the same time share one start; one caller's leaving does not
+   * end it for the others.
+   *
+   * @param key - Names the deployment, with everything that distinguishes its processes.
+   * @param load - Called only where there is no instance.
+   * @throws ProtocolError `provider_busy` where there is no room; `program_crashed` while a program that failed
+   * before its first answer waits to be tried again; what `load` and `Runtime.start` throw.
+   */
+  acquire(key: string, load: (signal: AbortSignal) => Promise<Launch>, signal: AbortSignal): Promise<Instance>
+  /** How many run or start. */
+  readonly count: number
+}
+
+/** What to start, and how. */
+export interface Launch {
+  readonly kind: RuntimeKind
+  readonly program: ProgramFiles
+  readonly options: StartOptions
+}
+
+export interface InstancesOptions {
+  readonly runtimes: readonly Runtime[]
+  readonly instancesMax?: number
+  readonly instanceIdleMsMax?: number
+}
+
+interface Entry {
+  readonly key: string
+  starting: Promise<Instance> | undefined
+  instance: Instance | undefined
+  usedMs: number
+}
+
+/** Failures of a program that has not answered since; they delay its next start. */
+interface Failures {
+  count: number
+  retryMs: number
+  error: ProtocolError
+}
+
+/** Disposing waits for the calls in flight, for as long as a shutdown may take, and then ends every program. */
+export function createInstances(
+  { clock, log, random = Math.random }: { clock: Clock; log: Log; random?: () => number },
+  {
+    runtimes,
+    instancesMax = limits.instancesMax,
+    instanceIdleMsMax = limits.instanceIdleMsMax,
+  }: InstancesOptions,
+): Instances {
+  const stopping = new AbortController()
+  /** In the order of use, the least recent first. */
+  const entries = new Map<string, Entry>()
+  const failing = new Map<string, Failures>()
+  const ending = new Set<Promise<void>>()
+  let sweeping: Promise<void> | undefined
+
+  async function start(entry: Entry, load: (signal: AbortSignal) => Promise<Launch>): Promise<Instance> {
+    try {
+      const { kind, program, options } = await load(stopping.signal)
+      const instance = await findRuntime(kind).start(program, options, stopping.signal)
+      entry.instance = instance
+      entry.starting = undefined
+      void instance.whenDead.then((death) => bury(entry, instance, death))
+      log.debug('program_started', { deployment: entry.key })
+      return instance
+    } catch (error) {
+      remove(entry)
+      if (isProtocolError(error) && error.code.startsWith('program_')) recordFailure(entry.key, error)
+      throw error
+    }
+  }
+
+  function findRuntime(kind: RuntimeKind): Runtime {
+    const runtime = runtimes.find((one) => one.kind === kind)
+    if (runtime) return runtime
+    throw new ProtocolError('runtime_unavailable', `This provider does not run ${kind} programs.`, {
+      hint: 'Deploy to a provider that does.',
+    })
+  }
+
+  function bury(entry: Entry, instance: Instance, death: Death): void {
+    remove(entry)
+    if (death.kind === 'stopped') return
+    log.info('program_died', { deployment: entry.key, death: death.kind })
+    if (instance.callsAnswered > 0) return
+    const why = death.kind === 'crashed' ? death.message : death.kind.replaceAll('_', ' ')
+    const error = new ProtocolError('program_crashed', `The program died before it answered: ${why}`, {
+      hint: 'Tell its developer; it is started again a little later.',
+    })
+    recordFailure(entry.key, error)
+  }
+
+  /** The first failure costs nothing, as anything may fail once. */
+  function recordFailure(key: string, error: ProtocolError): void {
+    const count = (failing.get(key)?.count ?? 0) + 1
+    const delayMs = count === 1 ? 0 : backoffDelayMs(count - 2, { ...restartDelays, random })
+    failing.delete(key)
+    failing.set(key, { count, retryMs: clock.monotonicMs() + delayMs, error })
+    if (failing.size > limits.programFailuresKeptMax) failing.delete(failing.keys().next().value!)
+  }
+
+  function remove(entry: Entry): void {
+    if (entries.get(entry.key) === entry) entries.delete(entry.key)
+  }
+
+  function end(entry: Entry, why: string): void {
+    remove(entry)
+    entry.instance?.kill({ kind: 'stopped', why })
+    const ended = entry.instance?.[Symbol.asyncDispose]()
+    if (!ended) return
+    ending.add(ended)
+    void ended.finally(() => ending.delete(ended))
+  }
+
+  function makeRoom(): void {
+    if (entries.size < instancesMax) return
+    const idle = [...entries.values()].find(({ instance }) => instance?.inFlight === 0)
+    if (!idle) throw busyError(`All ${instancesMax} places for programs are taken.`)
+    end(idle, 'it made room for another')
+  }
+
+  /** Ends what nobody has called for a while. */
+  async function sweep(): Promise<void> {
+    while (entries.size > 0) {
+      await clock.sleep(instanceIdleMsMax / 4, stopping.signal)
+      const beforeMs = clock.monotonicMs() - instanceIdleMsMax
+      for (const entry of entries.values()) {
+        const isIdle = entry.instance?.inFlight === 0 && entry.usedMs <= beforeMs
+        if (isIdle) end(entry, 'it was idle')
+      }
+    }
+  }
+
+  function startSweeping(): void {
+    sweeping ??= sweep()
+      .catch(() => undefined)
+      .finally(() => {
+        sweeping = undefined
+      })
+  }
+
+  function begin(key: string, load: (signal: AbortSignal) => Promise<Launch>): Promise<Instance> {
+    const failures = failing.get(key)
+    if (failures && clock.monotonicMs() < failures.retryMs) throw failures.error
+    makeRoom()
+    const entry: Entry = { key, starting: undefined, instance: undefined, usedMs: clock.monotonicMs() }
+    entries.set(key, entry)
+    entry.starting = start(entry, load)
+    startSweeping()
+    return entry.starting
+  }
+
+  return {
+    get count() {
+      return entries.size
+    },
+    async acquire(key, load, signal) {
+      if (stopping.signal.aborted) throw stopping.signal.reason
+      const entry = entries.get(key)
+      if (!entry) return raceSignal(begin(key, load), signal)
+      if (!entry.instance) return raceSignal(entry.starting!, signal)
+      if (entry.instance.inFlight >= limits.callsInFlightPerInstanceMax) {
+        throw busyError(`The program has ${entry.instance.inFlight} calls in flight already.`)
+      }
+      entry.usedMs = clock.monotonicMs()
+      entries.delete(key)
+      entries.set(key, entry)
+      if (entry.instance.callsAnswered > 0) failing.delete(key)
+      return entry.instance
+    },
+    async [Symbol.asyncDispose]() {
+      stopping.abort(stoppingError())
+      const live = [...entries.values()]
+      const idle = Promise.allSettled(live.map((entry) => entry.instance?.whenIdle()))
+      const patience = new AbortController()
+      await Promise.race([idle, clock.sleep(limits.shutdownTimeoutMs, patience.signal)])
+      patience.abort()
+      for (const entry of live) end(entry, 'the provider is shutting down')
+      await Promise.allSettled([...live.map(({ starting }) => starting), ...ending, sweeping])
+    },
+  }
+}
+
+const restartDelays = {
+  delayMsMin: limits.programRestartDelayMsMin,
+  delayMsMax: limits.programRestartDelayMsMax,
+}
+
+function busyError(message: string): ProtocolError {
+  return new ProtocolError('provider_busy', message, { hint: 'Send the call again a little later.' })
+}
+
+function stoppingError(): ProtocolError {
+  return new ProtocolError('sandbox_unavailable', 'The provider is shutting down.', {
+    hint: 'Send the call again, or to another provider.',
+  })
+}
