@@ -1,0 +1,36 @@
+import { createHardhatRuntimeEnvironment } from 'hardhat/hre'
+import { type Address, createTestClient, type Hex, http, parseEther } from 'viem'
+import { createNonceManager, jsonRpc, type LocalAccount, privateKeyToAccount } from 'viem/accounts'
+
+/** A chain of its own on this machine: Hardhat's, in this process, answering JSON-RPC on loopback. */
+export interface DevChain extends AsyncDisposable {
+  readonly rpcUrl: URL
+  readonly chainId: number
+  /** Gives an account ether for gas. */
+  fund(account: Address): Promise<void>
+}
+
+/** Hardhat's usual id; tools take a chain with it for one without real money. */
+export const devChainId = 31_337
+
+/** @param port - 0 takes a free one. */
+export async function createDevChain({ port }: { port: number }): Promise<DevChain> {
+  const hre = await createHardhatRuntimeEnvironment({
+    networks: { market: { type: 'edr-simulated', chainType: 'l1', chainId: devChainId, accounts: [] } },
+  })
+  const server = await hre.network.createServer('market', '127.0.0.1', port)
+  const address = await server.listen()
+  const rpcUrl = new URL(`http://127.0.0.1:${address.port}`)
+  const client = createTestClient({ mode: 'hardhat', transport: http(rpcUrl.href) })
+  return {
+    rpcUrl,
+    chainId: devChainId,
+    fund: (account) => client.setBalance({ address: account, value: parseEther('1000') }),
+    [Symbol.asyncDispose]: () => server.close(),
+  }
+}
+
+/** An account that keeps count of its nonces itself, so that several writes may be under way at once. */
+export function toAccount(privateKey: Hex): LocalAccount {
+  return privateKeyToAccount(privateKey, { nonceManager: createNonceManager({ source: jsonRpc() }) })
+}

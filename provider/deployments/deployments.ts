@@ -1,0 +1,128 @@
+import type { KeyObject } from 'node:crypto'
+import type { Address, Hex } from 'viem'
+import { toHex } from '../../protocol/base/bytes.ts'
+import { raceSignal } from '../../protocol/base/signal.ts'
+import { type DeploymentSpec, parseDeployment, verifyDeployment } from '../../protocol/deployment.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { type CID, digestOfCid, parseContentCid } from '../../protocol/ipfs/cid.ts'
+import { readZip } from '../../protocol/ipfs/unpack-zip.ts'
+import { limits } from '../../protocol/limits.ts'
+import { hashProgram, type ProgramId, type RuntimeKind } from '../../protocol/program.ts'
+import { openSeal, parseSealed } from '../../protocol/seal.ts'
+import type { Market } from '../../protocol/typed-data.ts'
+import type { ProgramFiles } from '../runtime/runtime.ts'
+
+/** A deployment that this provider has read, opened and verified. */
+export interface Deployment {
+  readonly cid: CID
+  /** SHA-256 in its CID: its name in passes and receipts. */
+  readonly digest: Hex
+  readonly isSealed: boolean
+  readonly spec: DeploymentSpec
+  readonly programCid: CID
+  readonly programId: ProgramId
+}
+
+export interface Deployments {
+  /** The deployment if it is at hand: the way of nearly every call. */
+  peek(cid: string): Deployment | undefined
+  /**
+   * Fetches, opens and verifies a deployment; many callers of one CID share the work.
+   *
+   * @throws ProtocolError `cid_malformed`, `cid_not_found`, `cid_mismatch`, `content_unreachable`,
+   * `content_too_large`, `deployment_invalid`, `deployment_wrong_chain`, `deployment_not_for_provider`,
+   * `seal_broken`, `signature_invalid`, `runtime_unavailable`
+   */
+  read(cid: string, signal: AbortSignal): Promise<Deployment>
+  /** Fetches and unpacks its program, under the zip's strict rules. @throws ProtocolError `program_invalid` and as `read`. */
+  readProgram(deployment: Deployment, signal: AbortSignal): Promise<ProgramFiles>
+}
+
+export interface DeploymentsDeps {
+  /** Verified bytes of a file by its CID, from the own store or from others. */
+  readonly fetchFile: (cid: CID, options: { bytesMax: number }, signal: AbortSignal) => Promise<Uint8Array>
+}
+
+export interface DeploymentsOptions {
+  readonly market: Market
+  readonly provider: Address
+  readonly sealKeys: ReadonlyMap<string, KeyObject>
+  readonly runtimes: readonly RuntimeKind[]
+}
+
+export function createDeployments({ fetchFile }: DeploymentsDeps, options: DeploymentsOptions): Deployments {
+  const known = new Map<string, Deployment>()
+  const loading = new Map<string, Promise<Deployment>>()
+
+  async function load(text: string): Promise<Deployment> {
+    const cid = parseContentCid(text)
+    const signal = AbortSignal.timeout(limits.contentFetchTimeoutMs)
+    const bytes = await fetchFile(cid, { bytesMax: limits.sealedSpecBytesMax }, signal)
+    const sealed = parseSealed(bytes)
+    const spec = parseDeployment(sealed ? await openSeal(sealed, options.sealKeys) : bytes)
+    await verifyDeployment(spec, options.market)
+    assertForUs(spec, options)
+    const programCid = parseContentCid(spec.program)
+    return {
+      cid,
+      digest: toHex(digestOfCid(cid)),
+      isSealed: sealed !== undefined,
+      spec,
+      programCid,
+      programId: hashProgram({ programDigest: digestOfCid(programCid), params: spec.params }),
+    }
+  }
+
+  function remember(text: string, deployment: Deployment): void {
+    known.set(text, deployment)
+    const oldest = known.size > limits.deploymentsCachedMax ? known.keys().next().value : undefined
+    if (oldest !== undefined) known.delete(oldest)
+  }
+
+  return {
+    peek: (cid) => known.get(cid),
+    async read(text, signal) {
+      const deployment = known.get(text)
+      if (deployment) return deployment
+      let pending = loading.get(text)
+      if (!pending) {
+        if (loading.size >= limits.contentFetchesMax) throw busy()
+        pending = load(text)
+          .then((loaded) => {
+            remember(text, loaded)
+            return loaded
+          })
+          .finally(() => loading.delete(text))
+        loading.set(text, pending)
+      }
+      return raceSignal(pending, signal)
+    },
+    async readProgram({ programCid, spec }, signal) {
+      const bytes = await fetchFile(programCid, { bytesMax: limits.zipBytesMax }, signal)
+      return { files: await readZip(bytes, signal), entry: spec.entry }
+    },
+  }
+}
+
+function assertForUs(spec: DeploymentSpec, { provider, runtimes }: DeploymentsOptions): void {
+  if (spec.providers.length > 0 && !spec.providers.includes(provider)) {
+    throw new ProtocolError(
+      'deployment_not_for_provider',
+      `The owner did not choose ${provider} to run it.`,
+      {
+        hint: 'Call one of its own providers, or deploy it again with --provider naming this one.',
+      },
+    )
+  }
+  if (!runtimes.includes(spec.runtime)) {
+    throw new ProtocolError('runtime_unavailable', `This provider does not run "${spec.runtime}" programs.`, {
+      hint: `It runs: ${runtimes.join(', ')}.`,
+    })
+  }
+}
+
+function busy(): ProtocolError {
+  return new ProtocolError('provider_busy', 'The provider is fetching as many deployments as it may.', {
+    hint: 'Send it again in a moment.',
+  })
+}

@@ -1,0 +1,26 @@
+import type { ProviderInfo } from '../../protocol/provider.ts'
+import type { Deployment } from './deployments.ts'
+
+/** What anybody may know of a deployment: everything but its env. */
+export function describeDeployment(deployment: Deployment, info: ProviderInfo): Record<string, unknown> {
+  const { cid, spec, programId, isSealed } = deployment
+  const { ownerPays, origins } = spec.policy
+  return {
+    deployment: cid.toString(),
+    programId,
+    program: spec.program,
+    runtime: spec.runtime,
+    params: spec.params,
+    limits: spec.limits,
+    owner: spec.owner,
+    payer: spec.payer,
+    policy: {
+      ownerPays: { ...ownerPays, maxUsdcPerDay: ownerPays.maxUsdcPerDay?.toString() ?? null },
+      origins,
+    },
+    providers: spec.providers,
+    sealed: isSealed,
+    createdAt: spec.createdAt,
+    price: info.price.toString(),
+  }
+}

@@ -1,0 +1,76 @@
+import { Hono } from 'hono'
+import { accepts } from 'hono/accepts'
+import type { Hex } from 'viem'
+import type { Log } from '../../protocol/base/log.ts'
+import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
+import { problemResponse } from '../../protocol/http/problem-response.ts'
+import type { ProviderInfo } from '../../protocol/provider.ts'
+import { type Receipt, receiptToJson } from '../../protocol/receipt.ts'
+import type { Deployments } from '../deployments/deployments.ts'
+import { describeDeployment } from '../deployments/describe.ts'
+import { providerPage } from './provider-page.ts'
+
+export interface PagesDeps {
+  readonly log: Log
+  readonly info: () => ProviderInfo
+  readonly deployments: Deployments
+  readonly readReceipt: (callId: Hex) => Promise<Receipt | undefined>
+  /** The keeper's routes, `/ipfs/…`. */
+  readonly keeper: Hono
+}
+
+/** The provider's own pages: everything but calls. None of them costs anything. */
+export function createPages({ log, info, deployments, readReceipt, keeper }: PagesDeps): Hono {
+  const app = new Hono()
+
+  app.get('/healthz', (c) => c.text('ok\n'))
+
+  app.get('/', (c) => {
+    const type = accepts(c, {
+      header: 'Accept',
+      supports: ['application/json', 'text/html'],
+      default: 'application/json',
+    })
+    const host = c.req.header('host') ?? 'localhost'
+    if (type === 'text/html') return c.html(providerPage({ info: info(), host }))
+    return c.json({ ...infoToJson(info()), call: `http://${host}/<cid>/`, info: '/_/info' })
+  })
+
+  app.get('/_/info', (c) => c.json(infoToJson(info())))
+
+  app.get('/_/d/:cid{[^/]+}', async (c) => {
+    const deployment = await deployments.read(c.req.param('cid'), c.req.raw.signal)
+    return c.json(describeDeployment(deployment, info()))
+  })
+
+  app.get('/_/receipts/:call', async (c) => {
+    const callId = c.req.param('call')
+    const receipt = /^0x[0-9a-f]{64}$/.test(callId) ? await readReceipt(callId as Hex) : undefined
+    if (!receipt) {
+      throw new ProtocolError('not_found', 'There is no receipt of such a call here.', {
+        hint: 'Take the id from the Khachapuri-Call header of an answer of this provider.',
+      })
+    }
+    return c.json(receiptToJson(receipt))
+  })
+
+  app.route('/', keeper)
+
+  app.notFound(() => {
+    throw new ProtocolError('not_found', 'There is no such page.', {
+      hint: 'Programs answer at /<cid>/…; /_/info says what this provider offers.',
+    })
+  })
+
+  app.onError((thrown, c) => {
+    const error = toProtocolError(thrown)
+    if (error.code === 'internal') log.error('page_failed', { path: c.req.path, error: String(thrown) })
+    return problemResponse(error)
+  })
+
+  return app
+}
+
+function infoToJson({ price, ...info }: ProviderInfo): Record<string, unknown> {
+  return { ...info, price: price.toString() }
+}

@@ -1,0 +1,32 @@
+import { hopByHopHeaders, khachapuriPrefix } from '../../protocol/http/headers.ts'
+import type { RawHeaders } from '../../protocol/http/upstream.ts'
+import { passTokenOf } from '../../protocol/pass.ts'
+
+/** What the program gets of the caller's headers: all but hop-by-hop ones, and no pass: that is money. */
+export function toProgramHeaders(rawHeaders: RawHeaders): string[] {
+  const kept: string[] = []
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string
+    const value = rawHeaders[i + 1] as string
+    const lowerName = name.toLowerCase()
+    if (hopByHopHeaders.has(lowerName) || lowerName === 'expect') continue
+    if (lowerName === 'authorization' && passTokenOf(value) !== undefined) continue
+    kept.push(name, value)
+  }
+  return kept
+}
+
+/**
+ * What the caller gets of the program's headers: `Khachapuri-*` are the provider's to say, and `Connection` and its
+ * like are never a program's affair.
+ */
+export function toCallerHeaders(rawHeaders: RawHeaders): string[] {
+  const kept: string[] = []
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] as string
+    const lowerName = name.toLowerCase()
+    if (hopByHopHeaders.has(lowerName) || lowerName.startsWith(khachapuriPrefix)) continue
+    kept.push(name, rawHeaders[i + 1] as string)
+  }
+  return kept
+}

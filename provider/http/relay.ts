@@ -1,0 +1,166 @@
+import { createHash } from 'node:crypto'
+import type { Outcome } from '../../protocol/call.ts'
+import type { ProtocolError } from '../../protocol/errors.ts'
+import type { OutgoingResponse } from '../../protocol/http/listener.ts'
+import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
+import { type CallOutcome, type Instance, toCallError } from '../runtime/runtime.ts'
+import { toCallerHeaders } from './program-headers.ts'
+
+/** How a call ended, for the books. */
+export interface Ending {
+  readonly outcome: Outcome
+  /** 499 where the caller left before there was any. */
+  readonly status: number
+  /** SHA-256 of the body as the program gave it, so far as it came. */
+  readonly bodyDigest: Buffer
+  /** Set unless the program answered. */
+  readonly error: ProtocolError | undefined
+  /** The program's own headers, for an answer that is kept. */
+  readonly rawHeaders: RawHeaders
+  /** The whole body, where it was asked for and is small enough. */
+  readonly body: Buffer | undefined
+}
+
+export interface RelayOptions {
+  readonly instance: Instance
+  readonly request: UpstreamRequest
+  readonly response: OutgoingResponse
+  /** Headers of ours that go with every answer. */
+  readonly callHeaders: RawHeaders
+  /** Up to how many bytes of body are kept for `Ending.body`; 0 keeps none. */
+  readonly keptBytesMax: number
+  /**
+   * Books the call. The last byte of the answer waits for it, so that nobody holds a whole answer that the ledger could
+   * still lose. What it throws goes to the caller instead of the answer.
+   */
+  readonly book: (ending: Ending) => Promise<void>
+  /** Says a problem to the caller; called only while nothing was sent. */
+  readonly refuse: (error: ProtocolError) => void
+}
+
+/**
+ * Sends a request to the program and its answer to the caller, with back-pressure both ways. An answer that is there
+ * at once goes out as one piece; a longer one streams, and only its end waits for the books.
+ *
+ * @returns what stops the call from outside, as for a request body that is too large.
+ */
+export function relay(options: RelayOptions): { stop(error: ProtocolError): void } {
+  const { instance, response, callHeaders, keptBytesMax, book, refuse } = options
+  const hash = createHash('sha256')
+  let status = 499
+  let programHeaders: RawHeaders = []
+  let expectedBytes = -1
+  let bytes = 0
+  let isHeadSent = false
+  let isOver = false
+  let pending: Buffer[] = []
+  let kept: Buffer[] | undefined = keptBytesMax > 0 ? [] : undefined
+  let flushing: NodeJS.Immediate | undefined
+
+  const exchange: UpstreamExchange = instance.call(options.request, {
+    onHead(headStatus, rawHeaders) {
+      status = headStatus
+      programHeaders = toCallerHeaders(rawHeaders)
+      expectedBytes = contentLengthOf(programHeaders)
+      // A program that streams may take its time between head and body: the caller should not wait for the latter.
+      flushing = setImmediate(flush)
+    },
+    onData(chunk) {
+      hash.update(chunk)
+      bytes += chunk.length
+      if (kept && bytes <= keptBytesMax) kept.push(chunk)
+      else kept = undefined
+      pending.push(chunk)
+      // The piece that completes a known length is the end, and waits for the books.
+      if (isHeadSent && bytes !== expectedBytes) flush()
+    },
+    onEnd: (outcome) => over(outcome),
+  })
+
+  function flush(): void {
+    flushing = undefined
+    if (isOver || (pending.length > 0 && bytes === expectedBytes)) return
+    sendHead([])
+    for (const chunk of pending) if (!response.write(chunk)) exchange.pause()
+    pending = []
+  }
+
+  function sendHead(more: RawHeaders): void {
+    if (isHeadSent) return
+    isHeadSent = true
+    response.writeHead(status, [...programHeaders, ...callHeaders, ...more])
+  }
+
+  function over(outcome: CallOutcome): void {
+    if (isOver) return
+    isOver = true
+    if (flushing) clearImmediate(flushing)
+    const bodyDigest = hash.digest()
+    const error = outcome.kind === 'answered' ? undefined : toCallError(outcome)
+    const body = error === undefined && kept ? Buffer.concat(kept) : undefined
+    const ending = {
+      outcome: isCutOff(outcome) ? ('caller_gone' as const) : toOutcome(outcome),
+      status: error ? error.status : status,
+      bodyDigest,
+      error,
+      rawHeaders: programHeaders,
+      body,
+    }
+    book(ending).then(
+      () => (error ? fail(error) : finish(bodyDigest)),
+      (bookError: ProtocolError) => fail(bookError),
+    )
+  }
+
+  /** A caller that breaks off its own request has had the work done all the same. */
+  function isCutOff({ kind }: CallOutcome): boolean {
+    const { body } = options.request
+    return kind === 'refused' && body !== undefined && !Buffer.isBuffer(body) && body.destroyed
+  }
+
+  function finish(bodyDigest: Buffer): void {
+    // Only now is the digest known; for a stream it stands in the receipt.
+    const digest = ['Content-Digest', `sha-256=:${bodyDigest.toString('base64')}:`]
+    sendHead(programHeaders.some((name, i) => i % 2 === 0 && /^content-digest$/i.test(name)) ? [] : digest)
+    const last = pending.length === 1 ? pending[0] : Buffer.concat(pending)
+    response.end(last)
+  }
+
+  function fail(error: ProtocolError): void {
+    if (!isHeadSent && !response.headersSent) refuse(error)
+    else response.destroy()
+  }
+
+  response.on('drain', () => exchange.resume())
+  response.on('close', () => {
+    if (response.writableFinished || isOver) return
+    isOver = true
+    if (flushing) clearImmediate(flushing)
+    exchange.abort()
+    const ending = { outcome: 'caller_gone' as const, status: 499, bodyDigest: hash.digest() }
+    book({ ...ending, error: undefined, rawHeaders: [], body: undefined }).catch(() => undefined)
+  })
+
+  return {
+    stop(error) {
+      if (isOver) return
+      exchange.abort()
+      over({ kind: 'refused', error })
+    },
+  }
+}
+
+function contentLengthOf(rawHeaders: RawHeaders): number {
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    if (rawHeaders[i]?.length === 14 && rawHeaders[i]?.toLowerCase() === 'content-length')
+      return Number(rawHeaders[i + 1])
+  }
+  return -1
+}
+
+function toOutcome({ kind }: CallOutcome): Outcome {
+  if (kind === 'answered') return kind
+  // The request broke off or the provider stopped the program: neither is the program's fault.
+  if (kind === 'refused' || kind === 'stopped') return 'platform_fault'
+  return `program_${kind}`
+}

@@ -1,0 +1,43 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { getRequestListener } from '@hono/node-server'
+import type { Hono } from 'hono'
+import type { Hex } from 'viem'
+import type { Log } from '../../protocol/base/log.ts'
+import { callHeaders } from '../../protocol/call.ts'
+import { type ProtocolError, toProtocolError } from '../../protocol/errors.ts'
+import type { RequestListener } from '../../protocol/http/listener.ts'
+import { sendProblem } from '../../protocol/http/problem-response.ts'
+import { parseRoute } from './call-path.ts'
+import type { CallRequest } from './run-call.ts'
+
+export interface ServeDeps {
+  readonly log: Log
+  readonly pages: Hono
+  readonly runCall: (call: CallRequest) => Promise<void>
+}
+
+/** The provider's whole HTTP surface: calls go the fast way, everything else to its pages. */
+export function createListener({ log, pages, runCall }: ServeDeps): RequestListener {
+  const servePage = getRequestListener(pages.fetch, { overrideGlobalObjects: false })
+  return (request, response) => {
+    const refuse = (error: ProtocolError, callId?: Hex) =>
+      sendProblem(response, error, callId === undefined ? [] : [callHeaders.call, callId])
+    try {
+      const route = parseRoute(request.url ?? '/')
+      if (route.kind === 'page') {
+        servePage(request as IncomingMessage, response as unknown as ServerResponse)
+        return
+      }
+      runCall({ request, response, cid: route.cid, target: route.target, refuse }).catch((thrown) => {
+        const error = toProtocolError(thrown)
+        if (error.code === 'internal') log.error('call_broken', { cid: route.cid, error: describe(thrown) })
+        refuse(error)
+      })
+    } catch (thrown) {
+      refuse(toProtocolError(thrown))
+    }
+  }
+}
+
+const describe = (thrown: unknown) =>
+  thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)
