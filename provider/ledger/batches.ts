@@ -1,8 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { setImmediate } from 'node:timers/promises'
 import type { Address, Hex } from 'viem'
-import { merkleRoot } from '../../protocol/merkle.ts'
-import { receiptLeaf } from '../../protocol/receipt.ts'
 import type { SettleRow } from '../../protocol/settlement.ts'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
 import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
@@ -46,6 +44,9 @@ interface DraftRow extends SettleRow {
 /** About a millisecond of hashing between two looks at the queue of charges. */
 const receiptsPerPage = 16
 
+/** Loaded at the first settlement: it takes longer than all else that the journal needs to start. */
+const loadHashing = () => import('./hashing.ts')
+
 export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): BatchStore {
   const readAccount = bigIntStatement(db, 'SELECT id, batched_receipt FROM accounts WHERE payer = ?')
   const readTotalAt = bigIntStatement(db, 'SELECT charged, calls FROM receipts WHERE id = ? AND account = ?')
@@ -62,6 +63,7 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
     { accountId, payer }: AccountKey,
     range: { after: number; until: number; receiptsMax: number },
   ) {
+    const { receiptLeaf } = await loadHashing()
     const leaves: Hex[] = []
     let last = range.after
     for (;;) {
@@ -78,7 +80,7 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
   }
 
   async function draftRow(candidate: BatchCandidate, receiptsMax: number): Promise<DraftRow | undefined> {
-    const account = readAccount.get(bytesOf(candidate.payer))
+    const account = readAccount.get(candidate.payer)
     if (!account) return undefined
     const accountId = Number(account['id'])
     const afterReceipt = Number(account['batched_receipt'])
@@ -93,7 +95,8 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
     return row && { ...row, payer: candidate.payer, accountId, afterReceipt, lastReceipt: last, leaves }
   }
 
-  function save(rows: readonly DraftRow[], nowMs: number): Batch {
+  async function save(rows: readonly DraftRow[], nowMs: number): Promise<Batch> {
+    const { merkleRoot } = await loadHashing()
     const leaves = rows.flatMap((row) => row.leaves)
     const usageRoot = merkleRoot(leaves)
     const id = inTransaction(db, () => {

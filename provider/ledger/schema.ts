@@ -2,7 +2,6 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { ProtocolError } from '../../protocol/errors.ts'
-import { bytesOf } from './columns.ts'
 import type { LedgerIdentity } from './records.ts'
 
 /** "Khch". Tells our files from other SQLite files. */
@@ -58,11 +57,7 @@ function createSchema(db: DatabaseSync, { provider, market }: LedgerIdentity): v
   db.exec(
     `BEGIN; ${schema}; PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${schemaVersion}`,
   )
-  db.prepare('INSERT INTO identity VALUES (1, ?, ?, ?)').run(
-    bytesOf(provider),
-    market.chainId,
-    bytesOf(market.escrow),
-  )
+  db.prepare('INSERT INTO identity VALUES (1, ?, ?, ?)').run(provider, market.chainId, market.escrow)
   db.exec('COMMIT')
 }
 
@@ -70,11 +65,11 @@ function createSchema(db: DatabaseSync, { provider, market }: LedgerIdentity): v
 const schema = `
   CREATE TABLE identity (
     id INTEGER PRIMARY KEY CHECK (id = 1),
-    provider BLOB NOT NULL, chain_id INTEGER NOT NULL, escrow BLOB NOT NULL
+    provider TEXT NOT NULL, chain_id INTEGER NOT NULL, escrow TEXT NOT NULL
   ) STRICT;
   CREATE TABLE accounts (
     id INTEGER PRIMARY KEY,
-    payer BLOB NOT NULL UNIQUE,
+    payer TEXT NOT NULL UNIQUE,
     charged INTEGER NOT NULL, calls INTEGER NOT NULL,
     batched_receipt INTEGER NOT NULL DEFAULT 0
   ) STRICT;
@@ -91,7 +86,7 @@ const schema = `
   CREATE UNIQUE INDEX receipts_by_call ON receipts (call_id);
   CREATE INDEX receipts_by_account ON receipts (account);
   CREATE TABLE passes (
-    payer BLOB NOT NULL, id BLOB NOT NULL,
+    payer TEXT NOT NULL, id BLOB NOT NULL,
     charged INTEGER NOT NULL, valid_before INTEGER NOT NULL,
     PRIMARY KEY (payer, id)
   ) STRICT, WITHOUT ROWID;
@@ -102,7 +97,7 @@ const schema = `
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE answers (
     id INTEGER PRIMARY KEY,
-    payer BLOB NOT NULL, deployment BLOB NOT NULL, key TEXT NOT NULL,
+    payer TEXT NOT NULL, deployment BLOB NOT NULL, key TEXT NOT NULL,
     request_digest BLOB NOT NULL, call_id BLOB NOT NULL, stored_at_ms INTEGER NOT NULL,
     status INTEGER, headers TEXT, body BLOB
   ) STRICT;
@@ -123,7 +118,7 @@ const schema = `
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE transactions (
     hash BLOB PRIMARY KEY,
-    purpose TEXT NOT NULL, sender BLOB NOT NULL, nonce INTEGER NOT NULL, raw BLOB NOT NULL,
+    purpose TEXT NOT NULL, sender TEXT NOT NULL, nonce INTEGER NOT NULL, raw BLOB NOT NULL,
     state TEXT NOT NULL CHECK (state IN ('signed', 'mined', 'reverted', 'replaced')),
     block_number INTEGER, signed_at_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
@@ -138,14 +133,12 @@ function countTables(db: DatabaseSync): unknown {
 }
 
 function readIdentity(db: DatabaseSync): string {
-  const { provider, chain_id, escrow } = db
-    .prepare('SELECT lower(hex(provider)) AS provider, chain_id, lower(hex(escrow)) AS escrow FROM identity')
-    .get() as Record<string, unknown>
-  return `provider 0x${provider} on chain ${chain_id} with escrow 0x${escrow}`
+  const row = db.prepare('SELECT provider, chain_id, escrow FROM identity').get()
+  return `provider ${row?.['provider']} on chain ${row?.['chain_id']} with escrow ${row?.['escrow']}`
 }
 
 function describeIdentity({ provider, market }: LedgerIdentity): string {
-  return `provider ${provider.toLowerCase()} on chain ${market.chainId} with escrow ${market.escrow.toLowerCase()}`
+  return `provider ${provider} on chain ${market.chainId} with escrow ${market.escrow}`
 }
 
 /** SQLITE_BUSY: somebody else holds the lock. */

@@ -36,7 +36,7 @@ export function createChargeStore(db: DatabaseSync, { provider }: LedgerIdentity
     },
     readKey({ payer, deployment, key, nowMs }) {
       const oldestMs = nowMs - limits.idempotentAnswerAgeMsMax
-      const row = keyByScope.get(bytesOf(payer), bytesOf(deployment), key, oldestMs)
+      const row = keyByScope.get(payer, bytesOf(deployment), key, oldestMs)
       return row && foundKeyOf(row)
     },
   }
@@ -74,12 +74,11 @@ function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) =
 
   return (group) => {
     for (const { accountId, receipt, chargedUsdc, calls } of lastOf(group, (r) => r.accountId)) {
-      saveAccount.run(accountId, bytesOf(receipt.payer), integerOf(chargedUsdc), calls)
+      saveAccount.run(accountId, receipt.payer, integerOf(chargedUsdc), calls)
     }
     for (const record of group) insertReceipt.run(...receiptColumns(record))
     for (const { pass } of lastOf(group, (r) => r.pass && r.pass.payer + r.pass.id)) {
-      if (pass)
-        savePass.run(bytesOf(pass.payer), bytesOf(pass.id), integerOf(pass.chargedUsdc), pass.validBefore)
+      if (pass) savePass.run(pass.payer, bytesOf(pass.id), integerOf(pass.chargedUsdc), pass.validBefore)
     }
     for (const { ownerUsage: o } of lastOf(group, (r) => r.ownerUsage?.deployment)) {
       if (o) saveOwner.run(bytesOf(o.deployment), o.day, integerOf(o.chargedUsdc), o.minute, o.calls)
@@ -117,7 +116,7 @@ function createKeyWriter(db: DatabaseSync): (key: KeyRecord, receipt: Receipt) =
     const kept = bytes + answerBytes <= limits.idempotentAnswersBytesMax ? answer : undefined
     if (kept) bytes += answerBytes
     insertKey.run(
-      bytesOf(receipt.payer),
+      receipt.payer,
       bytesOf(receipt.deployment),
       key,
       bytesOf(requestDigest),
@@ -199,7 +198,6 @@ function receiptColumns({ receiptId, accountId, receipt, chargedUsdc, calls }: C
 
 const outcomeNames = Object.fromEntries(Object.entries(outcomes).map(([name, code]) => [code, name]))
 
-/** @param parties - From outside the row, because to checksum an address costs a hash. */
 export function receiptOf(
   row: Record<string, unknown>,
   { payer, provider }: { payer: Address; provider: Address },

@@ -22,7 +22,7 @@ export function createTransactionTable(db: DatabaseSync): TransactionTable {
           void save.run(
             bytesOf(record.hash),
             record.purpose,
-            bytesOf(record.from),
+            record.from,
             record.nonce,
             bytesOf(record.raw),
             record.state,

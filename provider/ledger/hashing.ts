@@ -1,0 +1,2 @@
+export { merkleRoot } from '../../protocol/merkle.ts'
+export { receiptLeaf } from '../../protocol/receipt.ts'
