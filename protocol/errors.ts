@@ -66,8 +66,12 @@ export const errorTable = {
   frame_invalid: { status: 502, retryable: true },
   local_service_down: { status: 502, retryable: true },
   call_timeout: { status: 504, retryable: true },
+  websocket_unsupported: { status: 501, retryable: false },
 
   // Keeper
+  format_not_supported: { status: 406, retryable: false },
+  content_blocked: { status: 410, retryable: false },
+  cid_not_cached: { status: 412, retryable: false },
   upload_refused: { status: 403, retryable: false },
   upload_invalid: { status: 400, retryable: false },
   keeper_full: { status: 507, retryable: true },

@@ -96,11 +96,11 @@ export function createPutQueue(blockstore: Pick<Blockstore, 'put'>): PutQueue {
   }
 }
 
+/** Too many bytes are a lie as well: honest ones would have been counted as blocks of the root, and refused there. */
 function refuseAnswer(root: CID, fault: CarFault, why: string, cause?: unknown): ProtocolError {
-  if (fault === 'damaged') return blockMismatch(root, `A keeper's CAR cannot be trusted (${why}): it`, cause)
-  const code = fault === 'cut_short' ? 'content_unreachable' : 'content_too_large'
-  return new ProtocolError(code, `A keeper's CAR for ${root} cannot be used: ${why}.`, {
-    hint: fault === 'cut_short' ? 'Ask again, or ask another keeper.' : 'Make the content smaller.',
+  if (fault !== 'cut_short') return blockMismatch(root, `A CAR that cannot be trusted (${why})`, cause)
+  return new ProtocolError('content_unreachable', `A CAR for ${root} cannot be used: ${why}.`, {
+    hint: 'Ask again, or ask another keeper.',
     details: { cid: root.toString() },
     cause,
   })

@@ -7,24 +7,27 @@ import { type CarFault, readCar } from './read-car.ts'
 import { createPutQueue } from './receive-car.ts'
 import { type DagBudget, walkDag } from './walk.ts'
 
+/** A whole graph, put aside. */
 export interface StagedDag {
   /** Sum of all different blocks under the root. */
   readonly bytes: number
   readonly blocks: number
+  /** Moves what the root reaches into the store. */
+  commit(signal: AbortSignal): Promise<void>
 }
 
 export interface StageOptions {
   readonly root: CID
   /** Empty, and of this upload alone. */
   readonly stage: Pick<Blockstore, 'put' | 'get'>
-  /** Where blocks go when everything is there. Blocks that it has already need not be sent again. */
+  /** Where `commit` writes. Blocks that it has already need not be sent again. */
   readonly blockstore: Pick<Blockstore, 'put' | 'get'>
   readonly budget: DagBudget
 }
 
 /**
- * Takes an uploaded CAR in any order: every block is hashed and put aside, then the graph is walked from the root, and
- * only what it reaches is committed. An upload that is refused leaves no block behind.
+ * Takes an uploaded CAR in any order: every block is hashed and put aside, then the graph is walked from the root. Until
+ * `commit`, the store has no new block, and then only those that the root reaches.
  *
  * @throws ProtocolError `upload_invalid`, `content_too_large`
  */
@@ -45,8 +48,8 @@ export async function stageCar(
   } catch (cause) {
     throw refuseDag(root, cause)
   }
-  await commit({ cids: reached.filter(isStaged), readBlock, blockstore }, signal)
-  return { bytes, blocks: reached.length }
+  const cids = reached.filter(isStaged)
+  return { bytes, blocks: reached.length, commit: (s) => commit({ cids, readBlock, blockstore }, s) }
 }
 
 async function putAside(

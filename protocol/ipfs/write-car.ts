@@ -2,9 +2,6 @@ import type { Block, ReadBlock } from './block.ts'
 import type { CID } from './cid.ts'
 import { type DagBudget, walkDag } from './walk.ts'
 
-/** What a CAR body is called in HTTP: version 1, depth first, each block once. */
-export const carMediaType = 'application/vnd.ipld.car'
-
 /**
  * Everything under `root` as a CAR (version 1), depth first, each block once. A block is read when the one before it
  * was taken, so a slow reader holds one block in memory.

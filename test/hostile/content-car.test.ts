@@ -36,7 +36,8 @@ async function receive(car: Uint8Array, of: CID = root, chunkBytes?: number) {
 
 async function stage(car: Uint8Array, { of = root, blockstore = new MemoryBlockstore() } = {}) {
   const stage = new MemoryBlockstore()
-  const staged = await stageCar(inChunks(car), { root: of, stage, blockstore, budget }, signal)
+  const { commit, ...staged } = await stageCar(inChunks(car), { root: of, stage, blockstore, budget }, signal)
+  await commit(signal)
   return { ...staged, blockstore }
 }
 
