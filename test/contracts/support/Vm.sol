@@ -34,6 +34,9 @@ interface Vm {
 
     function expectRevert(bytes4 selector) external;
 
+    /// @dev Looks at the selector only.
+    function expectPartialRevert(bytes4 selector) external;
+
     function expectEmit(address emitter) external;
 
     function recordLogs() external;
