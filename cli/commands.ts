@@ -31,6 +31,51 @@ export const commandGroups: readonly CommandGroup[] = [
     },
   },
   {
+    title: 'Money',
+    commands: {
+      balance: {
+        summary: 'Show what an account has',
+        load: async () => (await import('./commands/balance.ts')).balance,
+      },
+      deposit: {
+        summary: 'Bring USDC into the escrow',
+        load: async () => (await import('./commands/deposit.ts')).deposit,
+      },
+      withdraw: {
+        summary: 'Take free USDC back',
+        load: async () => (await import('./commands/withdraw.ts')).withdraw,
+      },
+      approve: {
+        summary: 'Reserve a budget for a provider',
+        load: async () => (await import('./commands/approve.ts')).approve,
+      },
+      allowance: {
+        summary: 'Show a grant',
+        load: async () => (await import('./commands/allowance.ts')).allowance,
+      },
+      revoke: {
+        summary: 'End a grant',
+        load: async () => (await import('./commands/revoke.ts')).revoke,
+      },
+      reclaim: {
+        summary: 'Get back what an ended grant has left',
+        load: async () => (await import('./commands/reclaim.ts')).reclaim,
+      },
+      'pass create': {
+        summary: 'Sign a token that pays for plain curl calls',
+        load: async () => (await import('./commands/pass/create.ts')).passCreate,
+      },
+      resolve: {
+        summary: 'Show what the chain says of a provider',
+        load: async () => (await import('./commands/resolve.ts')).resolve,
+      },
+      faucet: {
+        summary: 'Make USDC on a development chain',
+        load: async () => (await import('./commands/faucet.ts')).faucet,
+      },
+    },
+  },
+  {
     title: 'Keys',
     commands: {
       'key new': {

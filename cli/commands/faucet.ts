@@ -1,0 +1,65 @@
+import { createTestClient, encodeFunctionData, http, parseEther } from 'viem'
+import { devUsdcAbi } from '../../protocol/chain/contracts.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { formatUsdc, parseUsdc } from '../../protocol/usdc.ts'
+import { defineCommand } from '../command.ts'
+import { readAccountAddress } from '../keys/account.ts'
+import { isDevChain } from '../market/chain.ts'
+import { readBalances } from '../market/escrow.ts'
+import { openWriter } from '../market/open.ts'
+import { accountOptions, marketOptions, writeOptions } from '../market/options.ts'
+import { carryOut } from '../market/write.ts'
+
+export const faucet = defineCommand({
+  usage: 'faucet [account]',
+  details:
+    'Makes USDC out of nothing, on development chains only, and ether for gas where the chain allows it.',
+  options: {
+    usdc: { type: 'string', value: '<usdc>', default: '100', help: 'How much' },
+    ...accountOptions,
+    ...marketOptions,
+    ...writeOptions,
+  },
+  examples: ['faucet --yes', 'faucet 0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266 --usdc 5'],
+  async run({ positionals: [named], values }, context) {
+    const amount = parseUsdc(values.usdc)
+    const writer = await openWriter(values, context)
+    const { market, account } = writer
+    if (!isDevChain(market)) {
+      throw new ProtocolError(
+        'usage_invalid',
+        `Chain ${market.chainId} is no development chain: USDC costs money there.`,
+        {
+          hint: 'Send USDC and ether to the account from elsewhere.',
+        },
+      )
+    }
+    const receiver =
+      named === undefined ? account.address : await readAccountAddress(named, values, market, context)
+    const plan = {
+      title: `Make ${formatUsdc(amount)} USDC for ${receiver}`,
+      lines: [['token', market.contracts.usdc]],
+      facts: { account: receiver, amountUsdc: amount },
+      steps: [
+        {
+          label: `mint ${formatUsdc(amount)} USDC`,
+          to: market.contracts.usdc,
+          data: encodeFunctionData({ abi: devUsdcAbi, functionName: 'mint', args: [receiver, amount] }),
+        },
+      ],
+    } as const
+    const done = await carryOut(plan, { writer, flags: values }, context)
+    if (!done) return
+    const hasGas = (await readBalances(writer, receiver)).gasWei > 0n
+    if (!hasGas) {
+      const test = createTestClient({ mode: 'hardhat', transport: http(market.rpc.href, { retryCount: 0 }) })
+      await test.setBalance({ address: receiver, value: parseEther('10') })
+    }
+    const { walletUsdc } = await readBalances(writer, receiver)
+    context.print(`${receiver} has ${formatUsdc(walletUsdc)} USDC in its wallet.`, {
+      ...plan.facts,
+      walletUsdc,
+      transactions: done.transactions,
+    })
+  },
+})

@@ -1,0 +1,64 @@
+import http from 'node:http'
+import https from 'node:https'
+import type { LookupFunction } from 'node:net'
+import { readBounded } from '../protocol/base/bytes.ts'
+import { ProtocolError } from '../protocol/errors.ts'
+import { limits } from '../protocol/limits.ts'
+
+export interface HttpRequest {
+  readonly url: URL
+  readonly method?: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: Uint8Array
+  /** The most that is read of the answer. */
+  readonly bytesMax: number
+}
+
+export interface HttpAnswer {
+  readonly status: number
+  readonly headers: http.IncomingHttpHeaders
+  readonly body: Uint8Array
+}
+
+/**
+ * Sends one request; an answer of any status is an answer. Names under `localhost` are this machine (RFC 6761), which
+ * `fetch` does not know on machines whose resolver does not.
+ *
+ * @throws ProtocolError `content_too_large` past `bytesMax`; the system's own error where nobody answers
+ */
+export async function requestHttp(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
+  const { url, method = 'GET', headers = {}, body, bytesMax } = request
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(limits.contentFetchTimeoutMs)])
+  const { request: open } = url.protocol === 'https:' ? https : http
+  const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+    const length = body ? { 'content-length': body.byteLength } : {}
+    const options = {
+      method,
+      headers: { ...headers, ...length },
+      signal: deadline,
+      agent: false,
+      lookup: lookupFor(url),
+    }
+    const sent = open(url, options as https.RequestOptions, resolve)
+    sent.on('error', reject)
+    sent.end(body)
+  })
+  const bytes = await readBounded(response, bytesMax)
+  if (bytes) return { status: response.statusCode ?? 0, headers: response.headers, body: bytes }
+  throw new ProtocolError('content_too_large', `${url.host} answers with more than ${bytesMax} bytes.`, {
+    hint: 'Check that this is the right address.',
+  })
+}
+
+/** Both loopback addresses for `*.localhost`, so that either kind of listener is found. */
+function lookupFor({ hostname }: URL): LookupFunction | undefined {
+  if (hostname !== 'localhost' && !hostname.endsWith('.localhost')) return undefined
+  return (_host, { all }, callback) => {
+    if (all)
+      callback(null, [
+        { address: '127.0.0.1', family: 4 },
+        { address: '::1', family: 6 },
+      ])
+    else callback(null, '127.0.0.1', 4)
+  }
+}

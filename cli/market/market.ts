@@ -1,0 +1,104 @@
+import { join } from 'node:path'
+import type { Address } from 'viem'
+import { parseJson } from '../../protocol/canonical-json.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { type GatewayInfo, gatewayInfoSchema } from '../../protocol/gateway.ts'
+import { limits } from '../../protocol/limits.ts'
+import { describeIssues } from '../../protocol/schema.ts'
+import { type CommandContext, usageError } from '../command.ts'
+import { requestHttp } from '../http.ts'
+import type { KeyDirectory } from '../keys/key-directory.ts'
+import { findMarketFile } from './market-file.ts'
+import type { MarketFlags } from './options.ts'
+import { readSettings } from './settings.ts'
+
+/** Where a command works: a chain with the contracts, and a gateway to it. */
+export interface MarketPlace {
+  readonly gateway: URL
+  readonly rpc: URL
+  readonly chainId: number
+  readonly contracts: { readonly usdc: Address; readonly escrow: Address; readonly registry: Address }
+  /** Of a local development market only. */
+  readonly keys: KeyDirectory | undefined
+}
+
+/**
+ * Finds the market: by the flags, by the market that runs in this directory or above it, or by the user's settings.
+ *
+ * @throws ProtocolError `market_not_running` with what to do
+ */
+export async function findMarket(
+  { gateway, rpc }: MarketFlags,
+  { cwd, env, signal }: CommandContext,
+): Promise<MarketPlace> {
+  const running = await findMarketFile(cwd)
+  if (running && gateway === undefined) {
+    return {
+      gateway: new URL(running.gateway),
+      rpc: parseHttpUrl('rpc', rpc ?? running.rpc),
+      chainId: running.chainId,
+      contracts: running.contracts,
+      keys: { path: join(running.folder, 'keystore') },
+    }
+  }
+  const settings = await readSettings(env)
+  const gatewayText = gateway ?? settings.gateway
+  if (gatewayText === undefined) throw noMarket()
+  const url = parseHttpUrl('gateway', gatewayText)
+  const rpcText = rpc ?? settings.rpc
+  if (rpcText === undefined) {
+    throw usageError(`The chain of ${url.host} is not known.`, 'Add --rpc <url>, or set KHACHAPURI_RPC.')
+  }
+  const { chainId, escrow, registry, usdc } = await readGatewayInfo(url, signal)
+  return {
+    gateway: url,
+    rpc: parseHttpUrl('rpc', rpcText),
+    chainId,
+    contracts: { escrow, registry, usdc },
+    keys: undefined,
+  }
+}
+
+/**
+ * Asks a gateway who it is.
+ *
+ * @throws ProtocolError `market_not_running` where nobody answers; `config_invalid` for another kind of server
+ */
+export async function readGatewayInfo(gateway: URL, signal: AbortSignal): Promise<GatewayInfo> {
+  const url = new URL('/_/info', gateway)
+  const { status, body } = await requestHttp({ url, bytesMax: limits.problemBytesMax * 4 }, signal).catch(
+    (cause: unknown) => {
+      signal.throwIfAborted()
+      throw new ProtocolError('market_not_running', `The gateway ${gateway.origin} does not answer.`, {
+        hint: 'Start the local market with "npm start", or check --gateway.',
+        cause,
+      })
+    },
+  )
+  const parsed = gatewayInfoSchema.safeParse(parseJson(body))
+  if (status === 200 && parsed.success) return parsed.data
+  const why = parsed.success || status !== 200 ? `status ${status}` : describeIssues(parsed.error)
+  throw new ProtocolError('config_invalid', `${url.href} is not that of a gateway: ${why}`, {
+    hint: 'Name the gateway by its own address, such as http://localhost:8080.',
+  })
+}
+
+/** The URL of a provider at a gateway: its name as a subdomain. */
+export function providerUrl(gateway: URL, domain: string, name: string): URL {
+  return new URL(`${gateway.protocol}//${name}.${domain}/`)
+}
+
+function parseHttpUrl(flag: string, text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url && (url.protocol === 'http:' || url.protocol === 'https:')) return url
+  throw usageError(
+    `"${text.slice(0, 80)}" is not a URL for --${flag}.`,
+    'Write it as in http://localhost:8080.',
+  )
+}
+
+function noMarket(): ProtocolError {
+  return new ProtocolError('market_not_running', 'No market is running here, and none is named.', {
+    hint: 'Start a local one with "npm start" and work in its directory, or add --gateway <url> --rpc <url>.',
+  })
+}

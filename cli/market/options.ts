@@ -1,0 +1,45 @@
+import type { Options } from '../command.ts'
+
+/** Flags that several commands share, so that they mean the same everywhere. */
+
+export const marketOptions = {
+  gateway: {
+    type: 'string',
+    value: '<url>',
+    help: 'The gateway (default: the running local market, or KHACHAPURI_GATEWAY)',
+  },
+  rpc: {
+    type: 'string',
+    value: '<url>',
+    help: "The chain's JSON-RPC (default: that of the market, or KHACHAPURI_RPC)",
+  },
+} as const satisfies Options
+
+export const accountOptions = {
+  account: { type: 'string', value: '<name>', help: 'The account, by its name in the keystore' },
+  'key-stdin': { type: 'boolean', help: 'Read the private key from standard input' },
+} as const satisfies Options
+
+export const pinOptions = {
+  'accept-identity': { type: 'boolean', help: "Accept that the provider's account or key has changed" },
+} as const satisfies Options
+
+export const writeOptions = {
+  yes: { type: 'boolean', short: 'y', help: 'Do it without a question' },
+  'dry-run': { type: 'boolean', help: 'Show what would be done, and do nothing' },
+} as const satisfies Options
+
+export interface MarketFlags {
+  readonly gateway?: string | undefined
+  readonly rpc?: string | undefined
+}
+
+export interface AccountFlags {
+  readonly account?: string | undefined
+  readonly 'key-stdin'?: boolean | undefined
+}
+
+export interface WriteFlags {
+  readonly yes?: boolean | undefined
+  readonly 'dry-run'?: boolean | undefined
+}

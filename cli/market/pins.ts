@@ -1,0 +1,80 @@
+import { randomUUID } from 'node:crypto'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { z } from 'zod'
+import { parseJson } from '../../protocol/canonical-json.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { limits } from '../../protocol/limits.ts'
+import { addressSchema } from '../../protocol/schema.ts'
+import { homeOf, readFileBounded } from '../files.ts'
+
+const identitySchema = z.strictObject({
+  /** The provider's account. */
+  address: addressSchema,
+  /** Thumbprint of the key that secrets are sealed for. */
+  kid: z.string().max(64),
+})
+
+/** Who a provider is: what must not change behind a client's back. */
+export type Identity = z.output<typeof identitySchema>
+
+/** Names by market; a market is its chain from the first block on, and its registry. */
+const pinsSchema = z.record(z.string(), z.record(z.string(), identitySchema))
+
+export interface PinKey {
+  readonly market: string
+  readonly name: string
+}
+
+const fileName = 'identities.json'
+
+/**
+ * Holds a provider to what it was at the first meeting (trust on first use, as ssh does), and remembers it.
+ *
+ * @returns whether this was the first meeting.
+ * @throws ProtocolError `identity_changed`, unless `accept`
+ */
+export async function pinIdentity(
+  { market, name }: PinKey,
+  identity: Identity,
+  { env, accept }: { env: Readonly<Record<string, string | undefined>>; accept: boolean },
+): Promise<{ isFirst: boolean }> {
+  const path = join(homeOf(env), fileName)
+  const pins = await readPins(path)
+  const known = pins[market]?.[name]
+  if (known && known.address === identity.address && known.kid === identity.kid) return { isFirst: false }
+  if (known && !accept) throw changed(name, { known, identity })
+  await writePins(path, { ...pins, [market]: { ...pins[market], [name]: identity } })
+  return { isFirst: known === undefined }
+}
+
+async function readPins(path: string): Promise<z.output<typeof pinsSchema>> {
+  const bytes = await readFileBounded(path, limits.stateFileBytesMax)
+  if (!bytes) return {}
+  const parsed = pinsSchema.safeParse(parseJson(bytes))
+  if (parsed.success) return parsed.data
+  throw new ProtocolError('config_invalid', `${path} does not hold identities.`, {
+    hint: 'Mend it or move it away; without it every provider is met for the first time.',
+  })
+}
+
+/** Written beside its place and moved there, so that a reader never sees half of it. */
+async function writePins(path: string, pins: z.output<typeof pinsSchema>): Promise<void> {
+  await mkdir(join(path, '..'), { recursive: true, mode: 0o700 })
+  const temporary = `${path}.${randomUUID()}`
+  await writeFile(temporary, `${JSON.stringify(pins, undefined, 2)}\n`, { mode: 0o600 })
+  await rename(temporary, path)
+}
+
+function changed(name: string, { known, identity }: { known: Identity; identity: Identity }): ProtocolError {
+  const facts = [
+    ...(known.address === identity.address
+      ? []
+      : [`its account was ${known.address} and is ${identity.address}`]),
+    ...(known.kid === identity.kid ? [] : [`its key was ${known.kid} and is ${identity.kid}`]),
+  ]
+  return new ProtocolError('identity_changed', `"${name}" is not who it was: ${facts.join(', ')}.`, {
+    hint: 'Ask the provider, by another way, whether this is meant; if so, add --accept-identity.',
+    details: { name, known, found: identity },
+  })
+}

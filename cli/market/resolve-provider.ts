@@ -1,0 +1,55 @@
+import { createLog } from '../../protocol/base/log.ts'
+import { createNameReader } from '../../protocol/chain/name-reader.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { type ProviderName, parseName } from '../../protocol/name.ts'
+import { parseSealKey, type SealKey } from '../../protocol/seal.ts'
+import type { CommandContext } from '../command.ts'
+import type { Chains } from './chain.ts'
+import type { MarketPlace } from './market.ts'
+import { pinIdentity } from './pins.ts'
+
+/** A provider as the chain names it, held to its pinned identity. */
+export interface ResolvedProvider extends ProviderName {
+  readonly sealKey: SealKey
+}
+
+/**
+ * Reads a provider from the chain and compares it with what it was when it was first seen.
+ *
+ * @throws ProtocolError `provider_unknown`, `identity_changed`, `name_malformed`, `chain_unreachable`
+ */
+export async function resolveProvider(
+  text: string,
+  { market, client, acceptIdentity }: { market: MarketPlace; client: Chains; acceptIdentity: boolean },
+  context: CommandContext,
+): Promise<ResolvedProvider> {
+  const provider = await readProvider(text, { market, client }, context)
+  const key = { market: await marketKey(market, client), name: provider.name }
+  const identity = { address: provider.address, kid: provider.sealKey.kid }
+  const { isFirst } = await pinIdentity(key, identity, { env: context.env, accept: acceptIdentity })
+  if (isFirst)
+    context.note(`First time here: ${provider.name} is ${provider.address}, with the key ${identity.kid}.`)
+  return provider
+}
+
+/** Reads a provider from the chain, whoever it is now. */
+export async function readProvider(
+  text: string,
+  { market, client }: { market: MarketPlace; client: Chains },
+  { clock, signal }: CommandContext,
+): Promise<ResolvedProvider> {
+  const name = parseName(text)
+  const { registry } = market.contracts
+  const reader = createNameReader({ client, clock, log: createLog({ level: 'silent' }) }, { registry })
+  const provider = await reader.readName(name, signal)
+  if (provider) return { ...provider, sealKey: await parseSealKey(provider.publicKey) }
+  throw new ProtocolError('provider_unknown', `Nobody has registered the name "${name}".`, {
+    hint: 'Check its spelling; in the local market there are alice and bob.',
+  })
+}
+
+/** Chains that start anew have the same id and addresses but another first block: a local market is new every time. */
+async function marketKey({ contracts }: MarketPlace, client: Chains): Promise<string> {
+  const first = await client.getBlock({ blockNumber: 0n })
+  return `${client.chain.id}:${first.hash}:${contracts.registry}`
+}
