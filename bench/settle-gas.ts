@@ -1,5 +1,7 @@
-import { type Address, concatHex, encodePacked, type Hex, keccak256, toHex } from 'viem'
+import { type Address, keccak256, toHex } from 'viem'
 import { escrowAbi } from '../protocol/chain/contracts.ts'
+import { encodeSettleRows } from '../protocol/settlement.ts'
+import { usdc } from '../protocol/usdc.ts'
 import {
   type ContractsOnChain,
   fund,
@@ -75,20 +77,16 @@ async function measureSettle(
   const rows = payers.map((payer) => {
     const calls = (settled.get(payer) ?? 0n) + callsEach
     settled.set(payer, calls)
-    return row(payer, calls * priceUsdc, calls)
+    return { payer, amountUsdc: usdc(calls * priceUsdc), calls: Number(calls) }
   })
   const { gasUsed } = await chain.send({
     from: provider,
     to: chain.escrow,
     abi: escrowAbi,
     functionName: 'settle',
-    args: [concatHex(rows), keccak256(toHex('usage'))],
+    args: [encodeSettleRows(rows), keccak256(toHex('usage'))],
   })
   return { payers: payers.length, calls: payers.length * Number(callsEach), gas: gasUsed }
-}
-
-function row(payer: Address, amountUsdc: bigint, calls: bigint): Hex {
-  return encodePacked(['address', 'uint64', 'uint32'], [payer, amountUsdc, Number(calls)])
 }
 
 /** Addresses as people have them, with hardly a zero byte: calldata costs four times as much for others. */
@@ -106,7 +104,9 @@ function print(batches: readonly Measured[], consumeGas: bigint): void {
     const perCallText = perCall.toFixed(perCall < 1000 ? 1 : 0)
     console.log(`| ${payers} | ${calls} | ${gas} | ${perRow} | ${perCallText} | ${ratio.toFixed(1)} |`)
   }
-  console.log(`\nOne call by \`consume\`: ${consumeGas} gas. A transaction may need ${transactionGasMax} at most.`)
+  console.log(
+    `\nOne call by \`consume\`: ${consumeGas} gas. A transaction may need ${transactionGasMax} at most.`,
+  )
 }
 
 await main()
