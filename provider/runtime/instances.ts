@@ -69,6 +69,10 @@ export function createInstances(
     try {
       const { kind, program, options } = await load(stopping.signal)
       const instance = await findRuntime(kind).start(program, options, stopping.signal)
+      if (stopping.signal.aborted) {
+        await instance[Symbol.asyncDispose]()
+        throw stopping.signal.reason
+      }
       entry.instance = instance
       entry.starting = undefined
       void instance.whenDead.then((death) => bury(entry, instance, death))
@@ -117,8 +121,8 @@ export function createInstances(
   function end(entry: Entry, why: string): void {
     remove(entry)
     entry.instance?.kill({ kind: 'stopped', why })
-    const ended = entry.instance?.[Symbol.asyncDispose]()
-    if (!ended) return
+    if (!entry.instance) return
+    const ended = Promise.resolve(entry.instance[Symbol.asyncDispose]())
     ending.add(ended)
     void ended.finally(() => ending.delete(ended))
   }
@@ -157,6 +161,8 @@ export function createInstances(
     const entry: Entry = { key, starting: undefined, instance: undefined, usedMs: clock.monotonicMs() }
     entries.set(key, entry)
     entry.starting = start(entry, load)
+    // Everybody who waits hears of a failure; that nobody waits any more is no failure of its own.
+    entry.starting.catch(() => undefined)
     startSweeping()
     return entry.starting
   }
@@ -166,7 +172,8 @@ export function createInstances(
       return entries.size
     },
     async acquire(key, load, signal) {
-      if (stopping.signal.aborted) throw stopping.signal.reason
+      stopping.signal.throwIfAborted()
+      signal.throwIfAborted()
       const entry = entries.get(key)
       if (!entry) return raceSignal(begin(key, load), signal)
       if (!entry.instance) return raceSignal(entry.starting!, signal)

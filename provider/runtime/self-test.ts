@@ -2,7 +2,8 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'
 import { raceSignal } from '../../protocol/base/signal.ts'
-import type { CallOutcome, Instance, ProgramFiles, Runtime } from './runtime.ts'
+import { collectAnswer } from './collect-answer.ts'
+import type { ProgramFiles, Runtime } from './runtime.ts'
 import type { Sandbox } from './sandbox/sandbox.ts'
 
 export interface SelfTestDeps {
@@ -86,8 +87,8 @@ async function attackAsProgram(
     { env: {}, params: { port }, limits },
     signal,
   )
-  const { body } = await call(instance)
-  return readFindings(body, 'A program')
+  const { body } = await collectAnswer(instance, attackRequest)
+  return readFindings(body.toString(), 'A program')
 }
 
 const memoryHog = `
@@ -103,9 +104,11 @@ export default {
 async function exhaustMemory(runtime: SelfTestDeps['runtime'], signal: AbortSignal): Promise<string[]> {
   const limits = { timeoutMs: 5_000, memoryMiB: 32 }
   await using instance = await runtime.start(toProgram(memoryHog), { env: {}, params: null, limits }, signal)
-  const { outcome } = await call(instance)
+  const { outcome } = await collectAnswer(instance, attackRequest)
   return outcome.kind === 'out_of_memory' ? [] : ['A program took more memory than its limit.']
 }
+
+const attackRequest = { method: 'GET', target: '/', rawHeaders: ['host', 'self-test'] }
 
 const endlessLoop = 'export default { fetch() { for (;;); } }'
 
@@ -116,28 +119,12 @@ async function exhaustTime(runtime: SelfTestDeps['runtime'], signal: AbortSignal
     { env: {}, params: null, limits },
     signal,
   )
-  const { outcome } = await call(instance)
+  const { outcome } = await collectAnswer(instance, attackRequest)
   return outcome.kind === 'timeout' ? [] : ['A program ran on beyond its time.']
 }
 
 function toProgram(source: string): ProgramFiles {
   return { files: [{ path: 'attack.js', bytes: Buffer.from(source) }], entry: 'attack.js' }
-}
-
-function call(instance: Instance): Promise<{ body: string; outcome: CallOutcome }> {
-  return new Promise((resolve) => {
-    let body = ''
-    instance.call(
-      { method: 'GET', target: '/', rawHeaders: ['host', 'self-test'] },
-      {
-        onHead: () => undefined,
-        onData: (chunk) => {
-          body += chunk.toString('utf8')
-        },
-        onEnd: (outcome) => resolve({ body, outcome }),
-      },
-    )
-  })
 }
 
 /** What it printed; anything but a list means that the attack did not run, which proves nothing. */
