@@ -6,7 +6,10 @@ const require = createRequire(import.meta.url)
 
 /** Any fixed number will do: with it a failing run can be repeated. Another one is tried with FUZZ_SEED=0x…. */
 const fuzzSeed = process.env['FUZZ_SEED'] ?? `0x${'6b68616368617075'.padStart(64, '0')}`
+/** Ten times the effort is ten times the runs of each fuzz and invariant test. */
 const effort = Number(process.env['FUZZ_EFFORT'] ?? 1)
+
+if (process.argv.includes('solidity')) console.log(`Fuzz seed ${fuzzSeed}, effort ${effort}`)
 
 export default defineConfig({
   plugins: [hardhatViem],
