@@ -89,7 +89,10 @@ type Refuse = (what: string) => ProtocolError
 
 const hopByHop = new Set([
   'connection',
+  'expect',
   'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
   'proxy-connection',
   'te',
   'trailer',

@@ -33,6 +33,8 @@ export interface MuxStream {
   readonly id: number
   /** Whether the head has left for the transport: before that, the peer cannot know of the stream. */
   readonly isHandedOver: boolean
+  /** Whether everything, the end included, has left for the transport. */
+  readonly isSent: boolean
   sendHead(head: string): void
   /** Head, whole body and end. */
   sendWhole(head: string, body?: Buffer): void
@@ -100,6 +102,10 @@ export class Stream implements MuxStream {
     this.#isOpener = !isHeadIn
     this.#isHeadIn = isHeadIn
     this.isHandedOver = isHeadIn
+  }
+
+  get isSent(): boolean {
+    return this.#isOutDone
   }
 
   sendHead(head: string): void {

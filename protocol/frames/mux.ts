@@ -33,6 +33,8 @@ export interface MuxOptions {
   readonly onStream?: (stream: MuxStream, head: string) => StreamHandler
   /** The peer will leave soon. */
   readonly onGoaway?: () => void
+  /** The last stream is over. */
+  readonly onIdle?: () => void
   /** The peer broke the format; the transport has been destroyed. */
   readonly onInvalid?: (error: ProtocolError) => void
   /** When to send what one turn of the event loop has gathered. */
@@ -111,7 +113,9 @@ export function createMux(options: MuxOptions): Mux {
       heldBytes += bytes
       return heldBytes <= limits.tunnelQueuedBytesMax
     },
-    forget: (stream) => void streams.delete(stream.id),
+    forget(stream) {
+      if (streams.delete(stream.id) && streams.size === 0) options.onIdle?.()
+    },
   }
 
   function wake(): void {

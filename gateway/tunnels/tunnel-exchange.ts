@@ -1,0 +1,250 @@
+import type { Clock } from '../../protocol/base/clock.ts'
+import { type ProtocolError, toProtocolError } from '../../protocol/errors.ts'
+import {
+  formatRequestHead,
+  isHopByHop,
+  type LostAttempt,
+  parseResponseHead,
+} from '../../protocol/frames/head.ts'
+import type { MuxStream, StreamHandler } from '../../protocol/frames/mux-stream.ts'
+import type { ResetReason } from '../../protocol/frames/reset-code.ts'
+import type {
+  RawHeaders,
+  UpstreamExchange,
+  UpstreamHandler,
+  UpstreamRequest,
+} from '../../protocol/http/upstream.ts'
+import { limits } from '../../protocol/limits.ts'
+import { decideReplay } from './decide-replay.ts'
+import { createReplayableBody, type ReplayableBody } from './replayable-body.ts'
+import {
+  answerBroken,
+  answerTimedOut,
+  providerBusy,
+  requestBroken,
+  toStreamError,
+  tunnelLost,
+} from './tunnel-errors.ts'
+import type { TunnelSocket } from './tunnel-socket.ts'
+
+/** Where an exchange finds a socket. */
+export interface Placer {
+  readonly clock: Clock
+  /** Calls `start` of the exchange, now or when a socket comes, or `fail`. */
+  place(exchange: TunnelExchange): void
+  forget(exchange: TunnelExchange): void
+}
+
+/** One request on its way through the tunnels of a provider, through more than one where the first is lost. */
+export class TunnelExchange implements UpstreamExchange, StreamHandler {
+  readonly #placer: Placer
+  readonly #request: UpstreamRequest
+  readonly #handler: UpstreamHandler
+  readonly #body: ReplayableBody | undefined
+  readonly #isKeyed: boolean
+  #stream: MuxStream | undefined
+  #socket: TunnelSocket | undefined
+  #lostAttempts: LostAttempt[] = []
+  #sessionKey: string | undefined
+  #attempts = 0
+  #isAccepted = false
+  #isAnswered = false
+  #isPaused = false
+  #isOver = false
+  #bytesLeft: number | undefined
+  #activeMs: number
+
+  constructor(placer: Placer, request: UpstreamRequest, handler: UpstreamHandler) {
+    this.#placer = placer
+    this.#request = request
+    this.#handler = handler
+    this.#isKeyed = hasIdempotencyKey(request.rawHeaders)
+    this.#activeMs = placer.clock.monotonicMs()
+    const { body } = request
+    this.#body =
+      body === undefined || Buffer.isBuffer(body)
+        ? undefined
+        : createReplayableBody(body, {
+            onBroken: () => this.fail(requestBroken()),
+            onActive: () => this.#noteActivity(),
+          })
+  }
+
+  /** The only process that may take it, where it may have it already. */
+  get sessionKey(): string | undefined {
+    return this.#sessionKey
+  }
+
+  pause(): void {
+    this.#isPaused = true
+    this.#stream?.pause()
+  }
+
+  resume(): void {
+    this.#isPaused = false
+    this.#stream?.resume()
+  }
+
+  abort(): void {
+    if (this.#isOver) return
+    this.#finish()
+    this.#stream?.reset('cancelled')
+  }
+
+  /** Sends the request through a socket. */
+  start(socket: TunnelSocket): void {
+    if (this.#isOver) return
+    let head: string
+    try {
+      head = formatRequestHead({
+        method: this.#request.method,
+        target: this.#request.target,
+        rawHeaders: toTunnelHeaders(this.#request),
+        lostAttempts: this.#lostAttempts,
+      })
+    } catch (error) {
+      this.fail(toProtocolError(error))
+      return
+    }
+    this.#attempts++
+    this.#isAccepted = false
+    this.#socket = socket
+    const { body } = this.#request
+    if (this.#body) {
+      this.#stream = socket.mux.open(this, head)
+      this.#body.sendTo(this.#stream)
+    } else this.#stream = socket.mux.openWhole(this, head, body as Buffer | undefined)
+    if (this.#isPaused) this.#stream.pause()
+  }
+
+  /** Ends it with an error, unless it is over. */
+  fail(error: ProtocolError): void {
+    if (this.#isOver) return
+    this.#finish()
+    this.#stream?.reset('cancelled')
+    this.#handler.onError(error)
+  }
+
+  /** Ends it where nothing has moved for too long. */
+  expire(nowMs: number): void {
+    const idleMsMax = this.#isAnswered ? limits.idleTimeoutMs : limits.firstByteTimeoutMs
+    if (nowMs - this.#activeMs > idleMsMax) this.fail(answerTimedOut())
+  }
+
+  onAccept(): void {
+    this.#isAccepted = true
+  }
+
+  onHead(text: string): void {
+    this.#noteActivity()
+    try {
+      const { status, rawHeaders, contentLength } = parseResponseHead(text)
+      const hasNoBody = this.#request.method === 'HEAD' || status === 204 || status === 304
+      this.#bytesLeft = hasNoBody ? 0 : contentLength
+      this.#isAnswered = true
+      this.#handler.onHead(status, rawHeaders)
+    } catch (error) {
+      this.fail(toProtocolError(error))
+    }
+  }
+
+  onData(chunk: Buffer): void {
+    if (this.#isOver) return
+    this.#noteActivity()
+    // A byte too many would be read as the beginning of the next answer by whoever shares the caller's connection.
+    if (this.#bytesLeft !== undefined) this.#bytesLeft -= chunk.length
+    if (this.#bytesLeft !== undefined && this.#bytesLeft < 0)
+      this.fail(answerBroken('sent more than it announced'))
+    else this.#handler.onData(chunk)
+  }
+
+  onEnd(): void {
+    if (this.#isOver) return
+    if (this.#bytesLeft) {
+      this.fail(answerBroken('sent less than it announced'))
+      return
+    }
+    this.#finish()
+    // The answer is there: the rest of the request is of no use to anybody.
+    if (this.#stream && !this.#stream.isSent) this.#stream.reset('cancelled')
+    this.#handler.onEnd()
+  }
+
+  onDrain(): void {
+    this.#body?.onDrain()
+  }
+
+  onReset(reason: ResetReason): void {
+    if (reason === 'refused') this.#tryElsewhere({ isHandedOver: false, otherwise: providerBusy() })
+    else this.fail(toStreamError(reason))
+  }
+
+  onLost(): void {
+    this.#tryElsewhere({ isHandedOver: this.#stream?.isHandedOver ?? false, otherwise: tunnelLost() })
+  }
+
+  #tryElsewhere({ isHandedOver, otherwise }: { isHandedOver: boolean; otherwise: ProtocolError }): void {
+    if (this.#isOver) return
+    const replay = decideReplay({
+      isHandedOver,
+      isAccepted: this.#isAccepted,
+      isAnswered: this.#isAnswered,
+      isKeyed: this.#isKeyed,
+      isBodyKept: this.#body?.isKept ?? true,
+      attempts: this.#attempts,
+      attemptsMax: limits.tunnelAttemptsMax,
+    })
+    if (replay === 'never') {
+      this.fail(otherwise)
+      return
+    }
+    if (replay === 'same_process') this.#noteLostAttempt()
+    this.#stream = undefined
+    this.#body?.detach()
+    this.#placer.place(this)
+  }
+
+  #noteLostAttempt(): void {
+    if (!this.#socket || !this.#stream) return
+    this.#lostAttempts = [
+      ...this.#lostAttempts,
+      { tunnelId: this.#socket.tunnelId, streamId: this.#stream.id },
+    ]
+    this.#sessionKey = this.#socket.sessionKey
+  }
+
+  #noteActivity(): void {
+    this.#activeMs = this.#placer.clock.monotonicMs()
+  }
+
+  #finish(): void {
+    this.#isOver = true
+    this.#body?.close()
+    this.#placer.forget(this)
+  }
+}
+
+/** End-to-end headers with a length that is true. */
+function toTunnelHeaders({ rawHeaders, body }: UpstreamRequest): RawHeaders {
+  const headers: string[] = []
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] as string
+    if (isHopByHop(name)) continue
+    if (!isStream(body) && name.length === 14 && name.toLowerCase() === 'content-length') continue
+    headers.push(name, rawHeaders[index + 1] ?? '')
+  }
+  if (Buffer.isBuffer(body)) headers.push('content-length', String(body.length))
+  return headers
+}
+
+function isStream(body: UpstreamRequest['body']): boolean {
+  return body !== undefined && !Buffer.isBuffer(body)
+}
+
+function hasIdempotencyKey(rawHeaders: RawHeaders): boolean {
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] as string
+    if (name.length === 15 && name.toLowerCase() === 'idempotency-key') return true
+  }
+  return false
+}

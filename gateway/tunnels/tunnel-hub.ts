@@ -1,0 +1,326 @@
+import { randomBytes } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { type Address, getAddress, isAddressEqual, type TypedDataDomain } from 'viem'
+import { type WebSocket, WebSocketServer } from 'ws'
+import type { Clock } from '../../protocol/base/clock.ts'
+import type { Log } from '../../protocol/base/log.ts'
+import { raceSignal } from '../../protocol/base/signal.ts'
+import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
+import { createMux } from '../../protocol/frames/mux.ts'
+import {
+  createHandshakeInbox,
+  createWebSocketTransport,
+  type HandshakeInbox,
+  keepAlive,
+  tunnelSocketOptions,
+} from '../../protocol/frames/websocket.ts'
+import { rawProblem } from '../../protocol/http/problem-response.ts'
+import type { Upstream } from '../../protocol/http/upstream.ts'
+import { limits } from '../../protocol/limits.ts'
+import {
+  formatTunnelMessage,
+  tunnelSubprotocol,
+  type VerifyContractSignature,
+} from '../../protocol/tunnel.ts'
+import { createTicketOffice } from '../../protocol/tunnel-ticket.ts'
+import { type Admission, type AdmissionDeps, admitTunnel, type ResolveProvider } from './admit-tunnel.ts'
+import { createHandshakeLimiter } from './handshake-limiter.ts'
+import { createTunnelPool, type TunnelPool } from './tunnel-pool.ts'
+import type { TunnelSocket } from './tunnel-socket.ts'
+
+/** Where providers without an address connect, and by which requests reach them. */
+export interface TunnelHub extends AsyncDisposable {
+  /** Takes a WebSocket handshake for `/_/tunnel`, or answers it with a problem. Owns the socket from here on. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** @returns undefined where the provider has no tunnel, and had none within the last two seconds. */
+  upstreamFor(provider: Address): Upstream | undefined
+  connected(): readonly ConnectedTunnel[]
+  /** Reads the names of a provider's tunnels again, and closes those that belong to somebody else now. */
+  recheck(provider: Address, signal: AbortSignal): Promise<void>
+  /**
+   * Takes no more tunnels, asks every provider to dial elsewhere, and waits until no request is in flight.
+   *
+   * @throws the reason of `signal`, with requests still in flight; `dispose` ends them.
+   */
+  drain(signal: AbortSignal): Promise<void>
+}
+
+export interface ConnectedTunnel {
+  readonly tunnelId: string
+  readonly provider: Address
+  readonly name: string
+  /** Requests in flight. */
+  readonly streams: number
+  readonly rttMs: number | undefined
+  /** Wall time. */
+  readonly connectedAtMs: number
+}
+
+export interface TunnelHubOptions {
+  readonly clock: Clock
+  readonly log: Log
+  /** Of everything that this network signs: `marketDomain`. */
+  readonly domain: TypedDataDomain
+  /** Host, and port unless it is the scheme's own, by which providers dial this gateway. */
+  readonly gatewayHost: string
+  readonly resolveProvider: ResolveProvider
+  /** Absent: contract accounts cannot open tunnels. */
+  readonly verifyContractSignature?: VerifyContractSignature
+  /** 32 bytes; gateways that share them take each other's resume tickets. Absent: tickets end with the process. */
+  readonly ticketKey?: Uint8Array
+}
+
+/** WebSocket close codes of this protocol. */
+const closeCodes = { leaving: 1001, refused: 4403 } as const
+const sweepIntervalMs = 1_000
+const closeTimeoutMs = 2_000
+
+/** A hub for one gateway process. It lives until disposed. */
+export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
+  const { clock, gatewayHost, resolveProvider } = options
+  const log = options.log.with({ part: 'tunnels' })
+  const key = options.ticketKey ?? randomBytes(32)
+  const tickets = createTicketOffice({ nowMs: () => clock.nowMs() }, { key, gatewayHost })
+  const admission: AdmissionDeps = { ...options, tickets }
+  const limiter = createHandshakeLimiter({ clock })
+  const server = new WebSocketServer({
+    ...tunnelSocketOptions,
+    noServer: true,
+    clientTracking: false,
+    handleProtocols: (offered) => (offered.has(tunnelSubprotocol) ? tunnelSubprotocol : false),
+  })
+  const pools = new Map<Address, TunnelPool>()
+  const stop = new AbortController()
+  const running = new Set<Promise<void>>()
+  const webSockets = new Set<WebSocket>()
+  let tunnels = 0
+  let isLeaving = false
+  let onIdle = () => {}
+
+  const run = (task: Promise<void>) => {
+    running.add(task)
+    task.finally(() => running.delete(task))
+  }
+
+  const poolOf = (provider: Address): TunnelPool => {
+    const existing = pools.get(provider)
+    if (existing) return existing
+    const pool = createTunnelPool({ clock, onIdle: () => onIdle() })
+    pools.set(provider, pool)
+    return pool
+  }
+
+  /** Keeps an empty pool for as long as requests may wait in it. */
+  const forgetLater = async (provider: Address, pool: TunnelPool): Promise<void> => {
+    await clock.sleep(limits.tunnelParkMsMax, stop.signal).catch(() => undefined)
+    if (pool.sockets.size === 0 && pool.inFlight === 0 && pools.get(provider) === pool) pools.delete(provider)
+  }
+
+  const serve = async (webSocket: WebSocket, socket: Duplex): Promise<void> => {
+    webSockets.add(webSocket)
+    const lifetime = new AbortController()
+    const closed = new Promise<void>((resolve) => webSocket.once('close', () => resolve()))
+    webSocket.once('close', () => {
+      lifetime.abort()
+      webSockets.delete(webSocket)
+    })
+    webSocket.on('error', (error) => log.debug('tunnel_socket_failed', { error: String(error) }))
+    const inbox = createHandshakeInbox(webSocket, limits.tunnelHandshakeBytesMax)
+    const admitted = await shakeHands(webSocket, inbox, lifetime.signal)
+    if (!admitted || webSocket.readyState !== webSocket.OPEN) {
+      await closed
+      return
+    }
+    const tunnel = openTunnel({ clock, log, webSocket, socket, inbox, admitted })
+    const pool = poolOf(admitted.provider)
+    tunnels++
+    run(keepAlive({ mux: tunnel.mux, clock, onDead: () => webSocket.terminate() }, lifetime.signal))
+    webSocket.send(
+      formatTunnelMessage<'welcome'>({
+        type: 'welcome',
+        tunnelId: tunnel.tunnelId,
+        provider: admitted.provider,
+        ticket: tickets.issue(admitted),
+      }),
+    )
+    pool.join(tunnel)
+    log.info('tunnel_connected', describe(tunnel))
+    if (isLeaving) tunnel.mux.goaway()
+    await closed
+    tunnels--
+    pool.leave(tunnel)
+    log.info('tunnel_lost', describe(tunnel))
+    if (pool.sockets.size === 0) run(forgetLater(admitted.provider, pool))
+  }
+
+  const shakeHands = async (
+    webSocket: WebSocket,
+    inbox: HandshakeInbox,
+    lifetime: AbortSignal,
+  ): Promise<Admission | undefined> => {
+    const over = new AbortController()
+    const expire = () => over.abort(handshakeTimedOut())
+    clock.sleep(limits.tunnelHandshakeTimeoutMs, over.signal).then(expire, () => undefined)
+    const signal = AbortSignal.any([stop.signal, lifetime, over.signal])
+    try {
+      const line = { read: inbox.read, send: (text: string) => webSocket.send(text) }
+      const admitted = await raceSignal(admitTunnel(admission, line, signal), signal)
+      const sockets = pools.get(admitted.provider)?.sockets.size ?? 0
+      if (sockets >= limits.tunnelSocketsPerProviderMax) throw tooMany('tunnels of this provider')
+      return admitted
+    } catch (error) {
+      refuse(webSocket, error, lifetime)
+      return undefined
+    } finally {
+      over.abort()
+      limiter.end()
+    }
+  }
+
+  const refuse = (webSocket: WebSocket, error: unknown, lifetime: AbortSignal): void => {
+    const refusal = toProtocolError(error)
+    const facts = { code: refusal.code, error: refusal.message }
+    if (refusal.code === 'internal') log.error('tunnel_refused', { ...facts, cause: String(error) })
+    else log.info('tunnel_refused', facts)
+    if (webSocket.readyState !== webSocket.OPEN) return
+    webSocket.send(formatTunnelMessage<'refused'>({ type: 'refused', problem: refusal.toProblem() }))
+    webSocket.close(closeCodes.refused, refusal.code)
+    // Whoever does not close in turn is not waited for.
+    const terminate = () => webSocket.terminate()
+    clock.sleep(closeTimeoutMs, AbortSignal.any([stop.signal, lifetime])).then(terminate, terminate)
+  }
+
+  const sweep = async (): Promise<void> => {
+    while (!stop.signal.aborted) {
+      await clock.sleep(sweepIntervalMs, stop.signal).catch(() => undefined)
+      for (const pool of pools.values()) pool.expire(clock.monotonicMs())
+    }
+  }
+  run(sweep())
+
+  const allSockets = () => [...pools.values()].flatMap((pool) => [...pool.sockets])
+  const inFlight = () => [...pools.values()].reduce((sum, pool) => sum + pool.inFlight, 0)
+
+  return {
+    upgrade(request, socket, head) {
+      socket.on('error', () => socket.destroy())
+      const obstacle = findObstacle({ request, isLeaving, tunnels })
+      if (obstacle) socket.end(rawProblem(obstacle))
+      else if (!limiter.tryBegin(request.socket.remoteAddress)) socket.end(rawProblem(tooMany('handshakes')))
+      else {
+        if ('setNoDelay' in request.socket) request.socket.setNoDelay(true)
+        let isTaken = false
+        server.handleUpgrade(request, socket, head, (webSocket) => {
+          isTaken = true
+          run(serve(webSocket, socket))
+        })
+        // What ws refused, it has answered.
+        if (!isTaken) limiter.end()
+      }
+    },
+    upstreamFor: (provider) => pools.get(getAddress(provider)),
+    connected: () => allSockets().map((tunnel) => ({ ...describe(tunnel), rttMs: tunnel.mux.rttMs })),
+    async recheck(provider, signal) {
+      for (const tunnel of pools.get(getAddress(provider))?.sockets ?? []) {
+        const now = await resolveProvider(tunnel.name, signal)
+        if (!now || !isAddressEqual(now.address, tunnel.provider))
+          tunnel.close(closeCodes.refused, 'tunnel_refused')
+      }
+    },
+    async drain(signal) {
+      isLeaving = true
+      for (const tunnel of allSockets()) tunnel.mux.goaway()
+      const idle = new Promise<void>((resolve) => {
+        onIdle = () => {
+          if (inFlight() === 0) resolve()
+        }
+      })
+      onIdle()
+      await raceSignal(idle, signal)
+    },
+    async [Symbol.asyncDispose]() {
+      isLeaving = true
+      stop.abort(new ProtocolError('tunnel_lost', 'The gateway stops.', { hint: 'It is tried again.' }))
+      for (const pool of pools.values()) pool.close()
+      for (const webSocket of webSockets) closeNow(webSocket, closeCodes.leaving, 'leaving')
+      await Promise.all(running)
+      server.close()
+    },
+  }
+}
+
+interface AdmittedSocket {
+  readonly clock: Clock
+  readonly log: Log
+  readonly webSocket: WebSocket
+  readonly socket: Duplex
+  readonly inbox: HandshakeInbox
+  readonly admitted: Admission
+}
+
+function openTunnel({ clock, log, webSocket, socket, inbox, admitted }: AdmittedSocket): TunnelSocket {
+  const tunnelId = randomBytes(16).toString('hex')
+  let isLeaving = false
+  const mux = createMux({
+    transport: createWebSocketTransport(webSocket, socket),
+    clock,
+    onGoaway() {
+      isLeaving = true
+    },
+    onInvalid: (error) => log.warn('tunnel_invalid', { ...admitted, tunnelId, error: error.message }),
+  })
+  inbox.handOver((message) => mux.receive(message))
+  return {
+    ...admitted,
+    tunnelId,
+    mux,
+    connectedAtMs: clock.nowMs(),
+    get isLeaving() {
+      return isLeaving
+    },
+    close: (code, reason) => closeNow(webSocket, code, reason),
+  }
+}
+
+/** Says why, and waits for no answer. */
+function closeNow(webSocket: WebSocket, code: number, reason: string): void {
+  webSocket.close(code, reason)
+  setImmediate(() => webSocket.terminate())
+}
+
+function describe({ tunnelId, provider, name, mux, connectedAtMs }: TunnelSocket) {
+  return { tunnelId, provider, name, streams: mux.streams, connectedAtMs }
+}
+
+function findObstacle({
+  request,
+  isLeaving,
+  tunnels,
+}: {
+  request: IncomingMessage
+  isLeaving: boolean
+  tunnels: number
+}): ProtocolError | undefined {
+  if (isLeaving) {
+    return new ProtocolError('tunnel_lost', 'This gateway is about to stop.', { hint: 'Try again soon.' })
+  }
+  if (tunnels >= limits.tunnelsMax) return tooMany('tunnels')
+  const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
+  if (offered.includes(tunnelSubprotocol)) return undefined
+  return new ProtocolError('bad_request', `This is a tunnel; it speaks ${tunnelSubprotocol}.`, {
+    hint: 'Connect with a tunnel client of the same version.',
+  })
+}
+
+function tooMany(what: string): ProtocolError {
+  return new ProtocolError('too_many_requests', `There are too many ${what}.`, { hint: 'Try again later.' })
+}
+
+function handshakeTimedOut(): ProtocolError {
+  return new ProtocolError(
+    'call_timeout',
+    `The handshake took more than ${limits.tunnelHandshakeTimeoutMs} ms.`,
+    { hint: 'It is tried again.' },
+  )
+}

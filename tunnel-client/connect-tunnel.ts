@@ -1,0 +1,202 @@
+import type { LookupFunction } from 'node:net'
+import type { Address, LocalAccount, TypedDataDomain } from 'viem'
+import { backoffDelayMs } from '../protocol/base/backoff.ts'
+import type { Clock } from '../protocol/base/clock.ts'
+import type { Log } from '../protocol/base/log.ts'
+import { type ErrorCode, type ProtocolError, toProtocolError } from '../protocol/errors.ts'
+import type { RequestListener } from '../protocol/http/listener.ts'
+import { limits } from '../protocol/limits.ts'
+import { createSessionKey } from '../protocol/tunnel-ticket.ts'
+import { dialTunnel } from './dial-tunnel.ts'
+import { loopbackLookup } from './loopback-lookup.ts'
+import { createTakenStreams } from './taken-streams.ts'
+import { startTunnelSession, type TunnelSession } from './tunnel-session.ts'
+
+export interface TunnelDeps {
+  readonly clock: Clock
+  /** Uniform in [0, 1), for jitter. */
+  readonly random: () => number
+  readonly log: Log
+  /** How hosts are resolved; `*.localhost` is this machine unless given. */
+  readonly lookup?: LookupFunction
+}
+
+export interface TunnelOptions {
+  /** `ws://` or `wss://`, with the path: `ws://localhost:8080/_/tunnel`. */
+  readonly gatewayUrl: string
+  readonly name: string
+  readonly account: LocalAccount
+  /** The address that the Resolver names, where it is a smart account and not `account` itself. */
+  readonly provider?: Address
+  /** Connections at the same time, 1 to 8; 2 unless given. */
+  readonly sockets?: number
+  /** Of everything that this network signs: `marketDomain`. */
+  readonly domain: TypedDataDomain
+}
+
+/**
+ * - `connecting`: not yet connected; `reconnecting`: not any more; both go on by themselves.
+ * - `connected`: at least one connection serves.
+ * - `refused`: the gateway does not take this account; nothing more is tried.
+ * - `closed`: disposed or aborted.
+ */
+export type TunnelState = 'connecting' | 'connected' | 'reconnecting' | 'refused' | 'closed'
+
+export interface TunnelStatus {
+  readonly state: TunnelState
+  readonly sockets: readonly {
+    readonly tunnelId: string
+    /** Requests being answered. */
+    readonly streams: number
+    readonly rttMs: number | undefined
+    /** Wall time. */
+    readonly connectedAtMs: number
+  }[]
+  /** What the latest failure said. */
+  readonly lastError: ProtocolError | undefined
+}
+
+/** A tunnel that stays connected. Disposal finishes what is in flight, for 30 s at most. */
+export interface Tunnel extends AsyncDisposable {
+  readonly state: TunnelState
+  /** Resolves with the first connection; rejects if there will be none. */
+  readonly connected: Promise<void>
+  /** Resolves after disposal or abortion; rejects where the gateway refuses for good. */
+  readonly closed: Promise<void>
+  status(): TunnelStatus
+}
+
+/** What no other try will change. */
+const finalCodes: readonly ErrorCode[] = ['tunnel_refused', 'bad_request']
+
+/**
+ * Makes a local request handler reachable through a gateway, and keeps it so.
+ *
+ * @param signal - Aborts everything at once; dispose instead to finish requests in flight.
+ */
+export function connectTunnel(
+  deps: TunnelDeps,
+  options: TunnelOptions,
+  handler: RequestListener,
+  signal: AbortSignal,
+): Tunnel {
+  const { clock, random, lookup = loopbackLookup } = deps
+  const { name, account, domain, sockets = limits.tunnelSocketsDefault } = options
+  const gatewayUrl = new URL(options.gatewayUrl)
+  const log = deps.log.with({ gateway: gatewayUrl.host, name })
+  const sessionKey = createSessionKey()
+  const taken = createTakenStreams()
+  const sessions = new Set<TunnelSession>()
+  const connected = Promise.withResolvers<void>()
+  const closed = Promise.withResolvers<void>()
+  const stop = new AbortController()
+  let ticket: string | undefined
+  let lastError: ProtocolError | undefined
+  let wasConnected = false
+  let end: 'refused' | 'closed' | undefined
+
+  // Whoever does not wait for these still finds the reason in the log.
+  connected.promise.catch(() => undefined)
+  closed.promise.catch(() => undefined)
+
+  const dial = async (): Promise<TunnelSession> => {
+    const provider = options.provider ?? account.address
+    const credentials = { name, account, provider, domain, sessionKey, ticket }
+    const dialed = await dialTunnel({ clock, lookup }, { gatewayUrl, credentials }, stop.signal)
+    ticket = dialed.ticket
+    const session = startTunnelSession({ clock, log, handler, taken }, dialed)
+    sessions.add(session)
+    session.closed.then(() => {
+      sessions.delete(session)
+      log.info('tunnel_lost', { tunnelId: session.tunnelId })
+    })
+    wasConnected = true
+    connected.resolve()
+    log.info('tunnel_connected', { tunnelId: session.tunnelId })
+    return session
+  }
+
+  /** Keeps one connection open. The only place that tries again. */
+  const keepConnected = async (): Promise<void> => {
+    let failures = 0
+    while (!stop.signal.aborted) {
+      try {
+        const session = await dial()
+        const startMs = clock.monotonicMs()
+        await session.ending
+        if (clock.monotonicMs() - startMs >= limits.tunnelUptimeToResetMs) failures = 0
+      } catch (thrown) {
+        if (stop.signal.aborted) return
+        lastError = toProtocolError(thrown)
+        if (finalCodes.includes(lastError.code)) {
+          refuse(lastError)
+          return
+        }
+        log.warn('tunnel_failed', { failures, code: lastError.code, error: lastError.message })
+      }
+      const delayMs = backoffDelayMs(failures, {
+        delayMsMin: limits.tunnelDelayMsMin,
+        delayMsMax: limits.tunnelDelayMsMax,
+        random,
+      })
+      failures++
+      await clock.sleep(delayMs, stop.signal).catch(() => undefined)
+    }
+  }
+
+  const refuse = (error: ProtocolError) => {
+    if (end) return
+    end = 'refused'
+    log.error('tunnel_refused', { code: error.code, error: error.message, hint: error.hint })
+    stop.abort(error)
+    for (const session of sessions) session.cut()
+    connected.reject(error)
+    closed.reject(error)
+  }
+
+  const abort = () => {
+    if (end) return
+    end = 'closed'
+    stop.abort(signal.reason)
+    for (const session of sessions) session.cut()
+    connected.reject(signal.reason)
+    closed.resolve()
+  }
+  signal.addEventListener('abort', abort, { once: true })
+  const lines = Array.from({ length: sockets }, keepConnected)
+  if (signal.aborted) abort()
+
+  const stateNow = (): TunnelState => {
+    if (end) return end
+    if (sessions.size > 0) return 'connected'
+    return wasConnected ? 'reconnecting' : 'connecting'
+  }
+
+  return {
+    get state() {
+      return stateNow()
+    },
+    connected: connected.promise,
+    closed: closed.promise,
+    status: () => ({
+      state: stateNow(),
+      sockets: [...sessions].map(({ tunnelId, streams, rttMs, connectedAtMs }) => ({
+        tunnelId,
+        streams,
+        rttMs,
+        connectedAtMs,
+      })),
+      lastError,
+    }),
+    async [Symbol.asyncDispose]() {
+      signal.removeEventListener('abort', abort)
+      end ??= 'closed'
+      const reason = new Error('The tunnel was closed.')
+      stop.abort(reason)
+      connected.reject(reason)
+      await Promise.all([...sessions].map((session) => session.leave()))
+      await Promise.all(lines)
+      closed.resolve()
+    },
+  }
+}

@@ -1,0 +1,93 @@
+import type { Log } from '../protocol/base/log.ts'
+import { isProtocolError, toProtocolError } from '../protocol/errors.ts'
+import { parseRequestHead, type RequestHead } from '../protocol/frames/head.ts'
+import type { MuxStream, StreamHandler } from '../protocol/frames/mux-stream.ts'
+import type { RequestListener } from '../protocol/http/listener.ts'
+import { sendProblem } from '../protocol/http/problem-response.ts'
+import type { TakenStreams } from './taken-streams.ts'
+import { TunnelRequest } from './tunnel-request.ts'
+import { TunnelResponse } from './tunnel-response.ts'
+
+export interface ServeOptions {
+  readonly log: Log
+  readonly handler: RequestListener
+  readonly taken: TakenStreams
+  readonly remoteAddress: string | undefined
+  /** Whether new requests are to go elsewhere. */
+  readonly isLeaving: () => boolean
+}
+
+/** Takes one request from a tunnel, or refuses it, and says which before the handler runs anything. */
+export function serveStream(options: ServeOptions, stream: MuxStream, text: string): StreamHandler {
+  if (options.isLeaving()) {
+    stream.reset('refused')
+    return nobody
+  }
+  let head: RequestHead
+  try {
+    head = parseRequestHead(text)
+  } catch (error) {
+    if (!isProtocolError(error)) throw error
+    options.log.warn('request_refused', { error: error.message })
+    stream.reset('head_invalid')
+    return nobody
+  }
+  // Every attempt is looked up, because each lookup also cuts the connection it came on.
+  const takenBefore = head.lostAttempts.filter((attempt) => options.taken.mayHaveTaken(attempt))
+  if (takenBefore.length > 0) {
+    stream.reset('already_taken')
+    return nobody
+  }
+  stream.accept()
+  return runHandler(options, stream, head)
+}
+
+function runHandler(
+  { log, handler, remoteAddress }: ServeOptions,
+  stream: MuxStream,
+  head: RequestHead,
+): StreamHandler {
+  const response = new TunnelResponse({ stream, method: head.method })
+  const peer = {
+    remoteAddress,
+    encrypted: false,
+    get destroyed() {
+      return response.destroyed
+    },
+    destroy: () => void response.destroy(),
+  }
+  const request = new TunnelRequest({ head, stream, peer })
+  response.once('finish', () => request.dump())
+  const abort = () => {
+    request.abort()
+    response.destroy()
+  }
+  // After the caller of this function has set the stream up: a whole body is already there for the handler then.
+  queueMicrotask(() => {
+    if (response.destroyed) return
+    try {
+      handler(request, response)
+    } catch (error) {
+      log.error('request_failed', { error: String(error) })
+      sendProblem(response, toProtocolError(error))
+    }
+  })
+  return {
+    ...nobody,
+    onData: (chunk) => request.receive(chunk),
+    onEnd: () => request.receiveEnd(),
+    onDrain: () => response.onDrain(),
+    onReset: abort,
+    onLost: abort,
+  }
+}
+
+const nobody: StreamHandler = {
+  onHead() {},
+  onAccept() {},
+  onData() {},
+  onEnd() {},
+  onDrain() {},
+  onReset() {},
+  onLost() {},
+}

@@ -1,0 +1,107 @@
+import { Readable } from 'node:stream'
+import type { RequestHead } from '../protocol/frames/head.ts'
+import type { MuxStream } from '../protocol/frames/mux-stream.ts'
+import type { IncomingRequest } from '../protocol/http/listener.ts'
+import type { RawHeaders } from '../protocol/http/upstream.ts'
+
+/** What handlers written for `node:http` look for on a socket. */
+export interface TunnelPeer {
+  readonly remoteAddress: string | undefined
+  readonly encrypted: boolean
+  readonly destroyed: boolean
+  destroy(): void
+}
+
+/** A request that came through a tunnel. A class, because it is a stream. */
+export class TunnelRequest extends Readable implements IncomingRequest {
+  readonly method: string
+  readonly url: string
+  readonly rawHeaders: string[]
+  readonly httpVersion = '1.1'
+  readonly socket: TunnelPeer
+  /** Whether all of it has come. */
+  complete = false
+  readonly #stream: MuxStream
+  #headers: Record<string, string | string[]> | undefined
+  #isDumped = false
+
+  constructor({ head, stream, peer }: { head: RequestHead; stream: MuxStream; peer: TunnelPeer }) {
+    super()
+    this.method = head.method
+    this.url = head.target
+    this.rawHeaders = [...head.rawHeaders]
+    this.socket = peer
+    this.#stream = stream
+  }
+
+  get headers(): Record<string, string | string[]> {
+    this.#headers ??= joinHeaders(this.rawHeaders)
+    return this.#headers
+  }
+
+  receive(chunk: Buffer): void {
+    if (this.destroyed || this.#isDumped) return
+    if (!this.push(chunk)) this.#stream.pause()
+  }
+
+  receiveEnd(): void {
+    this.complete = true
+    if (!this.destroyed) this.push(null)
+  }
+
+  /** The caller has gone. */
+  abort(): void {
+    if (!this.complete) this.destroy(new Error('The caller has gone.'))
+  }
+
+  /** The answer is out: a body that nobody reads must not keep its stream. */
+  dump(): void {
+    if (this.readableFlowing === true) return
+    this.#isDumped = true
+    this.#stream.resume()
+  }
+
+  override _read(): void {
+    this.#stream.resume()
+  }
+
+  override _destroy(error: Error | null, callback: (error?: Error | null) => void): void {
+    // As in node:http: a caller that goes is no error to a handler that does not listen for one.
+    callback(this.listenerCount('error') > 0 ? error : null)
+  }
+}
+
+/** Headers that make no sense twice: the first one counts. */
+const once = new Set([
+  'age',
+  'authorization',
+  'content-length',
+  'content-type',
+  'etag',
+  'expires',
+  'from',
+  'host',
+  'if-modified-since',
+  'if-unmodified-since',
+  'last-modified',
+  'location',
+  'max-forwards',
+  'referer',
+  'retry-after',
+  'server',
+  'user-agent',
+])
+
+/** Lower-case names; duplicates joined as Node does. */
+export function joinHeaders(rawHeaders: RawHeaders): Record<string, string | string[]> {
+  const headers: Record<string, string | string[]> = Object.create(null)
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = (rawHeaders[index] as string).toLowerCase()
+    const value = rawHeaders[index + 1] as string
+    const before = headers[name]
+    if (name === 'set-cookie') headers[name] = [...(Array.isArray(before) ? before : []), value]
+    else if (before === undefined) headers[name] = value
+    else if (!once.has(name)) headers[name] = `${before}${name === 'cookie' ? '; ' : ', '}${value}`
+  }
+  return headers
+}

@@ -1,0 +1,115 @@
+import type { Clock } from '../protocol/base/clock.ts'
+import type { Log } from '../protocol/base/log.ts'
+import { createMux } from '../protocol/frames/mux.ts'
+import { createWebSocketTransport, keepAlive } from '../protocol/frames/websocket.ts'
+import type { RequestListener } from '../protocol/http/listener.ts'
+import { limits } from '../protocol/limits.ts'
+import type { DialedTunnel } from './dial-tunnel.ts'
+import { serveStream } from './serve-stream.ts'
+import type { TakenStreams } from './taken-streams.ts'
+
+/** One connection on which requests are served. */
+export interface TunnelSession {
+  readonly tunnelId: string
+  readonly streams: number
+  readonly rttMs: number | undefined
+  /** Wall time. */
+  readonly connectedAtMs: number
+  /** Resolves when the connection has gone. */
+  readonly closed: Promise<void>
+  /** Resolves when a new connection should be dialled: this one has gone, or its gateway will. */
+  readonly ending: Promise<void>
+  /** Takes no more requests, finishes those it has (at most 30 s), and closes. */
+  leave(): Promise<void>
+  /** Ends it now. */
+  cut(): void
+}
+
+export interface SessionOptions {
+  readonly clock: Clock
+  readonly log: Log
+  readonly handler: RequestListener
+  readonly taken: TakenStreams
+}
+
+/** Starts serving on a connection that has been admitted. */
+export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel): TunnelSession {
+  const { clock, handler, taken } = options
+  const { webSocket, socket, inbox, tunnelId } = dialed
+  const log = options.log.with({ tunnelId })
+  const lifetime = new AbortController()
+  const closed = Promise.withResolvers<void>()
+  const ending = Promise.withResolvers<void>()
+  let isLeaving = false
+  let onIdle = () => {}
+
+  const mux = createMux({
+    transport: createWebSocketTransport(webSocket, socket),
+    clock,
+    onStream: (stream, head) =>
+      serveStream(
+        { log, handler, taken, remoteAddress: socket.remoteAddress, isLeaving: () => isLeaving },
+        stream,
+        head,
+      ),
+    onGoaway() {
+      log.info('gateway_leaving')
+      ending.resolve()
+    },
+    onIdle: () => onIdle(),
+    onInvalid: (error) => log.warn('tunnel_invalid', { error: error.message }),
+  })
+
+  const onClosed = () => {
+    lifetime.abort()
+    mux.close()
+    ending.resolve()
+    closed.resolve()
+  }
+  const cut = () => {
+    mux.close()
+    webSocket.terminate()
+  }
+  webSocket.on('close', onClosed)
+  // An error is followed by a close, which says all that matters.
+  webSocket.on('error', (error) => log.debug('tunnel_socket_failed', { error: String(error) }))
+  if (webSocket.readyState === webSocket.CLOSED) onClosed()
+
+  const session: TunnelSession = {
+    tunnelId,
+    get streams() {
+      return mux.streams
+    },
+    get rttMs() {
+      return mux.rttMs
+    },
+    connectedAtMs: clock.nowMs(),
+    closed: closed.promise,
+    ending: ending.promise,
+    async leave() {
+      isLeaving = true
+      mux.goaway()
+      const idle = new Promise<void>((resolve) => {
+        onIdle = resolve
+      })
+      const tooLate = clock.sleep(limits.shutdownTimeoutMs, lifetime.signal).catch(() => undefined)
+      if (mux.streams > 0) await Promise.race([idle, tooLate])
+      webSocket.close(1000, 'leaving')
+      clock.sleep(closeTimeoutMs, lifetime.signal).then(cut, () => undefined)
+      await closed.promise
+    },
+    cut,
+  }
+  taken.remember({
+    tunnelId,
+    get lastPeerStreamId() {
+      return mux.lastPeerStreamId
+    },
+    cut,
+  })
+  keepAlive({ mux, clock, onDead: cut }, lifetime.signal)
+  inbox.handOver((message) => mux.receive(message))
+  return session
+}
+
+const closeTimeoutMs = 2_000
