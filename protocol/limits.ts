@@ -181,6 +181,10 @@ export const limits = {
   // Chain
   rpcTimeoutMs: 10_000,
   logRangeBlocksMax: 5_000,
+  /** How many looks back the mirror can undo before it must read all events again. */
+  mirrorCheckpointsMax: 256,
+  /** No chain takes a transaction that may use more (EIP-7825). */
+  transactionGasMax: 2n ** 24n,
   mirrorIntervalMs: 2_000,
   settleIntervalMs: 60_000,
   shutdownTimeoutMs: 30_000,

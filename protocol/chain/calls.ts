@@ -1,0 +1,156 @@
+import { type Address, encodeDeployData, encodeFunctionData, type Hex } from 'viem'
+import { type Name, nameNode } from '../name.ts'
+import { encodeSettleRows, type SettleRow } from '../settlement.ts'
+import { formatUsdc, type Usdc } from '../usdc.ts'
+import { devUsdcAbi, escrowAbi, registryAbi, resolverAbi, resolverBytecode } from './contracts.ts'
+
+/** One transaction before it has a sender. */
+export interface ChainCall {
+  /** What it does, as in `deposit 5 USDC`. */
+  readonly label: string
+  /** Absent where it makes a contract. */
+  readonly to: Address | undefined
+  readonly data: Hex
+}
+
+/** What a payer offers a provider. */
+export interface GrantTerms {
+  readonly provider: Address
+  /** Zero for metered use. */
+  readonly signer: Address
+  readonly priceUsdc: Usdc
+  /** What is left for the provider afterwards, not what is added. */
+  readonly budgetUsdc: Usdc
+  readonly expiry: number
+  readonly noticeHours: number
+}
+
+/** The calls of the escrow at `escrow`. */
+export const escrowCalls = (escrow: Address) => ({
+  deposit: (amountUsdc: Usdc): ChainCall => ({
+    label: `deposit ${formatUsdc(amountUsdc)} USDC`,
+    to: escrow,
+    data: encodeFunctionData({ abi: escrowAbi, functionName: 'deposit', args: [amountUsdc] }),
+  }),
+  withdraw: (amountUsdc: Usdc): ChainCall => ({
+    label: `withdraw ${formatUsdc(amountUsdc)} USDC`,
+    to: escrow,
+    data: encodeFunctionData({ abi: escrowAbi, functionName: 'withdraw', args: [amountUsdc] }),
+  }),
+  approve: ({ provider, signer, priceUsdc, budgetUsdc, expiry, noticeHours }: GrantTerms): ChainCall => ({
+    label: `approve ${formatUsdc(budgetUsdc)} USDC for ${provider}`,
+    to: escrow,
+    data: encodeFunctionData({
+      abi: escrowAbi,
+      functionName: 'approve',
+      args: [
+        {
+          provider,
+          signer,
+          price: Number(priceUsdc),
+          budget: budgetUsdc,
+          expiry,
+          notice: noticeHours,
+        },
+      ],
+    }),
+  }),
+  revoke: (provider: Address, signer: Address): ChainCall => ({
+    label: `revoke the grant for ${provider}`,
+    to: escrow,
+    data: encodeFunctionData({ abi: escrowAbi, functionName: 'revoke', args: [provider, signer] }),
+  }),
+  reclaim: (provider: Address, signer: Address): ChainCall => ({
+    label: `reclaim what is left for ${provider}`,
+    to: escrow,
+    data: encodeFunctionData({ abi: escrowAbi, functionName: 'reclaim', args: [provider, signer] }),
+  }),
+  settle: (rows: readonly SettleRow[], usageRoot: Hex): ChainCall => ({
+    label: `settle ${rows.length} payers`,
+    to: escrow,
+    data: encodeFunctionData({
+      abi: escrowAbi,
+      functionName: 'settle',
+      args: [encodeSettleRows(rows), usageRoot],
+    }),
+  }),
+})
+
+/** The calls of the token at `usdc`. `mint` exists on development chains only. */
+export const usdcCalls = (usdc: Address) => ({
+  approve: (spender: Address, amountUsdc: Usdc): ChainCall => ({
+    label: `let ${spender} take ${formatUsdc(amountUsdc)} USDC`,
+    to: usdc,
+    data: encodeFunctionData({ abi: devUsdcAbi, functionName: 'approve', args: [spender, amountUsdc] }),
+  }),
+  mint: (to: Address, amountUsdc: Usdc): ChainCall => ({
+    label: `mint ${formatUsdc(amountUsdc)} USDC`,
+    to: usdc,
+    data: encodeFunctionData({ abi: devUsdcAbi, functionName: 'mint', args: [to, amountUsdc] }),
+  }),
+})
+
+/** The calls of the registry at `registry`. */
+export const registryCalls = (registry: Address) => ({
+  register: (name: Name, resolver: Address): ChainCall => ({
+    label: `register ${name}`,
+    to: registry,
+    data: encodeFunctionData({
+      abi: registryAbi,
+      functionName: 'register',
+      args: [nameNode(name), resolver],
+    }),
+  }),
+  setResolver: (name: Name, resolver: Address): ChainCall => ({
+    label: `point ${name} to ${resolver}`,
+    to: registry,
+    data: encodeFunctionData({
+      abi: registryAbi,
+      functionName: 'setResolver',
+      args: [nameNode(name), resolver],
+    }),
+  }),
+  unregister: (name: Name): ChainCall => ({
+    label: `give ${name} back`,
+    to: registry,
+    data: encodeFunctionData({ abi: registryAbi, functionName: 'unregister', args: [nameNode(name)] }),
+  }),
+})
+
+export interface ResolverRecords {
+  readonly owner: Address
+  readonly addr: Address
+  readonly server: string
+  /** RSA public key as DER SubjectPublicKeyInfo. */
+  readonly pubkey: Hex
+}
+
+/** Makes a resolver; its address is in the transaction's receipt. */
+export const deployResolverCall = ({ owner, addr, server, pubkey }: ResolverRecords): ChainCall => ({
+  label: 'make a resolver',
+  to: undefined,
+  data: encodeDeployData({
+    abi: resolverAbi,
+    bytecode: resolverBytecode,
+    args: [owner, addr, server, pubkey],
+  }),
+})
+
+/** The calls of the resolver at `resolver`. */
+export const resolverCalls = (resolver: Address) => ({
+  setAddr: (addr: Address): ChainCall => ({
+    label: `set the address to ${addr}`,
+    to: resolver,
+    data: encodeFunctionData({ abi: resolverAbi, functionName: 'setAddr', args: [addr] }),
+  }),
+  setServer: (server: string): ChainCall => ({
+    label: `set the server to ${server}`,
+    to: resolver,
+    data: encodeFunctionData({ abi: resolverAbi, functionName: 'setServer', args: [server] }),
+  }),
+  setPubkey: (pubkey: Hex): ChainCall => ({
+    label: 'set the public key',
+    to: resolver,
+    data: encodeFunctionData({ abi: resolverAbi, functionName: 'setPubkey', args: [pubkey] }),
+  }),
+})

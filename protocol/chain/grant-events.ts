@@ -1,0 +1,116 @@
+import {
+  type Address,
+  type PublicClient,
+  pad,
+  parseEventLogs,
+  type RpcLog,
+  toEventSelector,
+  zeroAddress,
+} from 'viem'
+import type { Grant } from '../grant.ts'
+import { type Usdc, usdc } from '../usdc.ts'
+import { escrowAbi } from './contracts.ts'
+
+/** One event of the escrow about one grant of a provider. */
+export interface GrantEvent {
+  readonly blockNumber: bigint
+  readonly payer: Address
+  readonly signer: Address
+  readonly kind: 'approved' | 'revoked' | 'reclaimed' | 'charged'
+  /** What the grant is after the event; undefined where it is closed. */
+  apply(before: Grant | undefined): Grant | undefined
+}
+
+export interface LogRange {
+  readonly escrow: Address
+  readonly provider: Address
+  readonly fromBlock: bigint
+  readonly toBlock: bigint
+}
+
+const eventNames = ['Approved', 'Revoked', 'Reclaimed', 'Settled', 'Consumed'] as const
+const grantAbi = escrowAbi.filter(
+  (entry) => entry.type === 'event' && eventNames.some((name) => name === entry.name),
+)
+const selectors = grantAbi.map((entry) => toEventSelector(entry as Parameters<typeof toEventSelector>[0]))
+
+/** Reads what happened to the grants of a provider in a range of blocks, in the order of the chain. */
+export async function readGrantEvents(client: PublicClient, range: LogRange): Promise<GrantEvent[]> {
+  const logs = (await client.request({
+    method: 'eth_getLogs',
+    params: [
+      {
+        address: range.escrow,
+        fromBlock: `0x${range.fromBlock.toString(16)}`,
+        toBlock: `0x${range.toBlock.toString(16)}`,
+        topics: [selectors, null, pad(range.provider)],
+      },
+    ],
+  })) as RpcLog[]
+  // A server that answers another question must not make grants.
+  const asked = logs.filter(({ address }) => address.toLowerCase() === range.escrow.toLowerCase())
+  return parseEventLogs({ abi: escrowAbi, logs: asked, eventName: [...eventNames] })
+    .filter(({ args }) => args.provider === range.provider)
+    .map((log) => toGrantEvent(log))
+}
+
+type GrantLog = ReturnType<
+  typeof parseEventLogs<typeof escrowAbi, true, (typeof eventNames)[number][]>
+>[number]
+
+function toGrantEvent(log: GrantLog): GrantEvent {
+  const { payer } = log.args
+  const blockNumber = BigInt(log.blockNumber)
+  switch (log.eventName) {
+    case 'Approved': {
+      const { provider, signer, spent, budget, price, calls, expiry, notice, epoch } = log.args
+      const grant: Grant = {
+        payer,
+        provider,
+        signer,
+        spentUsdc: usdc(spent),
+        budgetUsdc: usdc(budget),
+        priceUsdc: usdc(BigInt(price)),
+        calls,
+        expiry,
+        noticeHours: notice,
+        epoch,
+      }
+      return { kind: 'approved', blockNumber, payer, signer, apply: () => grant }
+    }
+    case 'Revoked': {
+      const { signer, expiry } = log.args
+      return { kind: 'revoked', blockNumber, payer, signer, apply: (grant) => grant && { ...grant, expiry } }
+    }
+    case 'Reclaimed':
+      return { kind: 'reclaimed', blockNumber, payer, signer: log.args.signer, apply: () => undefined }
+    default: {
+      const { spentUsdc, budgetUsdc, calls } = parseUsage(log.args.usage)
+      return {
+        kind: 'charged',
+        blockNumber,
+        payer,
+        signer: zeroAddress,
+        apply: (grant) => grant && { ...grant, spentUsdc, budgetUsdc, calls },
+      }
+    }
+  }
+}
+
+/** What one row of a settlement was paid, and the grant's new values: `spent u64 | budget u64 | paid u64 | calls u32`. */
+export interface Usage {
+  readonly spentUsdc: Usdc
+  readonly budgetUsdc: Usdc
+  readonly paidUsdc: Usdc
+  readonly calls: number
+}
+
+export function parseUsage(word: bigint): Usage {
+  const uint64At = (bit: bigint) => usdc(BigInt.asUintN(64, word >> bit))
+  return {
+    spentUsdc: uint64At(0n),
+    budgetUsdc: uint64At(64n),
+    paidUsdc: uint64At(128n),
+    calls: Number(BigInt.asUintN(32, word >> 192n)),
+  }
+}
