@@ -33,11 +33,15 @@ export interface NameCache extends AsyncDisposable {
    * @throws `chain_unreachable` where the name was never read and cannot be now.
    */
   resolve(name: Name, signal: AbortSignal): Promise<NameAnswer>
+  /** As `resolve`, but asks the chain, where it answers, however fresh the last answer is. */
+  refresh(name: Name, signal: AbortSignal): Promise<NameAnswer>
   /** Every provider that is known now. */
   known(): ProviderName[]
 }
 
 export interface NameCacheOptions {
+  /** A name that was known is another account's now, or nobody's. */
+  readonly onAccountChanged?: (before: ProviderName) => void
   readonly ageMsMax?: number
   /** For names that nobody owns, and between two tries while the chain cannot be reached. */
   readonly negativeAgeMsMax?: number
@@ -88,7 +92,7 @@ export function createNameCache(
       return negative && negative.refreshAtMs > nowMs ? unknownAnswer : undefined
     }
     if (!entry.isReadingFailing && nowMs - entry.readAtMs > ageMsMax * staleFactor) return undefined
-    if (entry.refreshAtMs <= nowMs) refresh(name)
+    if (entry.refreshAtMs <= nowMs) readInBackground(name)
     return toAnswer(entry)
   }
 
@@ -97,8 +101,8 @@ export function createNameCache(
     return { ...fact, staleMs: isReadingFailing ? clock.monotonicMs() - readAtMs : undefined }
   }
 
-  /** Reads in the background; failing leaves the last known answer, marked as such. */
-  function refresh(name: Name): void {
+  /** Failing leaves the last known answer, marked as such. */
+  function readInBackground(name: Name): void {
     read(name).catch(() => undefined)
   }
 
@@ -108,7 +112,7 @@ export function createNameCache(
     if (reading.size >= limits.nameReadsMax) return Promise.reject(tooManyReads())
     const next = readOnce(name).finally(() => {
       reading.delete(name)
-      if (changedMeanwhile.delete(name)) refresh(name)
+      if (changedMeanwhile.delete(name)) readInBackground(name)
     })
     reading.set(name, next)
     return next
@@ -132,6 +136,7 @@ export function createNameCache(
     const ageMs = fact.kind === 'known' ? ageMsMax : negativeAgeMsMax
     const node = nameNode(name)
     const entry: Entry = { node, fact, readAtMs, refreshAtMs: readAtMs + ageMs, isReadingFailing: false }
+    const before = owned.get(name)?.fact
     owned.delete(name)
     unowned.delete(name)
     const kept = fact.kind === 'unknown' ? unowned : owned
@@ -139,6 +144,9 @@ export function createNameCache(
     for (const oldest of kept.keys()) {
       if (kept.size <= namesMax) break
       kept.delete(oldest)
+    }
+    if (before?.kind === 'known' && !isSameAccount(before.provider, fact)) {
+      options.onAccountChanged?.(before.provider)
     }
     return entry
   }
@@ -160,7 +168,7 @@ export function createNameCache(
       if (change.kind === 'name' && node === change.node) unowned.delete(name)
     }
     for (const [name, entry] of owned) {
-      if (isOf(change, entry) && !reading.has(name)) refresh(name)
+      if (isOf(change, entry) && !reading.has(name)) readInBackground(name)
     }
   }
 
@@ -171,6 +179,7 @@ export function createNameCache(
       if (answer) return answer
       return toAnswer(await raceSignal(read(name), signal))
     },
+    refresh: async (name, signal) => toAnswer(await raceSignal(read(name), signal)),
     known: () => [...owned.values()].flatMap(({ fact }) => (fact.kind === 'known' ? [fact.provider] : [])),
     async [Symbol.asyncDispose]() {
       closing.abort(new Error('The gateway is closing.'))
@@ -183,6 +192,10 @@ export function createNameCache(
 function isOf(change: NameChange, { node, fact }: Entry): boolean {
   if (change.kind === 'name') return node === change.node
   return fact.kind === 'known' && fact.provider.resolver === change.resolver
+}
+
+function isSameAccount({ address, owner }: ProviderName, now: Fact): boolean {
+  return now.kind === 'known' && now.provider.address === address && now.provider.owner === owner
 }
 
 function unreachableChain(cause: unknown): ProtocolError {

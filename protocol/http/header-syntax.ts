@@ -5,7 +5,7 @@ const token = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 const forbiddenInValue = /[^\t\x20-\x7e\x80-\xff]/
 
 /** Anything but visible ASCII: a space or a line break here would begin another header. */
-const forbiddenInTarget = /[^\x21-\x7e\x80-\xff]/
+const forbiddenInTarget = /[^\x21-\x7e]/
 
 export function isToken(text: string): boolean {
   return token.test(text)

@@ -106,13 +106,21 @@ function describeBindError(error: NodeJS.ErrnoException, host: string, port: num
   })
 }
 
-async function close(server: Server, upgraded: Iterable<Duplex>, shutdownTimeoutMs: number): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
-  const sweep = setInterval(() => server.closeIdleConnections(), closeCheckMs)
-  const deadline = setTimeout(() => {
-    server.closeAllConnections()
-    for (const socket of upgraded) socket.destroy()
-  }, shutdownTimeoutMs)
+/** Waits for the HTTP connections only: upgraded sockets belong to whoever took them, and may close later. */
+async function close(
+  server: Server,
+  upgraded: ReadonlySet<Duplex>,
+  shutdownTimeoutMs: number,
+): Promise<void> {
+  const { promise: closed, resolve } = Promise.withResolvers<void>()
+  server.close(() => resolve())
+  const sweep = setInterval(() => {
+    server.closeIdleConnections()
+    server.getConnections((_, connections) => {
+      if (connections <= upgraded.size) resolve()
+    })
+  }, closeCheckMs)
+  const deadline = setTimeout(() => server.closeAllConnections(), shutdownTimeoutMs)
   await closed
   clearInterval(sweep)
   clearTimeout(deadline)

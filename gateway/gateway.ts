@@ -1,0 +1,210 @@
+import { getRequestListener } from '@hono/node-server'
+import type { Hono } from 'hono'
+import type { Address } from 'viem'
+import type { Clock } from '../protocol/base/clock.ts'
+import type { Log } from '../protocol/base/log.ts'
+import { ProtocolError } from '../protocol/errors.ts'
+import type { GatewayInfo } from '../protocol/gateway.ts'
+import { listen } from '../protocol/http/listen.ts'
+import { limits } from '../protocol/limits.ts'
+import { type NameReader, parseName } from '../protocol/name.ts'
+import { createApp } from './http/app.ts'
+import { createNameCache, type NameCache } from './names/name-cache.ts'
+import { domainHost } from './names/resolve-host.ts'
+import { type Lookup, lookupWithSystem } from './proxy/connect-provider.ts'
+import { createDataPlane } from './proxy/data-plane.ts'
+import { createProviderRoutes, type TunnelDirectory } from './proxy/provider-routes.ts'
+import { createHandlers, type GatewayHandlers, type TunnelDoor } from './route-requests.ts'
+
+/** The tunnels of one gateway; `TunnelHub` is one. */
+export interface GatewayTunnels extends TunnelDirectory, TunnelDoor, AsyncDisposable {
+  connected(): readonly { readonly provider: Address }[]
+  /** Closes the tunnels of this provider that belong to somebody else by now. */
+  recheck(provider: Address, signal: AbortSignal): Promise<void>
+  /** Asks providers to dial elsewhere, and waits until no request is in flight. */
+  drain(signal: AbortSignal): Promise<void>
+}
+
+/** What tunnels need to know of the gateway that they lead to. */
+export interface TunnelFacts {
+  /** Host, and port unless it is the scheme's own, by which providers dial this gateway. */
+  readonly gatewayHost: string
+  /** Asks the chain. */
+  readonly resolveProvider: (
+    name: string,
+    signal: AbortSignal,
+  ) => Promise<{ readonly address: Address; readonly name: string } | undefined>
+}
+
+export interface GatewayDeps {
+  readonly clock: Clock
+  readonly log: Log
+  readonly names: NameReader
+  /** Makes the tunnels; the gateway owns them. */
+  readonly openTunnels: (facts: TunnelFacts) => GatewayTunnels
+  /** Routes of a keeper, mounted on the gateway's own host. */
+  readonly keeper?: Hono
+  /** How names in `server` records are looked up; the machine's resolver by default. */
+  readonly lookup?: Lookup
+}
+
+export interface GatewayOptions {
+  /** Address to listen on. */
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+  /** Host under which providers are subdomains, with its port; `localhost:<port>` by default. */
+  readonly domain?: string
+  /** How the world reaches the gateway, where something stands before it; `http://<domain>` by default. */
+  readonly publicUrl?: string
+  /** Lets providers be on this machine or in its network. For a market on one machine, never for the internet. */
+  readonly allowPrivate?: boolean
+  /** One line in the log per call; yes by default. */
+  readonly logsCalls?: boolean
+  /** Lets several processes share the port. */
+  readonly isShared?: boolean
+  readonly shutdownTimeoutMs?: number
+  /** What `/_/info` says beside addresses of the gateway itself. */
+  readonly info: Pick<GatewayInfo, 'chainId' | 'escrow' | 'registry' | 'usdc' | 'peers' | 'version'>
+}
+
+/** Disposal takes no more requests, lets those in flight finish, then closes tunnels and connections. */
+export interface Gateway extends AsyncDisposable {
+  /** The gateway's own origin, for people. */
+  readonly url: URL
+  /** Host under which providers are subdomains. */
+  readonly domain: string
+  /** Where it listens; what tests connect to, as Node does not look up subdomains of localhost. */
+  readonly host: string
+  readonly port: number
+  readonly info: GatewayInfo
+}
+
+/**
+ * Starts a gateway: names, routes and pages behind one listener. If a part fails to start, those before it are closed.
+ *
+ * @throws `port_taken`, `config_invalid`
+ */
+export async function createGateway(deps: GatewayDeps, options: GatewayOptions): Promise<Gateway> {
+  await using starting = new AsyncDisposableStack()
+  const { clock, log } = deps
+  const closed = new AbortController()
+  let isReady = true
+
+  // The port is known only once the listener stands; no request is read before this function goes on.
+  let handlers: GatewayHandlers | undefined
+  const listener = starting.use(
+    await listen({
+      ...options,
+      onRequest: (request, response) => handlers?.onRequest(request, response, false),
+      onExpectContinue: (request, response) => handlers?.onRequest(request, response, true),
+      onUpgrade: (request, socket, head) => handlers?.onUpgrade(request, socket, head),
+    }),
+  )
+  const place = describePlace(options, listener.port)
+  const { url, domain, info } = place
+
+  let recheckTunnels: (provider: Address) => void = () => undefined
+  const names = starting.use(
+    createNameCache(
+      { clock, log, reader: deps.names },
+      { onAccountChanged: ({ address }) => recheckTunnels(address) },
+    ),
+  )
+  const tunnels = starting.use(
+    deps.openTunnels({ gatewayHost: url.host, resolveProvider: resolveWith(names) }),
+  )
+  recheckTunnels = (provider) => {
+    tunnels.recheck(provider, closed.signal).catch((error) => {
+      log.warn('tunnels_recheck_failed', { provider, error: String(error) })
+    })
+  }
+  const routes = starting.use(
+    createProviderRoutes(tunnels, {
+      allowPrivate: options.allowPrivate ?? false,
+      lookup: deps.lookup ?? lookupWithSystem,
+      ownHosts: [domain, url.host],
+    }),
+  )
+  starting.defer(() => closed.abort(new Error('The gateway has closed.')))
+
+  const app = createApp({
+    log,
+    info,
+    knownProviders: () => names.known(),
+    tunnelledProviders: () => tunnels.connected().map(({ provider }) => provider),
+    isReady: () => isReady,
+    keeper: deps.keeper,
+  })
+  handlers = createHandlers({
+    host: place.domainHost,
+    dataPlane: createDataPlane(
+      { clock, log, names, routes },
+      { ...place, logsCalls: options.logsCalls ?? true },
+    ),
+    serveControl: getRequestListener(app.fetch, { overrideGlobalObjects: false, hostname: place.domainHost }),
+    tunnels,
+    signal: closed.signal,
+  })
+  // The first thing to close: nothing new comes in, and what is in flight still needs all that stands above.
+  starting.defer(async () => {
+    isReady = false
+    const deadline = AbortSignal.timeout(options.shutdownTimeoutMs ?? limits.shutdownTimeoutMs)
+    const drained = tunnels
+      .drain(deadline)
+      .catch((error) => log.warn('drain_cut_short', { error: String(error) }))
+    await Promise.all([listener[Symbol.asyncDispose](), drained])
+  })
+
+  log.info('gateway_started', { url: url.href, port: listener.port })
+  const parts = starting.move()
+  return {
+    url,
+    domain,
+    host: listener.host,
+    port: listener.port,
+    info,
+    async [Symbol.asyncDispose]() {
+      await parts.disposeAsync()
+      log.info('gateway_stopped')
+    },
+  }
+}
+
+/** Where the gateway is, as seen from outside. */
+interface Place {
+  readonly url: URL
+  readonly domain: string
+  readonly domainHost: string
+  readonly proto: 'http' | 'https'
+  readonly info: GatewayInfo
+}
+
+/** @throws `config_invalid` */
+function describePlace(options: GatewayOptions, port: number): Place {
+  const domain = (options.domain ?? `localhost:${port}`).toLowerCase()
+  const publicUrl = options.publicUrl ?? `http://${domain}`
+  const url = URL.canParse(publicUrl) ? new URL(publicUrl) : undefined
+  if (!url || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.pathname !== '/') {
+    throw new ProtocolError('config_invalid', `"${publicUrl}" is not where a gateway can be.`, {
+      hint: 'Give its origin, such as https://gateway.example.',
+    })
+  }
+  const tunnel = new URL('/_/tunnel', url)
+  tunnel.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
+  return {
+    url,
+    domain,
+    domainHost: domainHost(domain),
+    proto: url.protocol === 'https:' ? 'https' : 'http',
+    info: { ...options.info, domain, keeper: url.href, tunnel: tunnel.href },
+  }
+}
+
+/** Tunnels ask the chain, as a name may have changed hands a moment ago. */
+function resolveWith(names: NameCache): TunnelFacts['resolveProvider'] {
+  return async (name, signal) => {
+    const answer = await names.refresh(parseName(name), signal)
+    return answer.kind === 'known' ? answer.provider : undefined
+  }
+}

@@ -1,0 +1,93 @@
+import { Hono } from 'hono'
+import type { Address } from 'viem'
+import type { Log } from '../../protocol/base/log.ts'
+import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
+import type { GatewayInfo } from '../../protocol/gateway.ts'
+import { problemResponse } from '../../protocol/http/problem-response.ts'
+import type { ProviderName } from '../../protocol/name.ts'
+import { formatPage } from './page.ts'
+
+export interface AppDeps {
+  readonly log: Log
+  readonly info: GatewayInfo
+  /** Providers whose names have been read. */
+  readonly knownProviders: () => readonly ProviderName[]
+  /** Providers with a live tunnel. */
+  readonly tunnelledProviders: () => readonly Address[]
+  /** False once the gateway is closing. */
+  readonly isReady: () => boolean
+  /** Routes that a keeper answers. */
+  readonly keeper?: Hono | undefined
+}
+
+/** What `/_/providers` says of one provider. */
+export interface ListedProvider {
+  readonly address: Address
+  /** Undefined for a provider whose name nobody has called yet. */
+  readonly name: string | undefined
+  readonly url: string | undefined
+  readonly isTunnelled: boolean
+}
+
+/** The gateway's own pages and API, on its own host. Calls to providers never come here. */
+export function createApp(deps: AppDeps): Hono {
+  const { info, log } = deps
+  const app = new Hono()
+
+  app.get('/', (c) => {
+    const providers = listProviders(deps)
+    const wantsPage = c.req.header('accept')?.includes('text/html') ?? false
+    if (!wantsPage) return c.json({ ...info, providers })
+    return c.html(formatPage(info, providers), 200, {
+      'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'",
+    })
+  })
+  app.get('/healthz', (c) => c.text('ok\n'))
+  app.get('/readyz', (c) => (deps.isReady() ? c.text('ready\n') : c.text('closing\n', 503)))
+  app.get('/_/info', (c) => c.json(info))
+  app.get('/_/gateways', (c) => c.json({ gateways: [info.tunnel] }))
+  app.get('/_/providers', (c) => c.json({ providers: listProviders(deps) }))
+  app.get('/_/tunnel', () => {
+    throw new ProtocolError('bad_request', 'This is where tunnels connect, by WebSocket.', {
+      hint: 'Use khachapuri provider up --tunnel.',
+    })
+  })
+  if (deps.keeper) app.route('/', deps.keeper)
+
+  app.notFound((c) =>
+    problemResponse(
+      new ProtocolError('not_found', `The gateway has nothing at ${c.req.path.slice(0, 200)}.`, {
+        hint: `Programs are called at ${exampleUrl(info, '<provider>')}<cid>.`,
+      }),
+    ),
+  )
+  app.onError((error, c) => {
+    if (!isProtocolError(error)) {
+      log.error('request_failed', { path: c.req.path, error: String(error.stack ?? error) })
+    }
+    return problemResponse(error)
+  })
+  return app
+}
+
+function listProviders({ info, knownProviders, tunnelledProviders }: AppDeps): ListedProvider[] {
+  const tunnelled = new Set(tunnelledProviders())
+  const named = knownProviders().map(({ name, address }) => ({
+    name,
+    address,
+    url: exampleUrl(info, name),
+    isTunnelled: tunnelled.delete(address),
+  }))
+  const unnamed = [...tunnelled].map((address) => ({
+    name: undefined,
+    address,
+    url: undefined,
+    isTunnelled: true,
+  }))
+  return [...named, ...unnamed]
+}
+
+/** Where a provider with this name is called. */
+function exampleUrl({ keeper, domain }: GatewayInfo, name: string): string {
+  return `${keeper.startsWith('https:') ? 'https' : 'http'}://${name}.${domain}/`
+}

@@ -1,0 +1,119 @@
+import type { IncomingMessage } from 'node:http'
+import { forwardHeaders } from '../../protocol/http/headers.ts'
+import type { HttpResponse } from '../../protocol/http/listen.ts'
+import { sendProblem } from '../../protocol/http/problem-response.ts'
+import type { UpstreamExchange, UpstreamHandler } from '../../protocol/http/upstream.ts'
+import { limits } from '../../protocol/limits.ts'
+import type { ProviderRoute } from './provider-routes.ts'
+import type { RequestShape } from './request-shape.ts'
+import { type AnswerFacts, cleanResponseHeaders } from './response-headers.ts'
+
+/** What is known of a call once it is clear whom it is for. */
+export interface CallFacts extends AnswerFacts {
+  readonly shape: RequestShape
+  readonly proto: 'http' | 'https'
+  readonly remoteAddress: string
+}
+
+/** Up to here one string for head and body costs less than two buffers and a `writev`. */
+const mergedBytesMax = 16 * 1024
+
+/**
+ * Passes a request on and its answer back, piece by piece in both directions, no faster than the slower side; whoever
+ * gives up, the other side hears of it. Nothing is buffered, nothing is followed, nothing is sent twice.
+ *
+ * @returns how many bytes of the body have gone to the caller, for the log.
+ */
+export function proxyCall(
+  request: IncomingMessage,
+  response: HttpResponse,
+  route: ProviderRoute,
+  facts: CallFacts,
+): { readonly sentBytes: number } {
+  const { shape } = facts
+  const progress = { sentBytes: 0 }
+  const body = hasBody(request) ? request : undefined
+  let isAborted = false
+  let exchange: UpstreamExchange | undefined
+  let announcedBytes = -1
+
+  const handler: UpstreamHandler = {
+    onHead(status, rawHeaders) {
+      announcedBytes = findLength(rawHeaders)
+      response.writeHead(status, cleanResponseHeaders(rawHeaders, facts))
+      // Node keeps the head back until there is a body; a stream of events may be silent for long.
+      queueMicrotask(() => {
+        if (progress.sentBytes === 0 && !response.writableEnded) response.flushHeaders()
+      })
+    },
+    onData(chunk) {
+      const isWhole = progress.sentBytes === 0 && chunk.length === announcedBytes
+      progress.sentBytes += chunk.length
+      if (isWhole && chunk.length <= mergedBytesMax) response.end(chunk.toString('latin1'), 'latin1')
+      else if (!response.write(chunk)) exchange?.pause()
+    },
+    onEnd() {
+      if (!response.writableEnded) response.end()
+      if (body && !body.complete) drain(body)
+    },
+    onError(error) {
+      sendProblem(response, error, ['x-request-id', facts.requestId])
+      if (body && !body.complete) drain(body)
+    },
+  }
+
+  response.on('drain', () => exchange?.resume())
+  response.on('close', () => {
+    if (response.writableFinished) return
+    isAborted = true
+    exchange?.abort()
+  })
+  exchange = route.upstream.send(
+    {
+      method: shape.method,
+      target: shape.target,
+      rawHeaders: forwardHeaders({
+        rawHeaders: request.rawHeaders,
+        connection: request.headers.connection,
+        host: route.host ?? shape.host,
+        forwardedHost: shape.host,
+        forwardedProto: facts.proto,
+        remoteAddress: facts.remoteAddress,
+        requestId: facts.requestId,
+        via: facts.via,
+      }),
+      ...(body ? { body } : {}),
+    },
+    handler,
+  )
+  // An upstream may answer, and a caller may hang up, before `send` has returned.
+  if (isAborted) exchange.abort()
+  else if (response.writableNeedDrain) exchange.pause()
+  return progress
+}
+
+function hasBody({ headers }: IncomingMessage): boolean {
+  if (headers['transfer-encoding'] !== undefined) return true
+  return headers['content-length'] !== undefined && headers['content-length'] !== '0'
+}
+
+function findLength(rawHeaders: readonly string[]): number {
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]!
+    if (name.length === 14 && name.toLowerCase() === 'content-length') return Number(rawHeaders[index + 1])
+  }
+  return -1
+}
+
+/**
+ * Reads what a caller still sends of a body that nobody wants any more: closing at once would make its system throw the
+ * answer away unread. Whoever goes on for long is cut off.
+ */
+function drain(body: IncomingMessage): void {
+  let unreadBytes = 0
+  body.on('data', (chunk: Buffer) => {
+    unreadBytes += chunk.length
+    if (unreadBytes > limits.unreadBodyBytesMax) body.destroy()
+  })
+  body.resume()
+}

@@ -1,0 +1,80 @@
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { ProtocolError } from '../protocol/errors.ts'
+import type { HttpResponse } from '../protocol/http/listen.ts'
+import { rawProblem, sendProblem } from '../protocol/http/problem-response.ts'
+import { type HostMeaning, resolveHost } from './names/resolve-host.ts'
+import type { DataPlane } from './proxy/data-plane.ts'
+import { type RequestShape, readRequestShape } from './proxy/request-shape.ts'
+
+/** Where providers connect by themselves. */
+export interface TunnelDoor {
+  /** Takes a WebSocket handshake at `/_/tunnel`, and owns the socket from then on. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+}
+
+export interface GatewayHandlers {
+  onRequest(request: IncomingMessage, response: HttpResponse, expectsContinue: boolean): void
+  onUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+}
+
+export interface HandlerDeps {
+  /** The gateway's own host, without port. */
+  readonly host: string
+  readonly dataPlane: DataPlane
+  readonly serveControl: (request: IncomingMessage, response: HttpResponse) => Promise<void>
+  readonly tunnels: TunnelDoor
+  readonly signal: AbortSignal
+}
+
+/** Parts the requests by their host: calls go to the data plane, which knows no framework, the rest to the pages. */
+export function createHandlers(deps: HandlerDeps): GatewayHandlers {
+  const read = (request: IncomingMessage): { shape: RequestShape; meaning: HostMeaning } => {
+    const shape = readRequestShape(request)
+    return { shape, meaning: requireMeaning(resolveHost(shape.host, deps.host), shape.host, deps.host) }
+  }
+  return {
+    onRequest(request, response, expectsContinue) {
+      try {
+        const { shape, meaning } = read(request)
+        if (meaning.kind === 'provider') {
+          deps.dataPlane({ request, response, shape, name: meaning.name, expectsContinue }, deps.signal)
+        } else {
+          if (expectsContinue) response.writeContinue()
+          request.url = shape.target
+          void deps.serveControl(request, response)
+        }
+      } catch (error) {
+        sendProblem(response, error)
+      }
+    },
+    onUpgrade(request, socket, head) {
+      try {
+        const { shape, meaning } = read(request)
+        if (meaning.kind !== 'control' || shape.target !== '/_/tunnel') throw webSocketUnsupported()
+        deps.tunnels.upgrade(request, socket, head)
+      } catch (error) {
+        socket.end(rawProblem(error), 'latin1', () => socket.destroy())
+      }
+    },
+  }
+}
+
+/** @throws `name_malformed`, `host_unknown` */
+function requireMeaning(meaning: HostMeaning, header: string, host: string): HostMeaning {
+  const shown = header.slice(0, 100)
+  const hint = `Call http://<provider>.${host}/<cid>.`
+  if (meaning.kind === 'malformed') {
+    throw new ProtocolError('name_malformed', `"${shown}" is not the host of a provider.`, { hint })
+  }
+  if (meaning.kind === 'unknown') {
+    throw new ProtocolError('host_unknown', `This gateway does not answer for ${shown}.`, { hint })
+  }
+  return meaning
+}
+
+function webSocketUnsupported(): ProtocolError {
+  return new ProtocolError('websocket_unsupported', 'WebSockets to programs are not passed on.', {
+    hint: 'Use requests and streamed answers.',
+  })
+}
