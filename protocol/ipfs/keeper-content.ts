@@ -1,6 +1,7 @@
 import type { Context } from 'hono'
 import type { Blockstore } from 'interface-blockstore'
-import { ProtocolError } from '../errors.ts'
+import type { Log } from '../base/log.ts'
+import { ProtocolError, toProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { type ReadBlock, readVerifiedBlock } from './block.ts'
 import { type CID, parseContentCid } from './cid.ts'
@@ -10,6 +11,7 @@ import { writeCar } from './write-car.ts'
 
 export interface ContentDeps {
   readonly blockstore: Pick<Blockstore, 'get' | 'has'>
+  readonly log: Log
   /** Content that must not be given out (IPIP-383). */
   readonly isDenied: (cid: CID) => boolean
 }
@@ -21,7 +23,7 @@ export interface ContentDeps {
  * @throws ProtocolError, among them `cid_not_found` and, for a rotten block, `cid_mismatch`
  */
 export async function answerContent(
-  { blockstore, isDenied }: ContentDeps,
+  { blockstore, log, isDenied }: ContentDeps,
   context: Context,
 ): Promise<Response> {
   const request = context.req
@@ -39,13 +41,14 @@ export async function answerContent(
   await checkPresence(blockstore, cid, request.header('cache-control') ?? '')
   if (matchesEtag(request.header('if-none-match'), etag)) return new Response(null, { status: 304, headers })
   const answer = format === 'raw' ? answerRaw : answerCar
-  return answer({ cid, readBlock, headers, isHead: request.method === 'HEAD' }, request.raw.signal)
+  return answer({ cid, readBlock, headers, log, isHead: request.method === 'HEAD' }, request.raw.signal)
 }
 
 interface Answering {
   readonly cid: CID
   readonly readBlock: ReadBlock
   readonly headers: Readonly<Record<string, string>>
+  readonly log: Log
   readonly isHead: boolean
 }
 
@@ -60,14 +63,29 @@ async function answerRaw(
 }
 
 async function answerCar(
-  { cid, readBlock, headers, isHead }: Answering,
+  { cid, readBlock, headers, log, isHead }: Answering,
   signal: AbortSignal,
 ): Promise<Response> {
   // Read ahead of the head, so that a rotten root is an error and not half a CAR.
   await readBlock(cid, signal)
   if (isHead) return new Response(null, { headers })
-  const body = ReadableStream.from(writeCar(readBlock, cid, dagBudget(limits.carBytesMax), signal))
-  return new Response(body, { headers })
+  const car = writeCar(readBlock, cid, dagBudget(limits.carBytesMax), signal)
+  return new Response(ReadableStream.from(logFailure(car, { cid, log }, signal)), { headers })
+}
+
+/** Where a CAR fails in the middle, the connection breaks: a client must not take half of it for the whole. */
+async function* logFailure(
+  car: AsyncIterable<Uint8Array>,
+  { cid, log }: Pick<Answering, 'cid' | 'log'>,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  try {
+    yield* car
+  } catch (error) {
+    const { code, details } = toProtocolError(error)
+    if (!signal.aborted) log.error('car_broken_off', { root: cid.toString(), code, ...details })
+    throw error
+  }
 }
 
 type ContentFormat = 'raw' | 'car'

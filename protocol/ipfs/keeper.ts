@@ -145,7 +145,7 @@ function uploadDeps({
 function createRoutes({ blockstore, log, isDenied = () => false }: KeeperDeps, upload: UploadDeps): Hono {
   const app = new Hono()
   app.use('/ipfs/*', openToBrowsers)
-  app.get('/ipfs/:cid', (context) => answerContent({ blockstore, isDenied }, context))
+  app.get('/ipfs/:cid', (context) => answerContent({ blockstore, log, isDenied }, context))
   app.post('/ipfs', async (context) => context.json(await takeUpload(upload, context), 201))
   app.get('/ipfs/:cid/*', () => {
     throw new ProtocolError('bad_request', 'This keeper serves whole CIDs, not paths below them.', {

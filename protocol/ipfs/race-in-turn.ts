@@ -37,7 +37,7 @@ export async function raceInTurn<T>(
         const fail = (error: unknown) => {
           failures[index] = error
           failed += 1
-          if (failed === attempts.length) reject(new AllAttemptsFailed(failures))
+          if (stop.aborted || failed === attempts.length) reject(new AllAttemptsFailed(failures))
           else startNext()
         }
         running.push(attempt(stop).then(resolve, fail))
