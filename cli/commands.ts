@@ -28,6 +28,14 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Compute the ids of a zip, offline',
         load: async () => (await import('./commands/id.ts')).id,
       },
+      run: {
+        summary: 'Run a program on this machine, without chain and money',
+        load: async () => (await import('./commands/run.ts')).run,
+      },
+      deploy: {
+        summary: 'Publish a program for providers to run, and get its callable CID',
+        load: async () => (await import('./commands/deploy.ts')).deploy,
+      },
     },
   },
   {

@@ -88,7 +88,8 @@ export function providerUrl(gateway: URL, domain: string, name: string): URL {
   return new URL(`${gateway.protocol}//${name}.${domain}/`)
 }
 
-function parseHttpUrl(flag: string, text: string): URL {
+/** Reads the value of a flag. @throws ProtocolError `usage_invalid` */
+export function parseHttpUrl(flag: string, text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url && (url.protocol === 'http:' || url.protocol === 'https:')) return url
   throw usageError(

@@ -1,0 +1,94 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { createTestUser, type RunOptions, type TestUser } from '../testing.ts'
+
+/** Starts `run` and resolves when it says where; `stop` is Ctrl-C. */
+async function start(user: TestUser, argv: readonly string[], options: RunOptions = {}) {
+  const interrupt = new AbortController()
+  const { promise: ready, resolve } = Promise.withResolvers<string>()
+  const done = user.run(['run', ...argv], { ...options, signal: interrupt.signal, onOut: resolve })
+  const first = await Promise.race([ready, done.then(({ stdout, stderr }) => stdout + stderr)])
+  const url = /http_url=(\S+)/.exec(first)?.[1]
+  const stop = () => {
+    interrupt.abort(new DOMException('Interrupted.', 'AbortError'))
+    return done
+  }
+  return { out: first, url: url ?? '', stop }
+}
+
+test('a program answers at the printed address until it is interrupted, and each request is noted', async () => {
+  await using user = await createTestUser()
+  await user.run(['init', 'app'])
+  const { programId } = (await user.run(['build', 'app', '--json'])).json()
+  await writeFile(join(user.dir, 'app', '.env'), 'GREETING="Good \\"morning\\""')
+  const running = await start(user, ['app'])
+  expect(running.out).toBe(`program_id=${programId}\nhttp_url=${running.url}\n`)
+  expect(await (await fetch(`${running.url}hello?name=Ada`)).json()).toEqual({
+    greeting: 'Good "morning", Ada!',
+  })
+  const body = Buffer.alloc(100_000, 7)
+  const echo = await fetch(`${running.url}echo`, { method: 'POST', body })
+  expect(Buffer.from(await echo.arrayBuffer())).toEqual(body)
+  expect((await fetch(`${running.url}nowhere`)).status).toBe(404)
+  const { exitCode, stderr } = await running.stop()
+  expect(exitCode).toBe(0)
+  expect(stderr).toMatch(/GET \/hello\?name=Ada {2}200 {2}\d+ ms/)
+  expect(stderr).toMatch(/GET \/nowhere {2}404 {2}\d+ ms/)
+  await expect(fetch(running.url)).rejects.toThrow('fetch failed')
+})
+
+test('a zip runs as well, with other params than its own', async () => {
+  await using user = await createTestUser()
+  const source = 'export default { fetch: (request, env) => Response.json(env.params) }'
+  await writeFile(join(user.dir, 'index.js'), source)
+  await writeFile(
+    join(user.dir, 'khachapuri.json'),
+    '{"name":"params","entry":"index.js","params":{"own":1}}',
+  )
+  await user.run(['build', '-o', 'app.zip'])
+  const running = await start(user, ['app.zip', '--params', '{"other":[2]}'])
+  expect(await (await fetch(running.url)).json()).toEqual({ other: [2] })
+  await running.stop()
+})
+
+test('a program that cannot start is refused with its own message', async () => {
+  await using user = await createTestUser()
+  await writeFile(join(user.dir, 'index.js'), 'throw new Error("no luck")\nexport default {}')
+  await writeFile(join(user.dir, 'khachapuri.json'), '{"name":"broken","entry":"index.js"}')
+  const result = await user.run(['run', '--json'])
+  expect(result.exitCode).toBe(1)
+  expect(result.json()).toMatchObject({ code: 'program_crashed', detail: expect.stringContaining('no luck') })
+})
+
+test('a taken port is said', async () => {
+  await using user = await createTestUser()
+  await user.run(['init', 'app'])
+  const running = await start(user, ['app'])
+  const { port } = new URL(running.url)
+  expect((await user.run(['run', 'app', '--port', port, '--json'])).json()).toMatchObject({
+    code: 'port_taken',
+  })
+  await running.stop()
+})
+
+test.each([
+  ['no program', ['nothing'], 'program_invalid'],
+  ['a port that is none', ['--port', '70000'], 'usage_invalid'],
+  ['params that are no object', ['--params', '[1]'], 'usage_invalid'],
+  ['a missing env file', ['app', '--env-file', 'nothing'], 'config_invalid'],
+])('%s is refused', async (_what, argv, code) => {
+  await using user = await createTestUser()
+  await user.run(['init', 'app'])
+  if (argv[0]?.startsWith('--')) argv.unshift('app')
+  expect((await user.run(['run', ...argv, '--json'])).json()).toMatchObject({ code })
+})
+
+test('the readme of a new program names commands that exist', async () => {
+  await using user = await createTestUser()
+  await user.run(['init', 'app'])
+  const readme = await readFile(join(user.dir, 'app', 'README.md'), 'utf8')
+  const commands = [...readme.matchAll(/^khachapuri (\w+)/gm)].map(([, name]) => name as string)
+  expect(commands).toEqual(['run', 'deploy'])
+  for (const name of commands) expect((await user.run([name, '--help'])).exitCode).toBe(0)
+})

@@ -1,0 +1,130 @@
+import type { Address } from 'viem'
+import type { DeploymentDraft } from '../../protocol/deployment.ts'
+import { limits } from '../../protocol/limits.ts'
+import { type PayerChoice, payerChoices } from '../../protocol/owner.ts'
+import type { Params } from '../../protocol/program.ts'
+import { parseUsdc } from '../../protocol/usdc.ts'
+import { type Options, usageError } from '../command.ts'
+import { parseCount } from '../duration.ts'
+import type { MarketPlace } from '../market/market.ts'
+import type { Env } from '../project/env-file.ts'
+import type { Manifest } from '../project/manifest.ts'
+
+/** What an owner decides about a deployment beside the program: who pays, and within what. */
+export const policyOptions = {
+  payer: {
+    type: 'string',
+    value: 'owner|caller|any',
+    default: 'owner',
+    help: 'Who pays: you, callers with a pass, or either',
+  },
+  'owner-per-day': {
+    type: 'string',
+    value: '<usdc|none>',
+    default: '1',
+    help: 'The most that strangers cost you in a day, at each provider',
+  },
+  'calls-per-minute': {
+    type: 'string',
+    value: '<n|none>',
+    default: '600',
+    help: 'The most calls of strangers in a minute, at each provider',
+  },
+  origin: {
+    type: 'string',
+    multiple: true,
+    value: '<url>',
+    help: 'Only pages of this origin may spend your money (default: anybody)',
+  },
+  timeout: { type: 'string', value: '<ms>', help: 'Wall time of a call, in place of that in the manifest' },
+  memory: { type: 'string', value: '<MiB>', help: 'Memory, in place of that in the manifest' },
+} as const satisfies Options
+
+export interface PolicyFlags {
+  readonly payer: string
+  readonly 'owner-per-day': string
+  readonly 'calls-per-minute': string
+  readonly origin?: string[] | undefined
+  readonly timeout?: string | undefined
+  readonly memory?: string | undefined
+}
+
+export type Terms = Pick<DeploymentDraft, 'payer' | 'policy' | 'limits'>
+
+/** Reads the flags, before anything is built or asked. @throws ProtocolError `usage_invalid` */
+export function parseTerms(flags: PolicyFlags, manifestLimits: Manifest['limits']): Terms {
+  const perDay = flags['owner-per-day']
+  const perMinute = flags['calls-per-minute']
+  return {
+    payer: parsePayer(flags.payer),
+    policy: {
+      ownerPays: {
+        maxUsdcPerDay: perDay === 'none' ? null : parseUsdc(perDay),
+        maxCallsPerMinute:
+          perMinute === 'none'
+            ? null
+            : parseCount('calls-per-minute', perMinute, { min: 1, max: 10_000_000 }),
+      },
+      origins: flags.origin?.length ? flags.origin.map(parseOrigin) : 'any',
+    },
+    limits: {
+      timeoutMs:
+        flags.timeout === undefined
+          ? manifestLimits.timeoutMs
+          : parseCount('timeout', flags.timeout, { min: 10, max: limits.callTimeoutMsMax }),
+      memoryMiB:
+        flags.memory === undefined
+          ? manifestLimits.memoryMiB
+          : parseCount('memory', flags.memory, { min: 16, max: limits.programMemoryMiBMax }),
+      egress: 'none',
+    },
+  }
+}
+
+export interface DraftFacts {
+  readonly market: MarketPlace
+  readonly manifest: Manifest
+  /** The zip's CID. */
+  readonly program: string
+  readonly params: Params
+  readonly env: Env
+  readonly providers: readonly Address[]
+  readonly agreedTerms: string | null
+  readonly owner: Address
+  readonly nowMs: number
+}
+
+/** The spec, all but the signature. */
+export function draftDeployment(facts: DraftFacts, terms: Terms): DeploymentDraft {
+  const { market, manifest } = facts
+  return {
+    version: 1,
+    chainId: market.chainId,
+    escrow: market.contracts.escrow,
+    program: facts.program,
+    runtime: manifest.runtime,
+    entry: manifest.entry,
+    params: facts.params,
+    env: facts.env,
+    providers: [...facts.providers],
+    terms: facts.agreedTerms,
+    owner: facts.owner,
+    createdAt: Math.floor(facts.nowMs / 1000),
+    ...terms,
+  }
+}
+
+function parsePayer(text: string): PayerChoice {
+  const payer = payerChoices.find((choice) => choice === text)
+  if (payer) return payer
+  throw usageError(
+    `"${text.slice(0, 40)}" is not a value for --payer.`,
+    `Use one of: ${payerChoices.join(', ')}.`,
+  )
+}
+
+function parseOrigin(text: string): string {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url && /^https?:$/.test(url.protocol) && (url.origin === text || url.href === text)) return url.origin
+  throw usageError(`"${text.slice(0, 80)}" is not an origin.`, 'Write it as in --origin https://example.org.')
+}
