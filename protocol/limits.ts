@@ -88,6 +88,7 @@ export const limits = {
   keeperAnswerBytesMax: 16 * KiB,
   keeperPinAgeMsDefault: 365 * 24 * 60 * 60 * 1000,
   /** How long content that nobody pins stays, so that a slow deploy does not lose what it just sent. */
+  keeperCollectIntervalMs: 60 * 60 * 1000,
   keeperGraceMs: 24 * 60 * 60 * 1000,
 
   // A program's zip
@@ -114,6 +115,8 @@ export const limits = {
   passBytesMax: 4 * KiB,
   passProvidersMax: 16,
   passesCachedMax: 10_000,
+  /** Signatures that fail cost 1.4 ms each; beyond this, tokens that are not known yet must wait. */
+  passFailuresPerSecondMax: 50,
 
   // Ledger
   /** One fsync for at most so many calls. */

@@ -1,0 +1,143 @@
+import { privateKeyToAccount } from 'viem/accounts'
+import { expect, test } from 'vitest'
+import { createTestClock } from '../../protocol/base/clock.ts'
+import type { ErrorCode } from '../../protocol/errors.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { limits } from '../../protocol/limits.ts'
+import { signPass } from '../../protocol/pass.ts'
+import { usdc } from '../../protocol/usdc.ts'
+import { addressOf, grantOf, market, passOf, provider } from '../../test/support/money.ts'
+import { createFindPayer } from './find-payer.ts'
+import { createPassDesk } from './passes.ts'
+import { withWaysToPay } from './refusals.ts'
+
+const payer = privateKeyToAccount(`0x${'01'.repeat(32)}`)
+const thief = privateKeyToAccount(`0x${'02'.repeat(32)}`)
+const owner = addressOf(0x0e4)
+
+function setup() {
+  const clock = createTestClock()
+  const grants = {
+    grant: (address: string) =>
+      address === payer.address ? grantOf({ payer: address as never }) : undefined,
+  }
+  const passes = createPassDesk({ clock, grants }, { provider, market })
+  const find = createFindPayer({ passes }, { provider, market })
+  return {
+    clock,
+    find: (who: 'owner' | 'caller' | 'any', headers: Record<string, string | string[]> = {}) =>
+      find({ headers, deployment: { spec: { payer: who, owner } }, priceUsdc: usdc(500n) }),
+  }
+}
+
+const token = (changes: Parameters<typeof passOf>[0] = {}, signer = payer) =>
+  signPass(passOf({ payer: payer.address, ...changes }), signer, market)
+
+const bearer = (value: string) => ({ authorization: `Bearer ${value}` })
+
+const refused = (code: ErrorCode) => expect.objectContaining({ name: 'ProtocolError', code })
+
+test('the owner pays, a pass pays, or the owner pays for who has none: as the deployment says', async () => {
+  const { find } = setup()
+  const headers = bearer(await token())
+  expect(await find('owner')).toEqual({ kind: 'owner', address: owner })
+  expect(await find('owner', headers)).toEqual({ kind: 'owner', address: owner })
+  expect(await find('any')).toEqual({ kind: 'owner', address: owner })
+  expect(await find('any', headers)).toMatchObject({ kind: 'pass', address: payer.address })
+  expect(await find('caller', headers)).toMatchObject({ kind: 'pass', address: payer.address })
+})
+
+test('a header that names a payer counts for nothing, and neither does a login of the program', async () => {
+  const { find } = setup()
+  const headers = { payer: payer.address, 'x-payer': payer.address, 'khachapuri-payer': payer.address }
+  await expect(find('caller', headers)).rejects.toEqual(refused('payment_required'))
+  expect(await find('any', headers)).toEqual({ kind: 'owner', address: owner })
+  await expect(find('caller', { authorization: 'Basic YTpi' })).rejects.toEqual(refused('payment_required'))
+  expect(await find('any', bearer('eyJhbGciOi.J9.e30'))).toEqual({ kind: 'owner', address: owner })
+})
+
+test('a pass that is altered, of another key or of another market never falls back to the owner', async () => {
+  const { find } = setup()
+  const good = await token()
+  const [head, payload, signature] = good.split('.') as [string, string, string]
+  const altered = JSON.parse(Buffer.from(payload, 'base64url').toString())
+  altered.maxSpend = '999999999'
+  const bad = [
+    [head, Buffer.from(JSON.stringify(altered)).toString('base64url'), signature].join('.'),
+    await token({}, thief),
+    await signPass(passOf({ payer: payer.address }), payer, { ...market, chainId: 1 }),
+    `${good}x`,
+    'kp1.e30.AA',
+    'kp1.',
+    `kp1.${'a'.repeat(limits.passBytesMax)}.x`,
+  ]
+  for (const value of bad) await expect(find('any', bearer(value))).rejects.toEqual(refused('pass_invalid'))
+})
+
+test('passes for others and passes without a grant are refused before their signature costs anything', async () => {
+  const { find } = setup()
+  const elsewhere = await token({ providers: [addressOf(7)] }, thief)
+  const stranger = await signPass(passOf({ payer: thief.address }), thief, market)
+  for (let i = 0; i < limits.passFailuresPerSecondMax * 2; i += 1) {
+    await expect(find('any', bearer(elsewhere))).rejects.toEqual(refused('pass_not_for_provider'))
+    await expect(find('any', bearer(stranger))).rejects.toEqual(refused('grant_missing'))
+  }
+  expect(await find('any', bearer(await token()))).toMatchObject({ kind: 'pass' })
+})
+
+test('a flood of wrong signatures stops new passes for a second, and known ones never', async () => {
+  const { find, clock } = setup()
+  const known = bearer(await token())
+  const fresh = bearer(await token({ id: `0x${'2e'.repeat(32)}` }))
+  await find('any', known)
+  const forged = await token({}, thief)
+  for (let i = 0; i < limits.passFailuresPerSecondMax; i += 1) {
+    await expect(find('any', bearer(forged))).rejects.toEqual(refused('pass_invalid'))
+  }
+  await expect(find('any', fresh)).rejects.toEqual(refused('too_many_requests'))
+  expect(await find('any', known)).toMatchObject({ kind: 'pass' })
+  await clock.advance(1_000)
+  expect(await find('any', fresh)).toMatchObject({ kind: 'pass' })
+})
+
+test('callers with the same new token share one check of its signature', async () => {
+  const { find } = setup()
+  const headers = bearer(await token())
+  const payers = await Promise.all(Array.from({ length: 20 }, () => find('any', headers)))
+  const [first] = payers
+  for (const found of payers) {
+    expect(found.kind === 'pass' && first?.kind === 'pass' && found.pass === first.pass).toBe(true)
+  }
+})
+
+test('a caller who does not pay is told the price and every way to pay', async () => {
+  const { find } = setup()
+  const problem = await find('caller').then(
+    () => undefined,
+    (error: ProtocolError) => error.toProblem(),
+  )
+  expect(problem).toMatchObject({
+    status: 402,
+    code: 'payment_required',
+    price: '500',
+    asset: 'USDC',
+    provider,
+    chainId: market.chainId,
+    escrow: market.escrow,
+    detail: 'A call costs 0.0005 USDC, and its caller pays.',
+    pay: [{ way: 'pass' }, { way: 'grant' }],
+  })
+  expect(Buffer.byteLength(JSON.stringify(problem))).toBeLessThan(limits.problemBytesMax)
+})
+
+test('other refusals about money carry the ways to pay, too, and no others do', () => {
+  const facts = { provider, market, priceUsdc: usdc(500n) }
+  const low = new ProtocolError('grant_too_low', 'Too low.', { hint: 'More.', details: { left: '3' } })
+  expect(withWaysToPay(low, facts).toProblem()).toMatchObject({
+    code: 'grant_too_low',
+    left: '3',
+    price: '500',
+  })
+  const busy = new ProtocolError('provider_busy', 'Busy.', { hint: 'Wait.' })
+  expect(withWaysToPay(busy, facts)).toBe(busy)
+})

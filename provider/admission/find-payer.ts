@@ -1,0 +1,59 @@
+import type { Address } from 'viem'
+import { unreachable } from '../../protocol/base/assert.ts'
+import type { DeploymentSpec } from '../../protocol/deployment.ts'
+import { passTokenOf } from '../../protocol/pass.ts'
+import type { Payer } from '../../protocol/payer.ts'
+import type { Market } from '../../protocol/typed-data.ts'
+import type { Usdc } from '../../protocol/usdc.ts'
+import type { PassDesk } from './passes.ts'
+import { paymentRequired } from './refusals.ts'
+
+export interface PayerRequest {
+  /** Of the request, with lower-case names. Only `authorization` is read: a header that names a payer proves nothing. */
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  readonly deployment: { readonly spec: Pick<DeploymentSpec, 'payer' | 'owner'> }
+  readonly priceUsdc: Usdc
+}
+
+/**
+ * Finds who pays for a call, as the deployment's owner wants it: the owner itself, the caller by a pass, or the caller
+ * who has one and else the owner. Whether that payer's money covers the call is the ledger's matter.
+ *
+ * @throws ProtocolError `payment_required` where nobody pays; `pass_invalid`, `pass_not_for_provider`, `grant_missing`,
+ * `too_many_requests` for a pass that counts for nothing. A bad pass never falls back to the owner.
+ */
+export type FindPayer = (request: PayerRequest) => Promise<Payer>
+
+export interface FindPayerOptions {
+  readonly provider: Address
+  readonly market: Market
+}
+
+export function createFindPayer({ passes }: { passes: PassDesk }, options: FindPayerOptions): FindPayer {
+  async function payByPass({ headers }: PayerRequest): Promise<Payer | undefined> {
+    const token = passTokenOf(single(headers['authorization']))
+    if (token === undefined) return undefined
+    const pass = await passes.verify(token)
+    return { kind: 'pass', address: pass.payer, pass }
+  }
+
+  return async (request) => {
+    const { payer, owner } = request.deployment.spec
+    const byOwner: Payer = { kind: 'owner', address: owner }
+    switch (payer) {
+      case 'owner':
+        return byOwner
+      case 'any':
+        return (await payByPass(request)) ?? byOwner
+      case 'caller': {
+        const byPass = await payByPass(request)
+        if (byPass) return byPass
+        throw paymentRequired({ ...options, priceUsdc: request.priceUsdc })
+      }
+      default:
+        return unreachable(payer)
+    }
+  }
+}
+
+const single = (value: string | string[] | undefined) => (Array.isArray(value) ? undefined : value)

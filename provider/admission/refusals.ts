@@ -1,0 +1,77 @@
+import type { Address } from 'viem'
+import { ProtocolError } from '../../protocol/errors.ts'
+import type { Market } from '../../protocol/typed-data.ts'
+import { formatUsdc, type Usdc } from '../../protocol/usdc.ts'
+
+/** What a caller must know in order to pay. */
+export interface PaymentFacts {
+  readonly provider: Address
+  readonly market: Market
+  readonly priceUsdc: Usdc
+}
+
+/** One way to pay for a call, as a member of the problem document. */
+export interface PaymentWay {
+  readonly way: 'pass' | 'grant'
+  /** What it means, for people. */
+  readonly detail: string
+  /** What to run, in order. */
+  readonly commands: readonly string[]
+  /** What the request then carries. */
+  readonly header?: string
+}
+
+/** Nobody pays: the price, and every way to. */
+export function paymentRequired(facts: PaymentFacts): ProtocolError {
+  return withWaysToPay(
+    new ProtocolError(
+      'payment_required',
+      `A call costs ${formatUsdc(facts.priceUsdc)} USDC, and its caller pays.`,
+      { hint: 'Send a pass: -H "Authorization: Bearer kp1.…". The ways to get one are under "pay".' },
+    ),
+    facts,
+  )
+}
+
+/** The same refusal with the price and every way to pay; refusals that are not about payment stay as they are. */
+export function withWaysToPay(error: ProtocolError, facts: PaymentFacts): ProtocolError {
+  if (error.status !== 402) return error
+  const { provider, market, priceUsdc } = facts
+  return new ProtocolError(error.code, error.message, {
+    hint: error.hint,
+    details: {
+      price: priceUsdc.toString(),
+      asset: 'USDC',
+      provider,
+      chainId: market.chainId,
+      escrow: market.escrow,
+      pay: waysToPay(facts),
+      ...error.details,
+    },
+    cause: error.cause,
+  })
+}
+
+/** The list that every 402 carries; further ways (vouchers, x402 with its own header) are further entries here. */
+export function waysToPay({ provider, priceUsdc }: PaymentFacts): readonly PaymentWay[] {
+  const price = formatUsdc(priceUsdc)
+  const approve = `khachapuri approve ${provider} --price ${price} --budget <usdc>`
+  return [
+    {
+      way: 'pass',
+      detail:
+        'Reserve a budget for this provider once, then make a pass that caps what its bearer may spend.',
+      commands: [
+        'khachapuri deposit <usdc>',
+        approve,
+        `khachapuri pass create --provider ${provider} --max-price ${price} --max-spend <usdc>`,
+      ],
+      header: 'Authorization: Bearer kp1.…',
+    },
+    {
+      way: 'grant',
+      detail: 'The owner of a deployment whose callers need not pay keeps a grant for this provider.',
+      commands: ['khachapuri deposit <usdc>', approve],
+    },
+  ]
+}
