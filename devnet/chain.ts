@@ -1,6 +1,5 @@
 import { createHardhatRuntimeEnvironment } from 'hardhat/hre'
-import { type Address, createTestClient, type Hex, http, parseEther } from 'viem'
-import { createNonceManager, jsonRpc, type LocalAccount, privateKeyToAccount } from 'viem/accounts'
+import { type Address, createTestClient, http, parseEther } from 'viem'
 
 /** A chain of its own on this machine: Hardhat's, in this process, answering JSON-RPC on loopback. */
 export interface DevChain extends AsyncDisposable {
@@ -30,7 +29,3 @@ export async function createDevChain({ port }: { port: number }): Promise<DevCha
   }
 }
 
-/** An account that keeps count of its nonces itself, so that several writes may be under way at once. */
-export function toAccount(privateKey: Hex): LocalAccount {
-  return privateKeyToAccount(privateKey, { nonceManager: createNonceManager({ source: jsonRpc() }) })
-}

@@ -8,9 +8,9 @@ export type CallId = Hex
 export const callHeaders = {
   call: 'khachapuri-call',
   price: 'khachapuri-price',
-  receipt: 'khachapuri-receipt',
-  outcome: 'khachapuri-outcome',
   replayed: 'khachapuri-replayed',
+  /** Seconds since the provider last heard from the chain; only where it does not answer. */
+  chainAge: 'khachapuri-chain-age',
 } as const
 
 /**

@@ -41,6 +41,8 @@ export interface Deployments {
 export interface DeploymentsDeps {
   /** Verified bytes of a file by its CID, from the own store or from others. */
   readonly fetchFile: (cid: CID, options: { bytesMax: number }, signal: AbortSignal) => Promise<Uint8Array>
+  /** Keeps what was fetched for as long as it may be called. */
+  readonly keep: (root: CID, owner: Address) => Promise<void>
 }
 
 export interface DeploymentsOptions {
@@ -48,9 +50,14 @@ export interface DeploymentsOptions {
   readonly provider: Address
   readonly sealKeys: ReadonlyMap<string, KeyObject>
   readonly runtimes: readonly RuntimeKind[]
+  /** Whether the walls of this machine are good enough for it. */
+  readonly mayRun: (spec: DeploymentSpec) => boolean
 }
 
-export function createDeployments({ fetchFile }: DeploymentsDeps, options: DeploymentsOptions): Deployments {
+export function createDeployments(
+  { fetchFile, keep }: DeploymentsDeps,
+  options: DeploymentsOptions,
+): Deployments {
   const known = new Map<string, Deployment>()
   const loading = new Map<string, Promise<Deployment>>()
 
@@ -63,6 +70,7 @@ export function createDeployments({ fetchFile }: DeploymentsDeps, options: Deplo
     await verifyDeployment(spec, options.market)
     assertForUs(spec, options)
     const programCid = parseContentCid(spec.program)
+    await keep(cid, spec.owner)
     return {
       cid,
       digest: toHex(digestOfCid(cid)),
@@ -99,12 +107,14 @@ export function createDeployments({ fetchFile }: DeploymentsDeps, options: Deplo
     },
     async readProgram({ programCid, spec }, signal) {
       const bytes = await fetchFile(programCid, { bytesMax: limits.zipBytesMax }, signal)
-      return { files: await readZip(bytes, signal), entry: spec.entry }
+      const files = await readZip(bytes, signal)
+      await keep(programCid, spec.owner)
+      return { files, entry: spec.entry }
     },
   }
 }
 
-function assertForUs(spec: DeploymentSpec, { provider, runtimes }: DeploymentsOptions): void {
+function assertForUs(spec: DeploymentSpec, { provider, runtimes, mayRun }: DeploymentsOptions): void {
   if (spec.providers.length > 0 && !spec.providers.includes(provider)) {
     throw new ProtocolError(
       'deployment_not_for_provider',
@@ -118,6 +128,15 @@ function assertForUs(spec: DeploymentSpec, { provider, runtimes }: DeploymentsOp
     throw new ProtocolError('runtime_unavailable', `This provider does not run "${spec.runtime}" programs.`, {
       hint: `It runs: ${runtimes.join(', ')}.`,
     })
+  }
+  if (!mayRun(spec)) {
+    throw new ProtocolError(
+      'sandbox_unavailable',
+      'This provider has no sandbox, so it runs its own programs only.',
+      {
+        hint: 'Call a provider whose /_/info says "tier": "sandbox".',
+      },
+    )
   }
 }
 

@@ -8,6 +8,7 @@ import type { ProviderInfo } from '../../protocol/provider.ts'
 import { type Receipt, receiptToJson } from '../../protocol/receipt.ts'
 import type { Deployments } from '../deployments/deployments.ts'
 import { describeDeployment } from '../deployments/describe.ts'
+import type { Fault } from '../faults.ts'
 import { providerPage } from './provider-page.ts'
 
 export interface PagesDeps {
@@ -17,10 +18,11 @@ export interface PagesDeps {
   readonly readReceipt: (callId: Hex) => Promise<Receipt | undefined>
   /** The keeper's routes, `/ipfs/…`. */
   readonly keeper: Hono
+  readonly fault?: Fault
 }
 
 /** The provider's own pages: everything but calls. None of them costs anything. */
-export function createPages({ log, info, deployments, readReceipt, keeper }: PagesDeps): Hono {
+export function createPages({ log, info, deployments, readReceipt, keeper, fault }: PagesDeps): Hono {
   const app = new Hono()
 
   app.get('/healthz', (c) => c.text('ok\n'))
@@ -31,7 +33,7 @@ export function createPages({ log, info, deployments, readReceipt, keeper }: Pag
       supports: ['application/json', 'text/html'],
       default: 'application/json',
     })
-    const host = c.req.header('host') ?? 'localhost'
+    const host = c.req.header('x-forwarded-host') ?? c.req.header('host') ?? 'localhost'
     if (type === 'text/html') return c.html(providerPage({ info: info(), host }))
     return c.json({ ...infoToJson(info()), call: `http://${host}/<cid>/`, info: '/_/info' })
   })
@@ -40,7 +42,8 @@ export function createPages({ log, info, deployments, readReceipt, keeper }: Pag
 
   app.get('/_/d/:cid{[^/]+}', async (c) => {
     const deployment = await deployments.read(c.req.param('cid'), c.req.raw.signal)
-    return c.json(describeDeployment(deployment, info()))
+    const described = describeDeployment(deployment, info())
+    return c.json(fault === 'wrong-id' ? { ...described, programId: `0x${'00'.repeat(32)}` } : described)
   })
 
   app.get('/_/receipts/:call', async (c) => {

@@ -1,17 +1,21 @@
-import { hopByHopHeaders, khachapuriPrefix } from '../../protocol/http/headers.ts'
+import { headerValues, hopByHopHeaders, khachapuriPrefix } from '../../protocol/http/headers.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { passTokenOf } from '../../protocol/pass.ts'
 
-/** What the program gets of the caller's headers: all but hop-by-hop ones, and no pass: that is money. */
+/**
+ * What the program gets of the caller's headers: all but hop-by-hop ones, and no pass: that is money. Its `Host`, and
+ * so the `request.url` that it sees, is the one that the caller called, behind a gateway, too.
+ */
 export function toProgramHeaders(rawHeaders: RawHeaders): string[] {
   const kept: string[] = []
+  const [calledHost] = headerValues(rawHeaders, 'x-forwarded-host')
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] as string
     const value = rawHeaders[i + 1] as string
     const lowerName = name.toLowerCase()
     if (hopByHopHeaders.has(lowerName) || lowerName === 'expect') continue
     if (lowerName === 'authorization' && passTokenOf(value) !== undefined) continue
-    kept.push(name, value)
+    kept.push(name, lowerName === 'host' ? (calledHost ?? value) : value)
   }
   return kept
 }

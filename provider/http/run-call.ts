@@ -30,6 +30,8 @@ export interface CallDeps {
   readonly ledger: Ledger
   /** The running program of a deployment, started if need be. */
   readonly instanceOf: (deployment: Deployment, signal: AbortSignal) => Promise<Instance>
+  /** Since when the chain has not answered, and grants are the last known ones; undefined while it does. */
+  readonly chainLostSinceMs: () => number | undefined
 }
 
 export interface CallOptions {
@@ -221,11 +223,18 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
       ...(body.body && { body: body.body }),
     },
     response,
-    callHeaders: [callHeaders.call, call.id, callHeaders.price, priceUsdc.toString()],
+    callHeaders: [callHeaders.call, call.id, callHeaders.price, priceUsdc.toString(), ...chainAge(deps)],
     keptBytesMax: key ? limits.idempotentAnswerBytesMax : 0,
     book,
     refuse: (error) => call.refuse(error, call.id),
   })
+}
+
+/** Says that the call was admitted on what was known some time ago. */
+function chainAge({ clock, chainLostSinceMs }: CallDeps): string[] {
+  const lostSinceMs = chainLostSinceMs()
+  if (lostSinceMs === undefined) return []
+  return [callHeaders.chainAge, String(Math.ceil((clock.nowMs() - lostSinceMs) / 1000))]
 }
 
 function toReceipt(

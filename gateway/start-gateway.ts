@@ -1,0 +1,106 @@
+import { join } from 'node:path'
+import { type Context, Hono } from 'hono'
+import type { Address, PublicClient } from 'viem'
+import type { Clock } from '../protocol/base/clock.ts'
+import type { Log } from '../protocol/base/log.ts'
+import { repeat } from '../protocol/base/repeat.ts'
+import { createNameReader } from '../protocol/chain/name-reader.ts'
+import { ProtocolError } from '../protocol/errors.ts'
+import { createHeliaNode } from '../protocol/ipfs/helia-node.ts'
+import { createKeeper, type Keeper } from '../protocol/ipfs/keeper.ts'
+import { openBlockstore } from '../protocol/ipfs/open-blockstore.ts'
+import { limits } from '../protocol/limits.ts'
+import { marketDomain } from '../protocol/typed-data.ts'
+import { createGateway, type Gateway } from './gateway.ts'
+import { createTunnelHub } from './tunnels/tunnel-hub.ts'
+
+export interface StartGatewayDeps {
+  readonly clock: Clock
+  readonly log: Log
+  /** Reads the chain that the contracts are on. */
+  readonly client: PublicClient
+}
+
+export interface StartGatewayOptions {
+  /** Address to listen on. */
+  readonly host: string
+  /** 0 takes a free one. */
+  readonly port: number
+  /** Host under which providers are subdomains; `localhost:<port>` by default. */
+  readonly domain?: string
+  /** How the world reaches the gateway, where something stands before it. */
+  readonly publicUrl?: string
+  /** Lets providers be on this machine or in its network. For a market on one machine, never for the internet. */
+  readonly allowPrivate: boolean
+  /** Blocks, bookkeeping and the node's key. One gateway at a time. */
+  readonly dir: string
+  readonly contracts: {
+    readonly chainId: number
+    readonly usdc: Address
+    readonly escrow: Address
+    readonly registry: Address
+  }
+  readonly version: string
+  /** Between two looks for changed names. */
+  readonly pollIntervalMs?: number
+  readonly logsCalls?: boolean
+}
+
+/**
+ * Starts a gateway with all its parts: keeper, IPFS node, names, tunnels, proxy. On disposal requests in flight end and
+ * the tunnels move first; the stores close last.
+ */
+export async function startGateway(
+  { clock, log, client }: StartGatewayDeps,
+  options: StartGatewayOptions,
+  signal: AbortSignal,
+): Promise<Gateway> {
+  await using starting = new AsyncDisposableStack()
+  const { contracts, dir } = options
+  const market = { chainId: contracts.chainId, escrow: contracts.escrow }
+
+  const blockstore = await openBlockstore(join(dir, 'blocks'))
+  const node = starting.use(await createHeliaNode({ blockstore, log }, { dir: join(dir, 'peer') }, signal))
+  const poll = options.pollIntervalMs === undefined ? {} : { pollIntervalMs: options.pollIntervalMs }
+  const names = createNameReader({ client, clock, log }, { registry: contracts.registry, ...poll })
+
+  // Uploads are signed for this very gateway, whose address is known once it listens.
+  let keeper: Keeper | undefined
+  // Closed after the gateway, whose last requests may still read from it.
+  starting.defer(async () => keeper?.[Symbol.asyncDispose]())
+  const gateway = starting.use(
+    await createGateway(
+      {
+        clock,
+        log,
+        names,
+        openTunnels: (facts) => createTunnelHub({ clock, log, domain: marketDomain(market), ...facts }),
+        keeper: keeperRoutes(() => keeper),
+      },
+      { ...options, info: { ...contracts, peers: [...node.addresses], version: options.version } },
+    ),
+  )
+  keeper = await createKeeper(
+    { blockstore, clock, log },
+    { dir: join(dir, 'keeper'), audience: gateway.url.origin, market },
+  )
+  starting.use(
+    repeat(
+      { clock, onError: (error) => log.warn('garbage_kept', { error: String(error) }) },
+      limits.keeperCollectIntervalMs,
+      keeper.collectGarbage,
+    ),
+  )
+  const parts = starting.move()
+  return { ...gateway, [Symbol.asyncDispose]: () => parts.disposeAsync() }
+}
+
+/** Hands content requests to the keeper; the moment before it exists is over before anybody knows the port. */
+function keeperRoutes(keeper: () => Keeper | undefined): Hono {
+  const serve = (c: Context) => {
+    const open = keeper()
+    if (open) return open.routes().fetch(c.req.raw, c.env)
+    throw new ProtocolError('keeper_unreachable', 'The keeper is starting.', { hint: 'Send it again.' })
+  }
+  return new Hono().all('/ipfs', serve).all('/ipfs/*', serve)
+}

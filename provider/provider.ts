@@ -1,0 +1,272 @@
+import { join } from 'node:path'
+import type { Address, LocalAccount } from 'viem'
+import type { Clock } from '../protocol/base/clock.ts'
+import type { Log } from '../protocol/base/log.ts'
+import { raceSignal } from '../protocol/base/signal.ts'
+import { assertChain, createChainClient } from '../protocol/chain/client.ts'
+import { createGrantMirror, type MirrorStatus } from '../protocol/chain/grant-mirror.ts'
+import { createNameReader } from '../protocol/chain/name-reader.ts'
+import { createTransactionSender } from '../protocol/chain/transaction-sender.ts'
+import { listen } from '../protocol/http/listen.ts'
+import type { RequestListener } from '../protocol/http/listener.ts'
+import { limits } from '../protocol/limits.ts'
+import type { Name } from '../protocol/name.ts'
+import type { ProviderInfo } from '../protocol/provider.ts'
+import { marketDomain } from '../protocol/typed-data.ts'
+import type { Usdc } from '../protocol/usdc.ts'
+import { connectTunnel, type TunnelStatus } from '../tunnel-client/connect-tunnel.ts'
+import { createFindPayer } from './admission/find-payer.ts'
+import { createDeployments } from './deployments/deployments.ts'
+import type { Fault } from './faults.ts'
+import { createPages } from './http/pages.ts'
+import { type CallDeps, runCall } from './http/run-call.ts'
+import { createListener } from './http/serve.ts'
+import { openLedger } from './ledger/ledger.ts'
+import { openContent } from './open-content.ts'
+import { openPrograms } from './open-programs.ts'
+import { registerProvider } from './register-provider.ts'
+import { openSealKeys } from './seal-keys.ts'
+import { createSettler, type Settler } from './settlement/settler.ts'
+
+export interface ProviderDeps {
+  readonly clock: Clock
+  /** Uniform in [0, 1), for jitter. */
+  readonly random: () => number
+  readonly log: Log
+}
+
+/** How callers reach the provider. */
+export type Reach =
+  | {
+      readonly kind: 'direct'
+      /** Address to listen on. */
+      readonly host: string
+      /** 0 takes a free one. */
+      readonly port: number
+      /** What the Resolver says; `http://<host>:<port>` by default. */
+      readonly publicUrl?: string
+    }
+  | {
+      readonly kind: 'tunnel'
+      /** `ws(s)://<gateway>/_/tunnel`. No port is opened here. */
+      readonly gatewayUrl: string
+    }
+
+export interface ProviderOptions {
+  readonly name: Name
+  /** Owns the name, signs for the tunnel, receives the money, pays for gas. */
+  readonly account: LocalAccount
+  readonly rpcUrls: readonly URL[]
+  readonly contracts: { readonly chainId: number; readonly escrow: Address; readonly registry: Address }
+  /** The block of the escrow's deployment, or any before the first grant. */
+  readonly fromBlock: bigint
+  /** Keys, ledger, content. One provider at a time. */
+  readonly dir: string
+  readonly priceUsdc: Usdc
+  /** Hours that it wants to settle in after a grant was revoked. */
+  readonly noticeHours: number
+  readonly reach: Reach
+  /** Origins of keepers from which deployments are fetched. */
+  readonly keepers: readonly URL[]
+  /** Multiaddresses of IPFS peers to ask after the keepers. */
+  readonly peers: readonly string[]
+  readonly version: string
+  readonly mirrorIntervalMs?: number
+  readonly settleIntervalMs?: number
+  readonly settleThresholdUsdc?: Usdc
+  readonly fault?: Fault
+}
+
+/** Disposal takes no more calls, finishes those in flight, settles what is owed, and closes the books. */
+export interface Provider extends AsyncDisposable {
+  readonly address: Address
+  /** What its Resolver says. */
+  readonly server: string
+  /** Where it listens; undefined behind a tunnel. */
+  readonly url: URL | undefined
+  readonly info: ProviderInfo
+  /** What it took to make the chain say this: labels of transactions. */
+  readonly registered: readonly string[]
+  readonly settler: Settler
+  chainStatus(): MirrorStatus
+  tunnelStatus(): TunnelStatus | undefined
+}
+
+/**
+ * Starts a provider: keys, books, grants, programs, content; registers its name where the chain does not say so yet; and
+ * serves. If a part fails to start, those before it are closed.
+ *
+ * @throws ProtocolError `chain_unreachable`, `name_taken`, `port_taken`, `tunnel_refused`, `ledger_unavailable`, …
+ */
+export async function createProvider(
+  { clock, random, log: parentLog }: ProviderDeps,
+  options: ProviderOptions,
+  signal: AbortSignal,
+): Promise<Provider> {
+  await using starting = new AsyncDisposableStack()
+  const { account, contracts, dir, name, reach } = options
+  const log = parentLog.with({ provider: name })
+  const market = { chainId: contracts.chainId, escrow: contracts.escrow }
+  const mirrorIntervalMs = options.mirrorIntervalMs ?? limits.mirrorIntervalMs
+
+  const client = createChainClient({ chainId: contracts.chainId, rpcUrls: options.rpcUrls })
+  await assertChain(client, contracts.chainId, signal)
+  const sealKeys = await openSealKeys(join(dir, 'keys'))
+  const ledger = starting.use(
+    await openLedger({ clock, log }, { dir: join(dir, 'ledger'), provider: account.address, market }, signal),
+  )
+  const sender = createTransactionSender(
+    { client, clock, log, store: ledger.transactions },
+    {
+      account,
+      chainId: contracts.chainId,
+      open: await ledger.transactions.readOpen(),
+      pollIntervalMs: mirrorIntervalMs,
+    },
+  )
+  const mirror = starting.use(
+    await createGrantMirror(
+      { client, clock, log },
+      {
+        escrow: contracts.escrow,
+        provider: account.address,
+        fromBlock: options.fromBlock,
+        intervalMs: mirrorIntervalMs,
+      },
+      signal,
+    ),
+  )
+  const settler = starting.use(
+    createSettler(
+      { ledger, mirror, sender, clock, log },
+      {
+        escrow: contracts.escrow,
+        intervalMs: options.settleIntervalMs ?? limits.settleIntervalMs,
+        ...(options.settleThresholdUsdc !== undefined && { thresholdUsdc: options.settleThresholdUsdc }),
+      },
+    ),
+  )
+  const programs = starting.use(
+    await openPrograms({ clock, log }, { chainId: market.chainId, owner: account.address }, signal),
+  )
+  // The address is known once the listener stands; what is asked before that waits for the rest of this function.
+  let handler: RequestListener | undefined
+  const serve: RequestListener = (request, response) => {
+    if (handler) handler(request, response)
+    else response.destroy()
+  }
+  const listener =
+    reach.kind === 'direct' &&
+    starting.use(await listen({ host: reach.host, port: reach.port, onRequest: serve }))
+  const server = serverRecord(reach, listener ? listener.url : undefined)
+
+  const content = starting.use(
+    await openContent(
+      { clock, log },
+      {
+        dir,
+        market,
+        audience: publicOrigin(reach, server, name),
+        keepers: options.keepers,
+        peers: options.peers,
+      },
+      signal,
+    ),
+  )
+  const deployments = createDeployments(content, {
+    market,
+    provider: account.address,
+    sealKeys: sealKeys.byKid,
+    runtimes: programs.kinds,
+    mayRun: programs.mayRun,
+  })
+  const info: ProviderInfo = {
+    name,
+    address: account.address,
+    ...market,
+    price: options.priceUsdc,
+    noticeHours: options.noticeHours,
+    terms: null,
+    kid: sealKeys.kid,
+    runtimes: [...programs.kinds],
+    tier: programs.tier,
+    version: options.version,
+  }
+  const callDeps: CallDeps = {
+    clock,
+    log,
+    deployments,
+    findPayer: createFindPayer({ clock }, { market }),
+    grants: mirror,
+    ledger,
+    instanceOf: (deployment, callSignal) =>
+      programs.acquire(
+        deployment,
+        (loadSignal) => deployments.readProgram(deployment, loadSignal),
+        callSignal,
+      ),
+    chainLostSinceMs: () => mirror.status().lostSinceMs,
+  }
+  const pages = createPages({
+    log,
+    info: () => info,
+    deployments,
+    readReceipt: ledger.readReceipt,
+    keeper: content.routes,
+    ...(options.fault && { fault: options.fault }),
+  })
+  const callOptions = { provider: account.address, priceUsdc: () => options.priceUsdc }
+  handler = createListener({ log, pages, runCall: (call) => runCall(callDeps, callOptions, call) })
+
+  const registered = await registerProvider(
+    { names: createNameReader({ client, clock, log }, { registry: contracts.registry }), sender },
+    { name, registry: contracts.registry, server, publicKeyDer: sealKeys.publicKeyDer },
+    signal,
+  )
+  const tunnel =
+    reach.kind === 'tunnel'
+      ? starting.use(
+          connectTunnel(
+            { clock, random, log },
+            { gatewayUrl: reach.gatewayUrl, name, account, domain: marketDomain(market) },
+            serve,
+            new AbortController().signal,
+          ),
+        )
+      : undefined
+  if (tunnel) await raceSignal(tunnel.connected, signal)
+
+  log.info('provider_started', {
+    address: account.address,
+    server,
+    tier: programs.tier,
+    price: options.priceUsdc.toString(),
+  })
+  const parts = starting.move()
+  return {
+    address: account.address,
+    server,
+    url: listener ? listener.url : undefined,
+    info,
+    registered,
+    settler,
+    chainStatus: () => mirror.status(),
+    tunnelStatus: () => tunnel?.status(),
+    async [Symbol.asyncDispose]() {
+      await parts.disposeAsync()
+      log.info('provider_stopped')
+    },
+  }
+}
+
+function serverRecord(reach: Reach, url: URL | undefined): string {
+  if (reach.kind === 'tunnel') return reach.gatewayUrl
+  return reach.publicUrl ?? (url as URL).origin
+}
+
+/** For whom uploads are signed: behind a tunnel, the gateway's subdomain. */
+function publicOrigin(reach: Reach, server: string, name: Name): string {
+  if (reach.kind === 'direct') return new URL(server).origin
+  const gateway = new URL(reach.gatewayUrl)
+  return `${gateway.protocol === 'wss:' ? 'https' : 'http'}://${name}.${gateway.host}`
+}
