@@ -1,3 +1,4 @@
+import type { Writable } from 'node:stream'
 import type { Context } from 'hono'
 import type { Blockstore } from 'interface-blockstore'
 import type { Log } from '../base/log.ts'
@@ -41,14 +42,15 @@ export async function answerContent(
   await checkPresence(blockstore, cid, request.header('cache-control') ?? '')
   if (matchesEtag(request.header('if-none-match'), etag)) return new Response(null, { status: 304, headers })
   const answer = format === 'raw' ? answerRaw : answerCar
-  return answer({ cid, readBlock, headers, log, isHead: request.method === 'HEAD' }, request.raw.signal)
+  const breakOff = breakOffOf(context, log.with({ root: cid.toString() }))
+  return answer({ cid, readBlock, headers, breakOff, isHead: request.method === 'HEAD' }, request.raw.signal)
 }
 
 interface Answering {
   readonly cid: CID
   readonly readBlock: ReadBlock
   readonly headers: Readonly<Record<string, string>>
-  readonly log: Log
+  readonly breakOff: (error: unknown) => void
   readonly isHead: boolean
 }
 
@@ -63,28 +65,39 @@ async function answerRaw(
 }
 
 async function answerCar(
-  { cid, readBlock, headers, log, isHead }: Answering,
+  { cid, readBlock, headers, breakOff, isHead }: Answering,
   signal: AbortSignal,
 ): Promise<Response> {
   // Read ahead of the head, so that a rotten root is an error and not half a CAR.
   await readBlock(cid, signal)
   if (isHead) return new Response(null, { headers })
   const car = writeCar(readBlock, cid, dagBudget(limits.carBytesMax), signal)
-  return new Response(ReadableStream.from(logFailure(car, { cid, log }, signal)), { headers })
+  return new Response(ReadableStream.from(untilFailure(car, breakOff)), { headers })
 }
 
-/** Where a CAR fails in the middle, the connection breaks: a client must not take half of it for the whole. */
-async function* logFailure(
+async function* untilFailure(
   car: AsyncIterable<Uint8Array>,
-  { cid, log }: Pick<Answering, 'cid' | 'log'>,
-  signal: AbortSignal,
+  breakOff: Answering['breakOff'],
 ): AsyncGenerator<Uint8Array> {
   try {
     yield* car
   } catch (error) {
+    breakOff(error)
+  }
+}
+
+/**
+ * Breaks the connection where a CAR fails in the middle: a client must not take half of it for the whole. Under Node the
+ * response is destroyed here, because an error in the stream would make `@hono/node-server` append its text to the CAR
+ * and end it in order. @throws the error, where there is no such response
+ */
+function breakOffOf(context: Context, log: Log): Answering['breakOff'] {
+  const { outgoing } = (context.env ?? {}) as { outgoing?: Writable }
+  return (error) => {
     const { code, details } = toProtocolError(error)
-    if (!signal.aborted) log.error('car_broken_off', { root: cid.toString(), code, ...details })
-    throw error
+    if (!context.req.raw.signal.aborted) log.error('car_broken_off', { code, ...details })
+    if (!outgoing) throw error
+    outgoing.destroy()
   }
 }
 

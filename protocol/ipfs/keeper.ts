@@ -73,7 +73,19 @@ export async function createKeeper(deps: KeeperDeps, options: KeeperOptions): Pr
   await mkdir(stagingDir, { recursive: true })
   const pins = openKeeperPins(options.dir)
   const wanted = keepFromCollection(blockstore, pins)
-  const app = createRoutes(deps, uploadDeps({ deps, options, pins, wanted, stagingDir }))
+  const { ownerBytesMax = limits.keeperOwnerBytesMax, totalBytesMax = limits.keeperTotalBytesMax } = options
+  const app = createRoutes({
+    isDenied: () => false,
+    mayUpload: async () => true,
+    pinAgeMs: limits.keeperPinAgeMsDefault,
+    ...options,
+    ...deps,
+    blockstore: wanted,
+    kept: blockstore,
+    pins,
+    slots: createUploadSlots(pins, { ownerBytesMax, totalBytesMax }),
+    stagingDir,
+  })
   const pin = async (root: CID, { owner, expiresAtMs }: PinTerms, signal: AbortSignal) => {
     pins.add({ root, owner, bytes: await measure(wanted, root, signal), expiresAtMs })
   }
@@ -108,45 +120,13 @@ export async function createKeeper(deps: KeeperDeps, options: KeeperOptions): Pr
   }
 }
 
-function uploadDeps({
-  deps,
-  options,
-  pins,
-  wanted,
-  stagingDir,
-}: {
-  deps: KeeperDeps
-  options: KeeperOptions
-  pins: KeeperPins
-  wanted: Pick<Blockstore, 'put' | 'get'>
-  stagingDir: string
-}): UploadDeps {
-  const { clock, log, mayUpload = async () => true, isDenied = () => false } = deps
-  const {
-    ownerBytesMax = limits.keeperOwnerBytesMax,
-    totalBytesMax = limits.keeperTotalBytesMax,
-    pinAgeMs = limits.keeperPinAgeMsDefault,
-  } = options
-  return {
-    blockstore: wanted,
-    pins,
-    slots: createUploadSlots(pins, { ownerBytesMax, totalBytesMax }),
-    clock,
-    log,
-    mayUpload,
-    isDenied,
-    stagingDir,
-    audience: options.audience,
-    market: options.market,
-    pinAgeMs,
-  }
-}
-
-function createRoutes({ blockstore, log, isDenied = () => false }: KeeperDeps, upload: UploadDeps): Hono {
+/** @param deps - `kept` is the store as it is, for reading. */
+function createRoutes(deps: UploadDeps & { readonly kept: Blockstore }): Hono {
+  const { kept, log, isDenied } = deps
   const app = new Hono()
   app.use('/ipfs/*', openToBrowsers)
-  app.get('/ipfs/:cid', (context) => answerContent({ blockstore, log, isDenied }, context))
-  app.post('/ipfs', async (context) => context.json(await takeUpload(upload, context), 201))
+  app.get('/ipfs/:cid', (context) => answerContent({ blockstore: kept, log, isDenied }, context))
+  app.post('/ipfs', async (context) => context.json(await takeUpload(deps, context), 201))
   app.get('/ipfs/:cid/*', () => {
     throw new ProtocolError('bad_request', 'This keeper serves whole CIDs, not paths below them.', {
       hint: 'GET /ipfs/<cid>?format=raw or ?format=car.',

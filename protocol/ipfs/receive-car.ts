@@ -3,6 +3,7 @@ import { ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { type Block, blockMismatch, linksOf } from './block.ts'
 import type { CID } from './cid.ts'
+import { createPutQueue } from './put-queue.ts'
 import { type CarFault, readCar } from './read-car.ts'
 import { createDagCounter, type DagBudget } from './walk.ts'
 
@@ -60,38 +61,6 @@ function createWantedBlocks(root: CID, budget: DagBudget): WantedBlocks {
         if (!taken.has(linkKey) && !depths.has(linkKey)) depths.set(linkKey, depth + 1)
       }
       return true
-    },
-  }
-}
-
-const putsAtOnceMax = 8
-
-export interface PutQueue extends AsyncDisposable {
-  /** Starts writing a block, after waiting for others where too many run. @throws what a put threw */
-  add(block: Block): Promise<void>
-  /** Waits for all of them. @throws what a put threw */
-  drain(): Promise<void>
-}
-
-/** A few writes at once, none of which outlives the queue: a put that fails late must not end the process. */
-export function createPutQueue(blockstore: Pick<Blockstore, 'put'>): PutQueue {
-  let running: Promise<void>[] = []
-  const failures: unknown[] = []
-  const drain = async () => {
-    const batch = running
-    running = []
-    await Promise.all(batch)
-    if (failures.length > 0) throw failures[0]
-  }
-  return {
-    async add({ cid, bytes }) {
-      if (running.length >= putsAtOnceMax) await drain()
-      const put = async () => void (await blockstore.put(cid, bytes))
-      running.push(put().catch((error) => void failures.push(error)))
-    },
-    drain,
-    async [Symbol.asyncDispose]() {
-      await Promise.all(running)
     },
   }
 }

@@ -3,8 +3,8 @@ import { isProtocolError, ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { type Block, type ReadBlock, readVerifiedBlock } from './block.ts'
 import type { CID } from './cid.ts'
+import { createPutQueue } from './put-queue.ts'
 import { type CarFault, readCar } from './read-car.ts'
-import { createPutQueue } from './receive-car.ts'
 import { type DagBudget, walkDag } from './walk.ts'
 
 /** A whole graph, put aside. */

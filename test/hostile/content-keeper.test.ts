@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
+import { connect } from 'node:net'
 import { join } from 'node:path'
+import { Hono } from 'hono'
 import { describe, expect, test } from 'vitest'
 import { KiB, MiB, sha256, toHex, utf8 } from '../../protocol/base/bytes.ts'
 import { createTestClock } from '../../protocol/base/clock.ts'
@@ -122,6 +124,14 @@ describe('what a keeper does not give out', () => {
     expect(response.headers.get('cache-control')).toBe('no-store')
   })
 
+  test('and it says so in the same way as part of another server', async () => {
+    await using server = await createKeeperServer()
+    const app = new Hono().route('/', server.keeper.routes())
+    const response = await app.request('/ipfs/hello?format=raw')
+    expect([response.status, await response.json()]).toMatchObject([400, { code: 'cid_malformed' }])
+    expect(response.headers.get('x-content-type-options')).toBe('nosniff')
+  })
+
   test('another method', async () => {
     await using server = await createKeeperServer()
     for (const method of ['PUT', 'DELETE', 'PATCH']) {
@@ -153,6 +163,17 @@ describe('what a keeper does not give out', () => {
 
     await corrupt(server, root)
     expect((await get(server, `/ipfs/${root}?format=car`)).status).toBe(502)
+  })
+
+  test('and nothing of the error stands in the broken CAR', async () => {
+    await using server = await createKeeperServer()
+    await upload(server)
+    await corrupt(server, blocks[1]!.cid)
+    const socket = connect(Number(server.url.port), '127.0.0.1')
+    socket.write(`GET /ipfs/${root}?format=car HTTP/1.1\r\nHost: ${server.url.host}\r\n\r\n`)
+    const received = Buffer.concat(await socket.toArray())
+    expect(received.includes('have another hash')).toBe(false)
+    expect(received.subarray(-5).toString()).not.toBe('0\r\n\r\n')
   })
 
   test('and a repaired block is given out again', async () => {
