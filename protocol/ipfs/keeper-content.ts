@@ -88,8 +88,10 @@ async function* untilFailure(
 
 /**
  * Breaks the connection where a CAR fails in the middle: a client must not take half of it for the whole. Under Node the
- * response is destroyed here, because an error in the stream would make `@hono/node-server` append its text to the CAR
- * and end it in order. @throws the error, where there is no such response
+ * response is destroyed here and the failure goes to our log; left to `@hono/node-server`, it would be printed, and its
+ * text written to a response that has begun.
+ *
+ * @throws the error, where there is no Node response to destroy
  */
 function breakOffOf(context: Context, log: Log): Answering['breakOff'] {
   const { outgoing } = (context.env ?? {}) as { outgoing?: Writable }

@@ -168,7 +168,7 @@ describe('what a keeper does not give out', () => {
   test('and nothing of the error stands in the broken CAR', async () => {
     await using server = await createKeeperServer()
     await upload(server)
-    await corrupt(server, blocks[1]!.cid)
+    await corrupt(server, blocks[0]!.cid)
     const socket = connect(Number(server.url.port), '127.0.0.1')
     socket.write(`GET /ipfs/${root}?format=car HTTP/1.1\r\nHost: ${server.url.host}\r\n\r\n`)
     const received = Buffer.concat(await socket.toArray())
