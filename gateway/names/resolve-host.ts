@@ -23,9 +23,8 @@ export function resolveHost(header: string, domain: string): HostMeaning {
   if (literal !== undefined) return { kind: isIP(literal) === 6 ? 'control' : 'malformed' }
   if (name === undefined) return { kind: 'malformed' }
   const host = name.endsWith('.') ? name.slice(0, -1) : name
-  if (host === domain || isIP(host) === 4) return { kind: 'control' }
-  if (!host.endsWith(`.${domain}`)) return { kind: 'unknown' }
-  return resolveLabel(host.slice(0, -domain.length - 1))
+  if (host.endsWith(`.${domain}`)) return resolveLabel(host.slice(0, -domain.length - 1))
+  return { kind: host === domain || isIP(host) === 4 ? 'control' : 'unknown' }
 }
 
 function resolveLabel(label: string): HostMeaning {

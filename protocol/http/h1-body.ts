@@ -25,8 +25,12 @@ export function sendBody(
   events: BodyEvents,
 ): (() => void) | undefined {
   if (body !== undefined && !Buffer.isBuffer(body)) {
+    // A body that has come already is read on the next tick: head and first part then leave together.
+    socket.cork()
     socket.write(head.text, 'latin1')
-    return pump(socket, head, body, events)
+    const stop = pump(socket, head, body, events)
+    process.nextTick(() => socket.uncork())
+    return stop
   }
   if (body === undefined || body.length === 0) socket.write(head.text, 'latin1')
   else if (body.length <= mergedBytesMax) socket.write(head.text + body.toString('latin1'), 'latin1')

@@ -14,13 +14,15 @@ export const hopByHopHeaders: ReadonlySet<string> = new Set([
   'upgrade',
 ])
 
-/** What a gateway writes itself: a caller's own words in them would be taken for the gateway's. */
-const writtenByGateway: ReadonlySet<string> = new Set([
+/** Not passed on: of this hop, or what a gateway says itself, where a caller's own words would be taken for it. */
+const notForwarded: ReadonlySet<string> = new Set([
+  ...hopByHopHeaders,
+  'expect',
   'forwarded',
+  'host',
+  'via',
   'x-real-ip',
   'x-request-id',
-  'via',
-  'host',
 ])
 
 /** Names that begin so belong to this network; those that a gateway adds to an answer are here. */
@@ -87,8 +89,11 @@ export function forwardHeaders(facts: ForwardFacts): string[] {
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index]!
     const lowerName = name.toLowerCase()
-    if (lowerName === 'via') via += `${rawHeaders[index + 1]}, `
-    if (hopByHopHeaders.has(lowerName) || lowerName === 'expect' || isWrittenByGateway(lowerName)) continue
+    if (notForwarded.has(lowerName)) {
+      if (lowerName === 'via') via += `${rawHeaders[index + 1]}, `
+      continue
+    }
+    if (lowerName.startsWith('x-forwarded-')) continue
     if (dropped.length > 0 && dropped.includes(lowerName)) continue
     forwarded.push(name, rawHeaders[index + 1]!)
   }
@@ -105,8 +110,4 @@ export function forwardHeaders(facts: ForwardFacts): string[] {
     `${via}1.1 ${facts.via}`,
   )
   return forwarded
-}
-
-function isWrittenByGateway(lowerName: string): boolean {
-  return writtenByGateway.has(lowerName) || lowerName.startsWith('x-forwarded-')
 }

@@ -90,7 +90,8 @@ function readFields(lines: readonly string[]): Fields {
     }
     rawHeaders.push(name, value)
   }
-  if (connection === '') return { rawHeaders, lengthBytes, isChunked, closes: false }
+  if (connection === '' || connection === ',keep-alive')
+    return { rawHeaders, lengthBytes, isChunked, closes: false }
   return { lengthBytes, isChunked, ...applyConnection(rawHeaders, connection) }
 }
 
