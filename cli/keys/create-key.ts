@@ -1,7 +1,7 @@
 import type { Hex } from 'viem'
+import { encryptKeystore } from '../../protocol/keystore.ts'
 import type { CommandContext } from '../command.ts'
 import { type KeyDirectory, writeKeystore } from './key-directory.ts'
-import { encryptKeystore } from './keystore.ts'
 import { readNewPassword } from './password.ts'
 
 export const keyLocationDetails =

@@ -1,10 +1,10 @@
 import { mkdir, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ProtocolError } from '../../protocol/errors.ts'
+import { type Keystore, parseKeystore } from '../../protocol/keystore.ts'
 import { limits } from '../../protocol/limits.ts'
 import { usageError } from '../command.ts'
 import { homeOf, readFileBounded } from '../files.ts'
-import { type Keystore, parseKeystore } from './keystore.ts'
 
 /** A directory of keystore files, `<account>.json`, that only its user can read. */
 export interface KeyDirectory {

@@ -12,10 +12,10 @@ import { promisify } from 'node:util'
 import { type Address, getAddress, type Hex, keccak256 } from 'viem'
 import { privateKeyToAddress } from 'viem/accounts'
 import { z } from 'zod'
-import { parseJson } from '../../protocol/canonical-json.ts'
-import { ProtocolError } from '../../protocol/errors.ts'
-import { limits } from '../../protocol/limits.ts'
-import { describeIssues } from '../../protocol/schema.ts'
+import { parseJson } from './canonical-json.ts'
+import { ProtocolError } from './errors.ts'
+import { limits } from './limits.ts'
+import { describeIssues } from './schema.ts'
 
 const hexOf = (bytesMax: number) =>
   z

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import type { Hex } from 'viem'
 import { privateKeyToAddress } from 'viem/accounts'
 import { expect, test } from 'vitest'
-import { utf8 } from '../../protocol/base/bytes.ts'
+import { utf8 } from './base/bytes.ts'
 import { addressOfKeystore, decryptKeystore, encryptKeystore, parseKeystore } from './keystore.ts'
 
 // The two vectors of the Web3 Secret Storage definition.
