@@ -1,9 +1,9 @@
 import http from 'node:http'
 import https from 'node:https'
-import type { LookupFunction } from 'node:net'
 import { readBounded } from '../protocol/base/bytes.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import { limits } from '../protocol/limits.ts'
+import { loopbackLookup } from '../tunnel-client/loopback-lookup.ts'
 
 export interface HttpRequest {
   readonly url: URL
@@ -37,7 +37,7 @@ export async function requestHttp(request: HttpRequest, signal: AbortSignal): Pr
       headers: { ...headers, ...length },
       signal: deadline,
       agent: false,
-      lookup: lookupFor(url),
+      lookup: loopbackLookup,
     }
     const sent = open(url, options as https.RequestOptions, resolve)
     sent.on('error', reject)
@@ -48,17 +48,4 @@ export async function requestHttp(request: HttpRequest, signal: AbortSignal): Pr
   throw new ProtocolError('content_too_large', `${url.host} answers with more than ${bytesMax} bytes.`, {
     hint: 'Check that this is the right address.',
   })
-}
-
-/** Both loopback addresses for `*.localhost`, so that either kind of listener is found. */
-function lookupFor({ hostname }: URL): LookupFunction | undefined {
-  if (hostname !== 'localhost' && !hostname.endsWith('.localhost')) return undefined
-  return (_host, { all }, callback) => {
-    if (all)
-      callback(null, [
-        { address: '127.0.0.1', family: 4 },
-        { address: '::1', family: 6 },
-      ])
-    else callback(null, '127.0.0.1', 4)
-  }
 }

@@ -1,6 +1,6 @@
 import { defineCommand } from '../command.ts'
 import { readAccountAddress } from '../keys/account.ts'
-import { formatGrant, readGrant } from '../market/escrow.ts'
+import { formatGrant, readMeteredGrant } from '../market/escrow.ts'
 import { openMarket } from '../market/open.ts'
 import { accountOptions, marketOptions, pinOptions } from '../market/options.ts'
 import { resolveProvider } from '../market/resolve-provider.ts'
@@ -15,7 +15,7 @@ export const allowance = defineCommand({
     const payer = await readAccountAddress(undefined, values, at.market, context)
     const resolving = { ...at, acceptIdentity: values['accept-identity'] ?? false }
     const provider = await resolveProvider(name, resolving, context)
-    const grant = await readGrant(at, { payer, provider: provider.address })
+    const grant = await readMeteredGrant(at, { payer, provider: provider.address }, context.signal)
     const text = grant
       ? formatGrant(grant, provider.name)
       : `${payer} has no open grant for ${provider.name}. Make one: khachapuri approve ${provider.name} --price <usdc> --budget <usdc>`

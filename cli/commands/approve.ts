@@ -1,11 +1,11 @@
-import { encodeFunctionData, zeroAddress } from 'viem'
-import { escrowAbi } from '../../protocol/chain/contracts.ts'
+import { zeroAddress } from 'viem'
+import { escrowCalls } from '../../protocol/chain/calls.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import { formatUsdc, parseUsdc, subtractUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import { defineCommand, usageError } from '../command.ts'
 import { parseDuration } from '../duration.ts'
-import { formatGrant, formatTime, readBalances, readGrant } from '../market/escrow.ts'
+import { formatGrant, formatTime, readBalances, readMeteredGrant } from '../market/escrow.ts'
 import { openWriter } from '../market/open.ts'
 import { accountOptions, marketOptions, pinOptions, writeOptions } from '../market/options.ts'
 import { resolveProvider } from '../market/resolve-provider.ts'
@@ -47,9 +47,12 @@ export const approve = defineCommand({
     const resolving = { ...writer, acceptIdentity: values['accept-identity'] ?? false }
     const provider = await resolveProvider(name, resolving, context)
     const parties = { payer: writer.account.address, provider: provider.address }
-    const open = await readGrant(writer, parties)
+    const open = await readMeteredGrant(writer, parties, context.signal)
     const terms = chooseTerms(parsed, { open, nowSeconds: Math.floor(context.clock.nowMs() / 1000) })
-    await assertFree(budget, { open, escrowUsdc: (await readBalances(writer, parties.payer)).escrowUsdc })
+    await assertFree(budget, {
+      open,
+      escrowUsdc: (await readBalances(writer, parties.payer, context.signal)).escrowUsdc,
+    })
     const plan = {
       title: `Reserve ${formatUsdc(budget)} USDC for ${provider.name}`,
       lines: [
@@ -63,33 +66,22 @@ export const approve = defineCommand({
         ['notice', `${terms.noticeHours} h`],
       ],
       facts: { ...parties, name: provider.name, priceUsdc: price, budgetUsdc: budget, ...terms },
-      steps: [
-        {
-          label: `approve ${provider.name}`,
-          to: writer.market.contracts.escrow,
-          data: encodeFunctionData({
-            abi: escrowAbi,
-            functionName: 'approve',
-            args: [
-              {
-                provider: provider.address,
-                signer: zeroAddress,
-                price: Number(price),
-                budget,
-                expiry: terms.expiry,
-                notice: terms.noticeHours,
-              },
-            ],
-          }),
-        },
+      calls: [
+        escrowCalls(writer.market.contracts.escrow).approve({
+          provider: provider.address,
+          signer: zeroAddress,
+          priceUsdc: price,
+          budgetUsdc: budget,
+          ...terms,
+        }),
       ],
     } as const
-    const done = await carryOut(plan, { writer, flags: values }, context)
-    if (!done) return
-    const grant = await readGrant(writer, parties)
+    const transactions = await carryOut(plan, { writer, flags: values }, context)
+    if (!transactions) return
+    const grant = await readMeteredGrant(writer, parties, context.signal)
     context.print(grant ? formatGrant(grant, provider.name) : '', {
       ...plan.facts,
-      transactions: done.transactions,
+      transactions,
     })
   },
 })

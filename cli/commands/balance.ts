@@ -14,7 +14,7 @@ export const balance = defineCommand({
   async run({ positionals: [named], values }, context) {
     const at = await openMarket(values, context)
     const address = await readAccountAddress(named, values, at.market, context)
-    const { walletUsdc, escrowUsdc, gasWei } = await readBalances(at, address)
+    const { walletUsdc, escrowUsdc, gasWei } = await readBalances(at, address, context.signal)
     context.print(
       [
         address,

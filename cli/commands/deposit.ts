@@ -1,7 +1,7 @@
 import { ProtocolError } from '../../protocol/errors.ts'
 import { formatUsdc, parseUsdc } from '../../protocol/usdc.ts'
 import { defineCommand } from '../command.ts'
-import { depositSteps, readBalances } from '../market/escrow.ts'
+import { depositCalls, readBalances } from '../market/escrow.ts'
 import { openWriter } from '../market/open.ts'
 import { accountOptions, marketOptions, writeOptions } from '../market/options.ts'
 import { carryOut } from '../market/write.ts'
@@ -16,7 +16,7 @@ export const deposit = defineCommand({
     const amount = parseUsdc(text)
     const writer = await openWriter(values, context)
     const { address } = writer.account
-    const { walletUsdc, escrowUsdc } = await readBalances(writer, address)
+    const { walletUsdc, escrowUsdc } = await readBalances(writer, address, context.signal)
     if (walletUsdc < amount) {
       throw new ProtocolError(
         'balance_too_low',
@@ -32,14 +32,14 @@ export const deposit = defineCommand({
         ['escrow', writer.market.contracts.escrow],
       ],
       facts: { amountUsdc: amount, account: address, escrow: writer.market.contracts.escrow },
-      steps: await depositSteps(writer, address, amount),
+      calls: await depositCalls(writer, { account: address, amountUsdc: amount }, context.signal),
     } as const
-    const done = await carryOut(plan, { writer, flags: values }, context)
-    if (!done) return
-    const after = await readBalances(writer, address)
+    const transactions = await carryOut(plan, { writer, flags: values }, context)
+    if (!transactions) return
+    const after = await readBalances(writer, address, context.signal)
     context.print(
       `Deposited ${formatUsdc(amount)} USDC; ${formatUsdc(after.escrowUsdc)} USDC are free in the escrow.`,
-      { ...plan.facts, balanceUsdc: after.escrowUsdc, transactions: done.transactions },
+      { ...plan.facts, balanceUsdc: after.escrowUsdc, transactions },
     )
   },
 })

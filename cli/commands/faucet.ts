@@ -1,5 +1,6 @@
-import { createTestClient, encodeFunctionData, http, parseEther } from 'viem'
-import { devUsdcAbi } from '../../protocol/chain/contracts.ts'
+import { type Address, createTestClient, http, parseEther } from 'viem'
+import { usdcCalls } from '../../protocol/chain/calls.ts'
+import { reachChain } from '../../protocol/chain/client.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { formatUsdc, parseUsdc } from '../../protocol/usdc.ts'
 import { defineCommand } from '../command.ts'
@@ -8,7 +9,7 @@ import { isDevChain } from '../market/chain.ts'
 import { readBalances } from '../market/escrow.ts'
 import { openWriter } from '../market/open.ts'
 import { accountOptions, marketOptions, writeOptions } from '../market/options.ts'
-import { carryOut } from '../market/write.ts'
+import { carryOut, type Writer } from '../market/write.ts'
 
 export const faucet = defineCommand({
   usage: 'faucet [account]',
@@ -40,26 +41,33 @@ export const faucet = defineCommand({
       title: `Make ${formatUsdc(amount)} USDC for ${receiver}`,
       lines: [['token', market.contracts.usdc]],
       facts: { account: receiver, amountUsdc: amount },
-      steps: [
-        {
-          label: `mint ${formatUsdc(amount)} USDC`,
-          to: market.contracts.usdc,
-          data: encodeFunctionData({ abi: devUsdcAbi, functionName: 'mint', args: [receiver, amount] }),
-        },
-      ],
+      calls: [usdcCalls(market.contracts.usdc).mint(receiver, amount)],
     } as const
-    const done = await carryOut(plan, { writer, flags: values }, context)
-    if (!done) return
-    const hasGas = (await readBalances(writer, receiver)).gasWei > 0n
-    if (!hasGas) {
-      const test = createTestClient({ mode: 'hardhat', transport: http(market.rpc.href, { retryCount: 0 }) })
-      await test.setBalance({ address: receiver, value: parseEther('10') })
-    }
-    const { walletUsdc } = await readBalances(writer, receiver)
+    // Minting costs gas, and a new account has none.
+    if (!values['dry-run']) await giveEther(writer, new Set([account.address, receiver]), context.signal)
+    const transactions = await carryOut(plan, { writer, flags: values }, context)
+    if (!transactions) return
+    const { walletUsdc } = await readBalances(writer, receiver, context.signal)
     context.print(`${receiver} has ${formatUsdc(walletUsdc)} USDC in its wallet.`, {
       ...plan.facts,
       walletUsdc,
-      transactions: done.transactions,
+      transactions,
     })
   },
 })
+
+const etherGiven = parseEther('10')
+
+/** Ether for accounts that have none, where the chain lets anybody write balances, as Hardhat's does. */
+async function giveEther(
+  { market, client }: Writer,
+  accounts: ReadonlySet<Address>,
+  signal: AbortSignal,
+): Promise<void> {
+  const test = createTestClient({ mode: 'hardhat', transport: http(market.rpc.href, { retryCount: 0 }) })
+  for (const address of accounts) {
+    const { gasWei } = await readBalances({ market, client }, address, signal)
+    if (gasWei > 0n) continue
+    await reachChain(test.setBalance({ address, value: etherGiven }), 'give ether', signal)
+  }
+}

@@ -1,5 +1,4 @@
-import { encodeFunctionData } from 'viem'
-import { escrowAbi } from '../../protocol/chain/contracts.ts'
+import { escrowCalls } from '../../protocol/chain/calls.ts'
 import { formatUsdc, parseUsdc } from '../../protocol/usdc.ts'
 import { defineCommand } from '../command.ts'
 import { readBalances } from '../market/escrow.ts'
@@ -18,7 +17,7 @@ export const withdraw = defineCommand({
     const writer = await openWriter(values, context)
     const { address } = writer.account
     const { escrow } = writer.market.contracts
-    const { escrowUsdc } = await readBalances(writer, address)
+    const { escrowUsdc } = await readBalances(writer, address, context.signal)
     const amount = typed ?? escrowUsdc
     const plan = {
       title: `Withdraw ${formatUsdc(amount)} USDC from the escrow`,
@@ -27,20 +26,14 @@ export const withdraw = defineCommand({
         ['escrow', escrow],
       ],
       facts: { amountUsdc: amount, account: address, escrow },
-      steps: [
-        {
-          label: `withdraw ${formatUsdc(amount)} USDC`,
-          to: escrow,
-          data: encodeFunctionData({ abi: escrowAbi, functionName: 'withdraw', args: [amount] }),
-        },
-      ],
+      calls: [escrowCalls(escrow).withdraw(amount)],
     } as const
-    const done = await carryOut(plan, { writer, flags: values }, context)
-    if (!done) return
-    const after = await readBalances(writer, address)
+    const transactions = await carryOut(plan, { writer, flags: values }, context)
+    if (!transactions) return
+    const after = await readBalances(writer, address, context.signal)
     context.print(
       `Withdrew ${formatUsdc(amount)} USDC; ${formatUsdc(after.escrowUsdc)} USDC are left free in the escrow.`,
-      { ...plan.facts, balanceUsdc: after.escrowUsdc, transactions: done.transactions },
+      { ...plan.facts, balanceUsdc: after.escrowUsdc, transactions },
     )
   },
 })

@@ -2,7 +2,7 @@ import { decideGrant } from '../../protocol/grant.ts'
 import type { ProviderInfo } from '../../protocol/provider.ts'
 import { formatUsdc, type Usdc } from '../../protocol/usdc.ts'
 import type { CommandContext } from '../command.ts'
-import { readGrant } from '../market/escrow.ts'
+import { readMeteredGrant } from '../market/escrow.ts'
 import type { ResolvedProvider } from '../market/resolve-provider.ts'
 import type { Writer } from '../market/write.ts'
 
@@ -17,9 +17,13 @@ const callsSuggested = 1000
 export async function checkCoverage(
   provider: ResolvedProvider,
   { writer, info }: { writer: Writer; info: ProviderInfo },
-  { clock, note }: CommandContext,
+  { clock, note, signal }: CommandContext,
 ): Promise<string> {
-  const grant = await readGrant(writer, { payer: writer.account.address, provider: provider.address })
+  const grant = await readMeteredGrant(
+    writer,
+    { payer: writer.account.address, provider: provider.address },
+    signal,
+  )
   const { kind } = decideGrant({
     grant,
     // The chain knows what was settled; what the provider has charged since is its own knowledge.

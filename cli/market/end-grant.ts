@@ -1,10 +1,10 @@
-import { encodeFunctionData } from 'viem'
-import { escrowAbi } from '../../protocol/chain/contracts.ts'
+import { zeroAddress } from 'viem'
+import { escrowCalls } from '../../protocol/chain/calls.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { settleDeadline } from '../../protocol/grant.ts'
 import { formatUsdc } from '../../protocol/usdc.ts'
 import type { CommandContext, CommandInput } from '../command.ts'
-import { formatGrant, formatTime, readBalances, readGrant } from './escrow.ts'
+import { formatGrant, formatTime, readBalances, readMeteredGrant } from './escrow.ts'
 import { openWriter } from './open.ts'
 import {
   type AccountFlags,
@@ -37,7 +37,7 @@ export async function runEndGrant(
   const resolving = { ...writer, acceptIdentity: values['accept-identity'] ?? false }
   const provider = await resolveProvider(name, resolving, context)
   const parties = { payer: writer.account.address, provider: provider.address }
-  const grant = await readGrant(writer, parties)
+  const grant = await readMeteredGrant(writer, parties, context.signal)
   if (!grant) {
     throw new ProtocolError('grant_missing', `${parties.payer} has no open grant for ${provider.name}.`, {
       hint: 'Perhaps another account made it: see --account.',
@@ -48,18 +48,11 @@ export async function runEndGrant(
     title: `${verb === 'revoke' ? 'End' : 'Close'} the grant for ${provider.name}`,
     lines: [['provider', provider.address]],
     facts: { ...parties, name: provider.name },
-    steps: [
-      {
-        label: `${verb} ${provider.name}`,
-        to: writer.market.contracts.escrow,
-        data: encodeFunctionData({ abi: escrowAbi, functionName: verb, args: [provider.address] }),
-      },
-    ],
+    calls: [escrowCalls(writer.market.contracts.escrow)[verb](provider.address, zeroAddress)],
   } as const
-  const done = await carryOut(plan, { writer, flags: values }, context)
-  if (!done) return
-  const { transactions } = done
-  const after = await readGrant(writer, parties)
+  const transactions = await carryOut(plan, { writer, flags: values }, context)
+  if (!transactions) return
+  const after = await readMeteredGrant(writer, parties, context.signal)
   if (verb === 'revoke' && after) {
     const reclaimableFrom = settleDeadline(after)
     context.print(
@@ -67,7 +60,7 @@ export async function runEndGrant(
       { ...plan.facts, budgetUsdc: after.budgetUsdc, reclaimableFrom, transactions },
     )
   } else {
-    const { escrowUsdc } = await readBalances(writer, parties.payer)
+    const { escrowUsdc } = await readBalances(writer, parties.payer, context.signal)
     context.print(
       `Reclaimed ${formatUsdc(grant.budgetUsdc)} USDC; ${formatUsdc(escrowUsdc)} USDC are free in the escrow.`,
       { ...plan.facts, amountUsdc: grant.budgetUsdc, balanceUsdc: escrowUsdc, transactions },

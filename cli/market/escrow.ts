@@ -1,87 +1,52 @@
-import { type Address, encodeFunctionData, erc20Abi, zeroAddress } from 'viem'
-import { escrowAbi } from '../../protocol/chain/contracts.ts'
-import type { Grant } from '../../protocol/grant.ts'
-import { settleDeadline } from '../../protocol/grant.ts'
+import { type Address, erc20Abi } from 'viem'
+import { type ChainCall, escrowCalls, usdcCalls } from '../../protocol/chain/calls.ts'
+import { reachChain } from '../../protocol/chain/client.ts'
+import { readBalance, readGrant } from '../../protocol/chain/escrow.ts'
+import { type Grant, settleDeadline } from '../../protocol/grant.ts'
 import { formatUsdc, type Usdc, usdc } from '../../protocol/usdc.ts'
-import type { Chains } from './chain.ts'
-import { explainChainError } from './chain-error.ts'
-import type { MarketPlace } from './market.ts'
-import type { Step } from './write.ts'
-
-interface At {
-  readonly market: MarketPlace
-  readonly client: Chains
-}
+import type { OpenMarket } from './open.ts'
 
 /** What an account has in its wallet, and free in the escrow. */
 export async function readBalances(
-  { market, client }: At,
+  { market, client }: OpenMarket,
   account: Address,
+  signal: AbortSignal,
 ): Promise<{ walletUsdc: Usdc; escrowUsdc: Usdc; gasWei: bigint }> {
   const { usdc: token, escrow } = market.contracts
-  const [wallet, free, gasWei] = await Promise.all([
-    client.readContract({ address: token, abi: erc20Abi, functionName: 'balanceOf', args: [account] }),
-    client.readContract({ address: escrow, abi: escrowAbi, functionName: 'balanceOf', args: [account] }),
-    client.getBalance({ address: account }),
-  ]).catch((error: unknown) => {
-    throw explainChainError(error, 'read the balances')
-  })
-  return { walletUsdc: usdc(wallet), escrowUsdc: usdc(free), gasWei }
+  const inWallet = { address: token, abi: erc20Abi, functionName: 'balanceOf', args: [account] } as const
+  const [wallet, escrowUsdc, gasWei] = await Promise.all([
+    reachChain(client.readContract(inWallet), 'read the wallet', signal),
+    readBalance(client, { escrow, account }, signal),
+    reachChain(client.getBalance({ address: account }), 'read the ether', signal),
+  ])
+  return { walletUsdc: usdc(wallet), escrowUsdc, gasWei }
 }
 
 /** The metered grant of `payer` for `provider`, or undefined where none is open. */
-export async function readGrant(
-  { market, client }: At,
-  { payer, provider }: { payer: Address; provider: Address },
+export function readMeteredGrant(
+  { market, client }: OpenMarket,
+  key: { payer: Address; provider: Address },
+  signal: AbortSignal,
 ): Promise<Grant | undefined> {
-  const slot = await client
-    .readContract({
-      address: market.contracts.escrow,
-      abi: escrowAbi,
-      functionName: 'grantOf',
-      args: [payer, provider, zeroAddress],
-    })
-    .catch((error: unknown) => {
-      throw explainChainError(error, 'read the grant')
-    })
-  if (slot.expiry === 0) return undefined
-  return {
-    payer,
-    provider,
-    signer: zeroAddress,
-    spentUsdc: usdc(slot.spent),
-    budgetUsdc: usdc(slot.budget),
-    priceUsdc: usdc(BigInt(slot.price)),
-    calls: slot.calls,
-    expiry: slot.expiry,
-    noticeHours: slot.notice,
-    epoch: slot.epoch,
-  }
+  return readGrant(client, market.contracts.escrow, key, signal)
 }
 
-/** Moves `amount` into the escrow; the token is asked first where it has not been told yet that the escrow may. */
-export async function depositSteps(
-  { market, client }: At,
-  account: Address,
-  amount: Usdc,
-): Promise<readonly Step[]> {
+/** Moves `amount` into the escrow; the token is told first, where it does not know yet, that the escrow may take it. */
+export async function depositCalls(
+  { market, client }: OpenMarket,
+  { account, amountUsdc }: { account: Address; amountUsdc: Usdc },
+  signal: AbortSignal,
+): Promise<readonly ChainCall[]> {
   const { usdc: token, escrow } = market.contracts
-  const allowed = await client
-    .readContract({ address: token, abi: erc20Abi, functionName: 'allowance', args: [account, escrow] })
-    .catch((error: unknown) => {
-      throw explainChainError(error, 'read the allowance')
-    })
-  const allow: Step = {
-    label: `allow the escrow to take ${formatUsdc(amount)} USDC`,
-    to: token,
-    data: encodeFunctionData({ abi: erc20Abi, functionName: 'approve', args: [escrow, amount] }),
-  }
-  const deposit: Step = {
-    label: `deposit ${formatUsdc(amount)} USDC`,
-    to: escrow,
-    data: encodeFunctionData({ abi: escrowAbi, functionName: 'deposit', args: [amount] }),
-  }
-  return allowed >= amount ? [deposit] : [allow, deposit]
+  const request = {
+    address: token,
+    abi: erc20Abi,
+    functionName: 'allowance',
+    args: [account, escrow],
+  } as const
+  const allowed = await reachChain(client.readContract(request), 'read the allowance', signal)
+  const deposit = escrowCalls(escrow).deposit(amountUsdc)
+  return allowed >= amountUsdc ? [deposit] : [usdcCalls(token).approve(escrow, amountUsdc), deposit]
 }
 
 /** A grant for people. */

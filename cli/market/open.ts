@@ -1,15 +1,18 @@
+import type { PublicClient } from 'viem'
 import type { CommandContext } from '../command.ts'
 import { openAccount } from '../keys/account.ts'
-import { type Chains, connectChain } from './chain.ts'
+import { connectChain } from './chain.ts'
 import { findMarket, type MarketPlace } from './market.ts'
 import type { AccountFlags, MarketFlags } from './options.ts'
 import type { Writer } from './write.ts'
 
+export interface OpenMarket {
+  readonly market: MarketPlace
+  readonly client: PublicClient
+}
+
 /** Finds the market and the way to its chain. @throws ProtocolError as `findMarket` and `connectChain` */
-export async function openMarket(
-  flags: MarketFlags,
-  context: CommandContext,
-): Promise<{ market: MarketPlace; client: Chains }> {
+export async function openMarket(flags: MarketFlags, context: CommandContext): Promise<OpenMarket> {
   const market = await findMarket(flags, context)
   return { market, client: await connectChain(market, context.signal) }
 }

@@ -1,11 +1,11 @@
 import { createLog } from '../../protocol/base/log.ts'
+import { reachChain } from '../../protocol/chain/client.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { type ProviderName, parseName } from '../../protocol/name.ts'
 import { parseSealKey, type SealKey } from '../../protocol/seal.ts'
 import type { CommandContext } from '../command.ts'
-import type { Chains } from './chain.ts'
-import type { MarketPlace } from './market.ts'
+import type { OpenMarket } from './open.ts'
 import { pinIdentity } from './pins.ts'
 
 /** A provider as the chain names it, held to its pinned identity. */
@@ -20,11 +20,11 @@ export interface ResolvedProvider extends ProviderName {
  */
 export async function resolveProvider(
   text: string,
-  { market, client, acceptIdentity }: { market: MarketPlace; client: Chains; acceptIdentity: boolean },
+  { market, client, acceptIdentity }: OpenMarket & { acceptIdentity: boolean },
   context: CommandContext,
 ): Promise<ResolvedProvider> {
   const provider = await readProvider(text, { market, client }, context)
-  const key = { market: await marketKey(market, client), name: provider.name }
+  const key = { market: await marketKey({ market, client }, context.signal), name: provider.name }
   const identity = { address: provider.address, kid: provider.sealKey.kid }
   const { isFirst } = await pinIdentity(key, identity, { env: context.env, accept: acceptIdentity })
   if (isFirst)
@@ -35,7 +35,7 @@ export async function resolveProvider(
 /** Reads a provider from the chain, whoever it is now. */
 export async function readProvider(
   text: string,
-  { market, client }: { market: MarketPlace; client: Chains },
+  { market, client }: OpenMarket,
   { clock, signal }: CommandContext,
 ): Promise<ResolvedProvider> {
   const name = parseName(text)
@@ -49,7 +49,7 @@ export async function readProvider(
 }
 
 /** Chains that start anew have the same id and addresses but another first block: a local market is new every time. */
-async function marketKey({ contracts }: MarketPlace, client: Chains): Promise<string> {
-  const first = await client.getBlock({ blockNumber: 0n })
-  return `${client.chain.id}:${first.hash}:${contracts.registry}`
+async function marketKey({ market, client }: OpenMarket, signal: AbortSignal): Promise<string> {
+  const first = await reachChain(client.getBlock({ blockNumber: 0n }), 'read the first block', signal)
+  return `${market.chainId}:${first.hash}:${market.contracts.registry}`
 }

@@ -1,6 +1,6 @@
+import { addressOfKeystore } from '../../../protocol/keystore.ts'
 import { defineCommand } from '../../command.ts'
 import { keyDirectoryOf, keyFile, listAccounts, readKeystore } from '../../keys/key-directory.ts'
-import { addressOfKeystore } from '../../keys/keystore.ts'
 
 export const keyList = defineCommand({
   usage: 'key list',

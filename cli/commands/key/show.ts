@@ -1,7 +1,7 @@
 import { ProtocolError } from '../../../protocol/errors.ts'
+import { addressOfKeystore } from '../../../protocol/keystore.ts'
 import { defineCommand } from '../../command.ts'
 import { keyDirectoryOf, keyFile, parseAccountName, readKeystore } from '../../keys/key-directory.ts'
-import { addressOfKeystore } from '../../keys/keystore.ts'
 
 export const keyShow = defineCommand({
   usage: 'key show <name>',
