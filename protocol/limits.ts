@@ -190,7 +190,12 @@ export const limits = {
   transactionGasMax: 2n ** 24n,
   mirrorIntervalMs: 2_000,
   settleIntervalMs: 60_000,
+  settleRetryDelayMsMin: 500,
+  settleRetryDelayMsMax: 60_000,
+  /** Before a grant's last moment to settle. */
+  settleMarginMs: 10 * 60_000,
   shutdownTimeoutMs: 30_000,
+  exampleDeployTimeoutMs: 60_000,
 
   // Command line
   stdinSecretBytesMax: 4 * KiB,

@@ -1,6 +1,7 @@
 import { type Address, HttpRequestError, type PublicClient, TimeoutError, zeroAddress } from 'viem'
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
+import { raceSignal } from '../base/signal.ts'
 import type { Grant } from '../grant.ts'
 import { limits } from '../limits.ts'
 import { reachChain } from './client.ts'
@@ -148,10 +149,7 @@ export async function createGrantMirror(
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },
-    refresh: (refreshSignal) => {
-      refreshSignal.throwIfAborted()
-      return lookOnce()
-    },
+    refresh: (refreshSignal) => raceSignal(lookOnce(), refreshSignal),
     async [Symbol.asyncDispose]() {
       closing.abort(new Error('The mirror is closed.'))
       await kept

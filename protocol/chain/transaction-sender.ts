@@ -59,6 +59,8 @@ export interface TransactionSender {
    * it. An RPC server that fails only makes it wait longer.
    */
   wait(record: TransactionRecord, signal: AbortSignal): Promise<TransactionFate>
+  /** One look: undefined while nobody knows. A re-org may undo what an earlier look saw. @throws `chain_unreachable` */
+  look(record: TransactionRecord, signal: AbortSignal): Promise<TransactionFate | undefined>
   /** Sends a call and waits for it. @throws ProtocolError as `send`; `transaction_failed` where it was undone */
   run(call: ChainCall, signal: AbortSignal): Promise<TransactionReceipt>
 }
@@ -157,6 +159,7 @@ export function createTransactionSender(
       lane = sent.catch(() => undefined)
       return sent
     },
+    look: (record, signal) => readFate(client, record, signal),
     async wait(record, signal) {
       for (let looks = 0; ; looks += 1) {
         const fate = await readFate(client, record, signal).catch((error: unknown) => {

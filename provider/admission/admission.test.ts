@@ -22,7 +22,7 @@ function setup() {
       address === payer.address ? grantOf({ payer: address as never }) : undefined,
   }
   const passes = createPassDesk({ clock, grants }, { provider, market })
-  const find = createFindPayer({ passes }, { provider, market })
+  const find = createFindPayer({ passes }, { provider, name: 'alice', market })
   return {
     clock,
     find: (who: 'owner' | 'caller' | 'any', headers: Record<string, string | string[]> = {}) =>
@@ -125,13 +125,19 @@ test('a caller who does not pay is told the price and every way to pay', async (
     chainId: market.chainId,
     escrow: market.escrow,
     detail: 'A call costs 0.0005 USDC, and its caller pays.',
-    pay: [{ way: 'pass' }, { way: 'grant' }],
+    pay: [
+      {
+        way: 'pass',
+        commands: expect.arrayContaining(['khachapuri approve alice --price 0.0005 --budget <usdc>']),
+      },
+      { way: 'grant' },
+    ],
   })
   expect(Buffer.byteLength(JSON.stringify(problem))).toBeLessThan(limits.problemBytesMax)
 })
 
 test('other refusals about money carry the ways to pay, too, and no others do', () => {
-  const facts = { provider, market, priceUsdc: usdc(500n) }
+  const facts = { provider, name: 'alice', market, priceUsdc: usdc(500n) }
   const low = new ProtocolError('grant_too_low', 'Too low.', { hint: 'More.', details: { left: '3' } })
   expect(withWaysToPay(low, facts).toProblem()).toMatchObject({
     code: 'grant_too_low',

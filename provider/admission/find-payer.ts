@@ -1,12 +1,10 @@
-import type { Address } from 'viem'
 import { unreachable } from '../../protocol/base/assert.ts'
 import type { DeploymentSpec } from '../../protocol/deployment.ts'
 import { passTokenOf } from '../../protocol/pass.ts'
 import type { Payer } from '../../protocol/payer.ts'
-import type { Market } from '../../protocol/typed-data.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
 import type { PassDesk } from './passes.ts'
-import { paymentRequired } from './refusals.ts'
+import { type PaymentFacts, paymentRequired } from './refusals.ts'
 
 export interface PayerRequest {
   /** Of the request, with lower-case names. Only `authorization` is read: a header that names a payer proves nothing. */
@@ -24,10 +22,7 @@ export interface PayerRequest {
  */
 export type FindPayer = (request: PayerRequest) => Promise<Payer>
 
-export interface FindPayerOptions {
-  readonly provider: Address
-  readonly market: Market
-}
+export type FindPayerOptions = Omit<PaymentFacts, 'priceUsdc'>
 
 export function createFindPayer({ passes }: { passes: PassDesk }, options: FindPayerOptions): FindPayer {
   async function payByPass({ headers }: PayerRequest): Promise<Payer | undefined> {

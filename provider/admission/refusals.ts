@@ -6,6 +6,8 @@ import { formatUsdc, type Usdc } from '../../protocol/usdc.ts'
 /** What a caller must know in order to pay. */
 export interface PaymentFacts {
   readonly provider: Address
+  /** The provider's name, for commands that can be pasted. */
+  readonly name?: string
   readonly market: Market
   readonly priceUsdc: Usdc
 }
@@ -53,9 +55,9 @@ export function withWaysToPay(error: ProtocolError, facts: PaymentFacts): Protoc
 }
 
 /** The list that every 402 carries; further ways (vouchers, x402 with its own header) are further entries here. */
-export function waysToPay({ provider, priceUsdc }: PaymentFacts): readonly PaymentWay[] {
+export function waysToPay({ name = '<provider>', priceUsdc }: PaymentFacts): readonly PaymentWay[] {
   const price = formatUsdc(priceUsdc)
-  const approve = `khachapuri approve ${provider} --price ${price} --budget <usdc>`
+  const approve = `khachapuri approve ${name} --price ${price} --budget <usdc>`
   return [
     {
       way: 'pass',
@@ -64,7 +66,7 @@ export function waysToPay({ provider, priceUsdc }: PaymentFacts): readonly Payme
       commands: [
         'khachapuri deposit <usdc>',
         approve,
-        `khachapuri pass create --provider ${provider} --max-price ${price} --max-spend <usdc>`,
+        `khachapuri pass create --provider ${name} --max-price ${price} --max-spend <usdc>`,
       ],
       header: 'Authorization: Bearer kp1.…',
     },

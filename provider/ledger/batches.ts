@@ -156,7 +156,10 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
   }
 }
 
-/** Batches follow one another, so the mark of an account is still where the abandoned one put it. */
+/**
+ * Where a later batch has moved the mark on (a mined batch that a re-org took away), its receipts stay under no root; its
+ * money does not, because rows are cumulative.
+ */
 const handBack = `UPDATE accounts SET batched_receipt = r.after_receipt
   FROM batch_rows r WHERE r.batch = ? AND r.account = accounts.id AND accounts.batched_receipt = r.last_receipt`
 

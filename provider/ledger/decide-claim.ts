@@ -46,7 +46,8 @@ function explainGrant(
 ): ProtocolError | undefined {
   const { payer, priceUsdc, grant } = claim
   const details = { payer: payer.address, provider, price: priceUsdc.toString(), ...grantDetails(grant) }
-  const hint = `The payer makes one with "khachapuri approve ${provider} <price> <budget>".`
+  const hint =
+    'The payer makes or improves one with "khachapuri approve <provider> --price <usdc> --budget <usdc>".'
   switch (verdict.kind) {
     case 'covers':
       return undefined
