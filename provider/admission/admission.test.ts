@@ -8,7 +8,6 @@ import { signPass } from '../../protocol/pass.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { addressOf, grantOf, market, passOf, provider } from '../../test/support/money.ts'
 import { createFindPayer } from './find-payer.ts'
-import { createPassDesk } from './passes.ts'
 import { withWaysToPay } from './refusals.ts'
 
 const payer = privateKeyToAccount(`0x${'01'.repeat(32)}`)
@@ -21,8 +20,7 @@ function setup() {
     grant: (address: string) =>
       address === payer.address ? grantOf({ payer: address as never }) : undefined,
   }
-  const passes = createPassDesk({ clock, grants }, { provider, market })
-  const find = createFindPayer({ passes }, { provider, name: 'alice', market })
+  const find = createFindPayer({ clock, grants }, { provider, name: 'alice', market })
   return {
     clock,
     find: (who: 'owner' | 'caller' | 'any', headers: Record<string, string | string[]> = {}) =>

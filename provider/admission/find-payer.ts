@@ -3,7 +3,7 @@ import type { DeploymentSpec } from '../../protocol/deployment.ts'
 import { passTokenOf } from '../../protocol/pass.ts'
 import type { Payer } from '../../protocol/payer.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
-import type { PassDesk } from './passes.ts'
+import { createPassDesk, type PassDeskDeps } from './passes.ts'
 import { type PaymentFacts, paymentRequired } from './refusals.ts'
 
 export interface PayerRequest {
@@ -24,7 +24,9 @@ export type FindPayer = (request: PayerRequest) => Promise<Payer>
 
 export type FindPayerOptions = Omit<PaymentFacts, 'priceUsdc'>
 
-export function createFindPayer({ passes }: { passes: PassDesk }, options: FindPayerOptions): FindPayer {
+export function createFindPayer(deps: PassDeskDeps, options: FindPayerOptions): FindPayer {
+  const passes = createPassDesk(deps, options)
+
   async function payByPass({ headers }: PayerRequest): Promise<Payer | undefined> {
     const token = passTokenOf(single(headers['authorization']))
     if (token === undefined) return undefined
