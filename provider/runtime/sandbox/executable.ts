@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { constants } from 'node:fs'
-import { access, copyFile, link, realpath, stat } from 'node:fs/promises'
+import { access, chmod, copyFile, link, realpath, stat } from 'node:fs/promises'
 import { basename, delimiter, dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 
@@ -25,9 +25,15 @@ export async function prepareExecutable(
 ): Promise<Executable> {
   const real = await realpath(path)
   const libraries = await readLibraries(real, signal)
-  if (await isOpenToAll(real)) return { path: real, libraries }
+  const isFileOpen = await isAllowed(real, 0o005)
+  if (isFileOpen && (await isWayOpen(real))) return { path: real, libraries }
+
   const copy = join(folder, basename(real))
-  await link(real, copy).catch(() => copyFile(real, copy, constants.COPYFILE_FICLONE))
+  const isLinked = isFileOpen && (await succeeds(link(real, copy)))
+  if (!isLinked) {
+    await copyFile(real, copy, constants.COPYFILE_FICLONE)
+    await chmod(copy, 0o755)
+  }
   return { path: copy, libraries }
 }
 
@@ -36,11 +42,7 @@ export async function findCommand(name: string): Promise<string | undefined> {
   const folders = (process.env['PATH'] ?? '/usr/bin:/bin').split(delimiter)
   for (const folder of folders) {
     const path = join(folder, name)
-    const isFound = await access(path, constants.X_OK).then(
-      () => true,
-      () => false,
-    )
-    if (isFound) return path
+    if (await succeeds(access(path, constants.X_OK))) return path
   }
   return undefined
 }
@@ -53,11 +55,21 @@ async function readLibraries(path: string, signal: AbortSignal): Promise<string[
   return [...stdout.matchAll(/^\s*(?:\S+ => )?(\/\S+) \(0x[0-9a-f]+\)$/gm)].map((match) => match[1]!)
 }
 
-async function isOpenToAll(path: string): Promise<boolean> {
-  const executableByAll = 0o001
-  if (((await stat(path)).mode & 0o005) !== 0o005) return false
+/** Whether every folder on the way may be entered by everybody. */
+async function isWayOpen(path: string): Promise<boolean> {
   for (let folder = dirname(path); ; folder = dirname(folder)) {
-    if (((await stat(folder)).mode & executableByAll) === 0) return false
+    if (!(await isAllowed(folder, 0o001))) return false
     if (folder === dirname(folder)) return true
   }
+}
+
+async function isAllowed(path: string, bits: number): Promise<boolean> {
+  return ((await stat(path)).mode & bits) === bits
+}
+
+function succeeds(work: Promise<unknown>): Promise<boolean> {
+  return work.then(
+    () => true,
+    () => false,
+  )
 }
