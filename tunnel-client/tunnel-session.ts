@@ -41,7 +41,6 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
   const closed = Promise.withResolvers<void>()
   const ending = Promise.withResolvers<void>()
   let isLeaving = false
-  let onIdle = () => {}
 
   const mux = createMux({
     transport: createWebSocketTransport(webSocket, socket),
@@ -56,7 +55,6 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
       log.info('gateway_leaving')
       ending.resolve()
     },
-    onIdle: () => onIdle(),
     onInvalid: (error) => log.warn('tunnel_invalid', { error: error.message }),
   })
 
@@ -89,13 +87,8 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
     async leave() {
       isLeaving = true
       mux.goaway()
-      const idle = new Promise<void>((resolve) => {
-        onIdle = resolve
-      })
-      const tooLate = clock.sleep(limits.shutdownTimeoutMs, lifetime.signal).catch(() => undefined)
-      if (mux.streams > 0) await Promise.race([idle, tooLate])
-      webSocket.close(1000, 'leaving')
-      clock.sleep(closeTimeoutMs, lifetime.signal).then(cut, () => undefined)
+      // The gateway closes once nothing is on its way any more: only it knows what it has sent.
+      clock.sleep(limits.shutdownTimeoutMs, lifetime.signal).then(cut, () => undefined)
       await closed.promise
     },
     cut,
@@ -111,5 +104,3 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
   inbox.handOver((message) => mux.receive(message))
   return session
 }
-
-const closeTimeoutMs = 2_000

@@ -72,7 +72,7 @@ export interface TunnelHubOptions {
 }
 
 /** WebSocket close codes of this protocol. */
-const closeCodes = { leaving: 1001, refused: 4403 } as const
+const closeCodes = { done: 1000, leaving: 1001, refused: 4403 } as const
 const sweepIntervalMs = 1_000
 const closeTimeoutMs = 2_000
 
@@ -111,12 +111,6 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     return pool
   }
 
-  /** Keeps an empty pool for as long as requests may wait in it. */
-  const forgetLater = async (provider: Address, pool: TunnelPool): Promise<void> => {
-    await clock.sleep(limits.tunnelParkMsMax, stop.signal).catch(() => undefined)
-    if (pool.sockets.size === 0 && pool.inFlight === 0 && pools.get(provider) === pool) pools.delete(provider)
-  }
-
   const serve = async (webSocket: WebSocket, socket: Duplex): Promise<void> => {
     webSockets.add(webSocket)
     const lifetime = new AbortController()
@@ -151,7 +145,6 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     tunnels--
     pool.leave(tunnel)
     log.info('tunnel_lost', describe(tunnel))
-    if (pool.sockets.size === 0) run(forgetLater(admitted.provider, pool))
   }
 
   const shakeHands = async (
@@ -194,7 +187,10 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
   const sweep = async (): Promise<void> => {
     while (!stop.signal.aborted) {
       await clock.sleep(sweepIntervalMs, stop.signal).catch(() => undefined)
-      for (const pool of pools.values()) pool.expire(clock.monotonicMs())
+      for (const [provider, pool] of pools) {
+        pool.expire(clock.monotonicMs())
+        if (pool.isForgotten(clock.monotonicMs())) pools.delete(provider)
+      }
     }
   }
   run(sweep())
@@ -262,12 +258,18 @@ interface AdmittedSocket {
 function openTunnel({ clock, log, webSocket, socket, inbox, admitted }: AdmittedSocket): TunnelSocket {
   const tunnelId = randomBytes(16).toString('hex')
   let isLeaving = false
+  // The gateway closes, because it alone knows when it has nothing more on the way.
+  const closeIfLeft = () => {
+    if (isLeaving && mux.streams === 0) closeNow(webSocket, closeCodes.done, 'done')
+  }
   const mux = createMux({
     transport: createWebSocketTransport(webSocket, socket),
     clock,
     onGoaway() {
       isLeaving = true
+      closeIfLeft()
     },
+    onIdle: closeIfLeft,
     onInvalid: (error) => log.warn('tunnel_invalid', { ...admitted, tunnelId, error: error.message }),
   })
   inbox.handOver((message) => mux.receive(message))

@@ -16,6 +16,8 @@ export interface TunnelPool extends Upstream {
   leave(socket: TunnelSocket): void
   /** Ends requests that have been silent for too long. */
   expire(nowMs: number): void
+  /** Whether nothing is here, and has not been for as long as a request may wait. */
+  isForgotten(nowMs: number): boolean
   /** Ends every request. */
   close(): void
 }
@@ -25,6 +27,8 @@ export function createTunnelPool({ clock, onIdle }: { clock: Clock; onIdle: () =
   const sockets = new Set<TunnelSocket>()
   const exchanges = new Set<TunnelExchange>()
   const parked = new Map<TunnelExchange, AbortController>()
+
+  let leftAtMs = clock.monotonicMs()
 
   const place = (exchange: TunnelExchange): void => {
     const candidates = [...sockets].filter(
@@ -86,12 +90,15 @@ export function createTunnelPool({ clock, onIdle }: { clock: Clock; onIdle: () =
     },
     leave(socket) {
       sockets.delete(socket)
+      leftAtMs = clock.monotonicMs()
       // Its streams are told only now that nobody can place anything on it.
       socket.mux.close()
     },
     expire(nowMs) {
       for (const exchange of exchanges) exchange.expire(nowMs)
     },
+    isForgotten: (nowMs) =>
+      sockets.size === 0 && exchanges.size === 0 && nowMs - leftAtMs >= limits.tunnelParkMsMax,
     close() {
       for (const exchange of [...exchanges]) exchange.fail(tunnelLost())
     },

@@ -4,7 +4,7 @@ import type { Address, LocalAccount } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import type { ResolveProvider } from '../../gateway/tunnels/admit-tunnel.ts'
 import { createTunnelHub, type TunnelHub, type TunnelHubOptions } from '../../gateway/tunnels/tunnel-hub.ts'
-import { type Clock, systemClock } from '../../protocol/base/clock.ts'
+import { type Clock, createTestClock, systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog, type TestLog } from '../../protocol/base/log.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { type HttpResponse, listen } from '../../protocol/http/listen.ts'
@@ -14,6 +14,12 @@ import { marketDomain } from '../../protocol/typed-data.ts'
 import { connectTunnel, type Tunnel, type TunnelOptions } from '../../tunnel-client/index.ts'
 
 export const domain = marketDomain({ chainId: 31_337, escrow: '0x00000000000000000000000000000000000e5c70' })
+
+/** A clock that stands still at the present: the other end of a tunnel may use the machine's own. */
+export const createPresentClock = () => createTestClock(Date.now())
+
+/** The body of an answer that is a problem document. */
+export const readCode = async (answer: Response) => ((await answer.json()) as { code: string }).code
 
 export const newAccount = () => privateKeyToAccount(generatePrivateKey())
 
@@ -27,6 +33,8 @@ export interface TunnelGateway extends AsyncDisposable {
   readonly log: TestLog
   /** Raw connections of tunnels, in the order in which they came. */
   readonly tunnelSockets: readonly Socket[]
+  /** Takes no more connections; those that are there go on. */
+  stopListening(): Promise<void>
 }
 
 export interface TunnelGatewayOptions
@@ -35,6 +43,7 @@ export interface TunnelGatewayOptions
   /** Whose requests these are. */
   readonly provider: Address
   readonly port?: number
+  readonly isShared?: boolean
   readonly clock?: Clock
 }
 
@@ -45,7 +54,8 @@ export async function createTunnelGateway(options: TunnelGatewayOptions): Promis
   const listener = await listen({
     host: '127.0.0.1',
     port: options.port ?? 0,
-    shutdownTimeoutMs: 0,
+    isShared: options.isShared ?? false,
+    shutdownTimeoutMs: 2_000,
     onRequest: (request, response) => forward(hub, options.provider, request, response),
     onUpgrade(request, socket, head) {
       tunnelSockets.push(request.socket)
@@ -60,6 +70,11 @@ export async function createTunnelGateway(options: TunnelGatewayOptions): Promis
     gatewayHost: `127.0.0.1:${listener.port}`,
   })
   const started = hub
+  let stopped: Promise<void> | undefined
+  const stopListening = () => {
+    stopped ??= Promise.resolve(listener[Symbol.asyncDispose]())
+    return stopped
+  }
   return {
     hub,
     port: listener.port,
@@ -67,9 +82,10 @@ export async function createTunnelGateway(options: TunnelGatewayOptions): Promis
     tunnelUrl: `ws://127.0.0.1:${listener.port}/_/tunnel`,
     log,
     tunnelSockets,
+    stopListening,
     async [Symbol.asyncDispose]() {
       await started[Symbol.asyncDispose]()
-      await listener[Symbol.asyncDispose]()
+      await stopListening()
     },
   }
 }
@@ -128,7 +144,7 @@ export function openTunnel(
 /** The gateway and a provider with the name `alice`, connected. */
 export async function setupTunnel(
   handler: RequestListener,
-  options: Partial<TunnelOptions> & { gatewayClock?: Clock; clock?: Clock } = {},
+  options: Partial<TunnelOptions> & { gatewayClock?: Clock; clock?: Clock; signal?: AbortSignal } = {},
 ) {
   const stack = new AsyncDisposableStack()
   const account = newAccount()

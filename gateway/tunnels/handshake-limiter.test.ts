@@ -1,0 +1,53 @@
+import { expect, test } from 'vitest'
+import { createTestClock } from '../../protocol/base/clock.ts'
+import { limits } from '../../protocol/limits.ts'
+import { createHandshakeLimiter } from './handshake-limiter.ts'
+
+function setup() {
+  const clock = createTestClock()
+  const limiter = createHandshakeLimiter({ clock })
+  /** Handshakes that are over at once. */
+  const tryTimes = (address: string, times: number) => {
+    let begun = 0
+    for (let index = 0; index < times; index++) {
+      if (!limiter.tryBegin(address)) continue
+      begun++
+      limiter.end()
+    }
+    return begun
+  }
+  return { clock, limiter, tryTimes }
+}
+const max = limits.tunnelHandshakesPerAddressMax
+
+test('an address that tries too often waits for the next window, and others do not', async () => {
+  const { clock, tryTimes } = setup()
+  expect(tryTimes('192.0.2.1', max + 5)).toBe(max)
+  expect(tryTimes('192.0.2.2', 1)).toBe(1)
+  await clock.advance(limits.tunnelHandshakeWindowMs)
+  expect(tryTimes('192.0.2.1', 1)).toBe(1)
+})
+
+test('hosts of one IPv6 network count as one, however their addresses are written', () => {
+  const { tryTimes } = setup()
+  expect(tryTimes('2001:db8:0:7::1', max)).toBe(max)
+  expect(tryTimes('2001:db8:0:7:1:2:3:4', 1)).toBe(0)
+  expect(tryTimes('2001:db8:0:8::1', 1)).toBe(1)
+})
+
+test('an IPv4 address is the same when it is mapped into IPv6', () => {
+  const { tryTimes } = setup()
+  expect(tryTimes('192.0.2.1', max)).toBe(max)
+  expect(tryTimes('::ffff:192.0.2.1', 1)).toBe(0)
+})
+
+test('all addresses together have a limit, too', () => {
+  const { limiter } = setup()
+  let begun = 0
+  for (let index = 0; index < limits.tunnelHandshakesMax + 10; index++) {
+    if (limiter.tryBegin(`192.0.2.${index % 250}`)) begun++
+  }
+  expect(begun).toBe(limits.tunnelHandshakesMax)
+  limiter.end()
+  expect(limiter.tryBegin('198.51.100.1')).toBe(true)
+})
