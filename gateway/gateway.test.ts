@@ -213,6 +213,33 @@ test('an answer that comes before the upload is over reaches the caller', async 
   expect(answer.body.toString()).toBe('too much')
 })
 
+test('after an early answer what the caller still sends is read over, so that its next request is heard', async () => {
+  await using provider = await openOrigin((request, response) =>
+    request.method === 'POST' ? response.writeHead(413).end('too much') : response.end('next'),
+  )
+  await using front = await openGatewayFront({ alice: provider.url })
+  const head = 'POST / HTTP/1.1\r\nHost: alice.localhost\r\nContent-Length: 524288\r\n\r\n'
+  const next = 'GET / HTTP/1.1\r\nHost: alice.localhost\r\nConnection: close\r\n\r\n'
+  const answers = await front.sendRaw(head + 'x'.repeat(524_288) + next)
+  expect(answers).toContain('too much')
+  expect(answers.endsWith('next')).toBe(true)
+})
+
+test('a caller that goes on for long after an early answer is cut off', async () => {
+  await using provider = await openOrigin((_, response) => response.writeHead(413).end('too much'))
+  await using front = await openGatewayFront({ alice: provider.url })
+  const request = front.send(alice, { method: 'POST', headers: { 'content-length': 1024 * 1024 * 1024 } })
+  const closed = new Promise((resolve) => request.on('error', () => undefined).on('close', resolve))
+  const more = () => {
+    while (request.write(Buffer.alloc(64 * 1024)) && !request.destroyed);
+  }
+  request.on('drain', more)
+  more()
+  const [response] = (await once(request, 'response')) as [IncomingMessage]
+  response.resume()
+  await closed
+})
+
 test('a body that waits for 100 Continue is sent to a provider, but not to nobody', async () => {
   await using provider = await openOrigin((request, response) => void request.pipe(response))
   await using front = await openGatewayFront({ alice: provider.url })
@@ -343,13 +370,21 @@ test('a provider whose address leads back here is told, and the circle ends', as
 })
 
 test("the gateway's own host has pages, and a problem for everything else", async () => {
-  const keeper = new Hono().get('/ipfs/:cid', (c) => c.text(`kept ${c.req.param('cid')}`))
+  const keeper = new Hono()
+    .get('/ipfs/:cid', (c) => c.text(`kept ${c.req.param('cid')}`))
+    .post('/ipfs', async (c) => c.text(await c.req.text()))
   await using provider = await openOrigin((_, response) => response.end())
   await using front = await openGatewayFront({ alice: provider.url }, { keeper })
   await front.ask(alice)
   expect((await front.ask('localhost', { path: '/healthz' })).status).toBe(200)
   expect((await front.ask('127.0.0.1', { path: '/readyz' })).status).toBe(200)
   expect((await front.ask('localhost', { path: '/ipfs/bafy' })).body.toString()).toBe('kept bafy')
+  const expects = { expect: '100-continue', 'content-length': '3' }
+  const upload = front.send('localhost', { path: '/ipfs', method: 'POST', headers: expects })
+  upload.flushHeaders()
+  await once(upload, 'continue')
+  upload.end('car')
+  expect(await text((await once(upload, 'response'))[0])).toBe('car')
   expect(await front.ask('localhost', { path: '/nothing' })).toMatchObject({ status: 404, code: 'not_found' })
   expect(await front.ask('localhost', { path: '/_/tunnel' })).toMatchObject({
     status: 400,

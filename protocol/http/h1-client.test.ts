@@ -408,13 +408,35 @@ test('an upload is read no faster than the server takes it', async () => {
 })
 
 test('an answer that comes before the upload has ended is delivered, and the connection is not used again', async () => {
-  await using upstream = await serve((_, response) => response.writeHead(413).end('enough'))
+  const ports = new Set<number>()
+  await using upstream = await serve((request, response) => {
+    ports.add(request.socket.remotePort!)
+    response.writeHead(413).end('enough')
+  })
   const source = new Readable({ read: () => undefined })
   source.push('first')
   const answer = await ask(upstream.pool, { method: 'POST', body: source })
   expect(answer.status).toBe(413)
   expect(upstream.pool.inFlight).toBe(0)
   expect(source.listenerCount('data')).toBe(0)
+  expect((await ask(upstream.pool)).status).toBe(413)
+  expect(ports.size).toBe(2)
+})
+
+test('an exchange that ended while it was paused leaves a connection that goes on', async () => {
+  await using upstream = await serve((_, response) => response.end('all'), { connectionsMax: 1 })
+  const ended = Promise.withResolvers<void>()
+  const exchange = upstream.pool.send(
+    { method: 'GET', target: '/', rawHeaders: ['host', 'x'] },
+    {
+      onHead: () => undefined,
+      onData: () => exchange.pause(),
+      onEnd: ended.resolve,
+      onError: ended.reject,
+    },
+  )
+  await ended.promise
+  expect((await ask(upstream.pool)).body.toString()).toBe('all')
 })
 
 test.each([
