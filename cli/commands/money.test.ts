@@ -267,6 +267,14 @@ test('without a market the next step is said, and settings name another one', as
   expect(wrong.json()).toMatchObject({ code: 'config_invalid' })
 })
 
+test('the environment goes before the market of the directory, and a flag before both', async () => {
+  const env = { KHACHAPURI_GATEWAY: 'http://127.0.0.1:1', KHACHAPURI_RPC: at.rpcUrl.href }
+  const line = `balance ${at.developer.address} --json`
+  expect((await run(line, { env })).json()).toMatchObject({ code: 'market_not_running' })
+  const flagged = await run(`${line} --gateway ${at.gateway.url.href}`, { env })
+  expect(flagged.json()).toMatchObject({ account: at.developer.address })
+})
+
 test('a market file that says nonsense is refused', async () => {
   const { user } = at
   const dir = join(user.dir, 'elsewhere')

@@ -125,6 +125,7 @@ function parsePayer(text: string): PayerChoice {
 
 function parseOrigin(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined
-  if (url && /^https?:$/.test(url.protocol) && (url.origin === text || url.href === text)) return url.origin
+  if (url && /^https?:$/.test(url.protocol) && [url.origin, `${url.origin}/`].includes(text))
+    return url.origin
   throw usageError(`"${text.slice(0, 80)}" is not an origin.`, 'Write it as in --origin https://example.org.')
 }

@@ -7,7 +7,7 @@ import { addressSchema } from '../../protocol/schema.ts'
 import { type CommandContext, usageError } from '../command.ts'
 import type { MarketPlace } from '../market/market.ts'
 import type { AccountFlags } from '../market/options.ts'
-import { readSettings } from '../market/settings.ts'
+import { readEnvSettings, readSettingsFile } from '../market/settings.ts'
 import { type KeyDirectory, keyDirectoryOf, parseAccountName, readKeystore } from './key-directory.ts'
 import { readPassword } from './password.ts'
 import { parsePrivateKey } from './private-key.ts'
@@ -16,8 +16,8 @@ import { parsePrivateKey } from './private-key.ts'
 const devAccount = 'developer'
 
 /**
- * The account that signs: `--account` from a keystore, `--key-stdin`, the variable `KHACHAPURI_PRIVATE_KEY`, the
- * account of the settings, or a local market's `developer`. Never from the command line, which every user can read.
+ * The account that signs: `--account` from a keystore, `--key-stdin`, the variable `KHACHAPURI_PRIVATE_KEY`, the one that
+ * `KHACHAPURI_ACCOUNT` names, a local market's `developer`, or the one of the settings. Never from the command line, which every user can read.
  *
  * @throws ProtocolError `key_missing`, `keystore_locked`, `usage_invalid`
  */
@@ -79,7 +79,8 @@ async function findKeystore(
   { keys }: Pick<MarketPlace, 'keys'>,
   { env }: CommandContext,
 ): Promise<FoundKeystore> {
-  const wanted = account ?? (await readSettings(env)).account ?? (keys ? devAccount : undefined)
+  const named = account ?? readEnvSettings(env).account
+  const wanted = named ?? (keys ? devAccount : (await readSettingsFile(env)).account)
   if (wanted === undefined) throw noKey()
   const name = parseAccountName(wanted)
   const inMarket = keys && (await readKeystore(keys, name))

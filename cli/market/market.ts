@@ -10,7 +10,7 @@ import { requestHttp } from '../http.ts'
 import type { KeyDirectory } from '../keys/key-directory.ts'
 import { findMarketFile } from './market-file.ts'
 import type { MarketFlags } from './options.ts'
-import { readSettings } from './settings.ts'
+import { readEnvSettings, readSettingsFile } from './settings.ts'
 
 /** Where a command works: a chain with the contracts, and a gateway to it. */
 export interface MarketPlace {
@@ -23,40 +23,38 @@ export interface MarketPlace {
 }
 
 /**
- * Finds the market: by the flags, by the market that runs in this directory or above it, or by the user's settings.
+ * Finds the market: by the flags, by the environment, by the market that runs in this directory or above it, or by the
+ * user's settings, in this order.
  *
  * @throws ProtocolError `market_not_running` with what to do
  */
 export async function findMarket(
-  { gateway, rpc }: MarketFlags,
+  flags: MarketFlags,
   { cwd, env, signal }: CommandContext,
 ): Promise<MarketPlace> {
-  const running = await findMarketFile(cwd)
-  if (running && gateway === undefined) {
+  const inEnv = readEnvSettings(env)
+  const named = { gateway: flags.gateway ?? inEnv.gateway, rpc: flags.rpc ?? inEnv.rpc }
+  const running = named.gateway === undefined ? await findMarketFile(cwd) : undefined
+  if (running) {
     return {
       gateway: new URL(running.gateway),
-      rpc: parseHttpUrl('rpc', rpc ?? running.rpc),
+      rpc: parseHttpUrl('rpc', named.rpc ?? running.rpc),
       chainId: running.chainId,
       contracts: running.contracts,
       keys: { path: join(running.folder, 'keystore') },
     }
   }
-  const settings = await readSettings(env)
-  const gatewayText = gateway ?? settings.gateway
+  const settings = await readSettingsFile(env)
+  const gatewayText = named.gateway ?? settings.gateway
   if (gatewayText === undefined) throw noMarket()
-  const url = parseHttpUrl('gateway', gatewayText)
-  const rpcText = rpc ?? settings.rpc
+  const gateway = parseHttpUrl('gateway', gatewayText)
+  const rpcText = named.rpc ?? settings.rpc
   if (rpcText === undefined) {
-    throw usageError(`The chain of ${url.host} is not known.`, 'Add --rpc <url>, or set KHACHAPURI_RPC.')
+    throw usageError(`The chain of ${gateway.host} is not known.`, 'Add --rpc <url>, or set KHACHAPURI_RPC.')
   }
-  const { chainId, escrow, registry, usdc } = await readGatewayInfo(url, signal)
-  return {
-    gateway: url,
-    rpc: parseHttpUrl('rpc', rpcText),
-    chainId,
-    contracts: { escrow, registry, usdc },
-    keys: undefined,
-  }
+  const rpc = parseHttpUrl('rpc', rpcText)
+  const { chainId, escrow, registry, usdc } = await readGatewayInfo(gateway, signal)
+  return { gateway, rpc, chainId, contracts: { escrow, registry, usdc }, keys: undefined }
 }
 
 /**

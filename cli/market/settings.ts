@@ -15,20 +15,26 @@ const settingsSchema = z.strictObject({
   account: z.string().optional(),
 })
 
-/** What a user settled once: `config.json` of the own directory, under the environment's `KHACHAPURI_…`. */
+/** What a user settled once, so that it need not be a flag. */
 export type Settings = z.output<typeof settingsSchema>
 
-/** @throws ProtocolError `config_invalid` with everything that is wrong */
-export async function readSettings(env: Readonly<Record<string, string | undefined>>): Promise<Settings> {
-  const path = join(homeOf(env), 'config.json')
-  const bytes = await readFileBounded(path, limits.stateFileBytesMax)
-  const fromFile = bytes ? parseSettings(parseJson(bytes), path) : {}
-  const fromEnv = {
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** The variables `KHACHAPURI_GATEWAY`, `…_RPC` and `…_ACCOUNT`. @throws ProtocolError `config_invalid` */
+export function readEnvSettings(env: Environment): Settings {
+  const given = {
     gateway: env['KHACHAPURI_GATEWAY'] || undefined,
     rpc: env['KHACHAPURI_RPC'] || undefined,
     account: env['KHACHAPURI_ACCOUNT'] || undefined,
   }
-  return { ...fromFile, ...parseSettings(withoutUndefined(fromEnv), 'The environment (KHACHAPURI_…)') }
+  return parseSettings(withoutUndefined(given), 'The environment (KHACHAPURI_…)')
+}
+
+/** `config.json` of the user's own directory. @throws ProtocolError `config_invalid` */
+export async function readSettingsFile(env: Environment): Promise<Settings> {
+  const path = join(homeOf(env), 'config.json')
+  const bytes = await readFileBounded(path, limits.stateFileBytesMax)
+  return bytes ? parseSettings(parseJson(bytes), path) : {}
 }
 
 function parseSettings(value: unknown, where: string): Settings {

@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Address, createTestClient, getAddress, http, type LocalAccount, type PublicClient } from 'viem'
+import { type Address, createTestClient, http, type LocalAccount, type PublicClient } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { createDevChain } from '../../devnet/chain.ts'
 import { type Contracts, createSender, deployContracts } from '../../devnet/contracts.ts'
@@ -53,13 +53,7 @@ export async function createTestMarket(): Promise<TestMarket> {
   const senderOf = (role: keyof typeof accountKeys) => createSender(deps, accountOf(role), chainId)
   for (const role of ['deployer', 'developer', 'alice'] as const) await chain.fund(accountOf(role).address)
 
-  const deployed = await deployContracts(senderOf('deployer'), chainId, signal)
-  const contracts = {
-    chainId,
-    usdc: getAddress(deployed.usdc),
-    escrow: getAddress(deployed.escrow),
-    registry: getAddress(deployed.registry),
-  }
+  const contracts = await deployContracts(senderOf('deployer'), chainId, signal)
   const developer = accountOf('developer')
   await senderOf('deployer').run(usdcCalls(contracts.usdc).mint(developer.address, parseUsdc('100')), signal)
   const aliceSender = senderOf('alice')

@@ -1,0 +1,198 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createMarket, type DevMarket } from '../../devnet/market.ts'
+import { systemClock } from '../../protocol/base/clock.ts'
+import { createTestLog } from '../../protocol/base/log.ts'
+import { limits } from '../../protocol/limits.ts'
+import { parseUsdc } from '../../protocol/usdc.ts'
+import { requestHttp } from '../http.ts'
+import { writeMarket } from '../market/testing-market.ts'
+import { createTestUser, type TestUser } from '../testing.ts'
+
+interface Deployed {
+  readonly cid: string
+  readonly program: string
+  readonly programId: string
+  readonly sealed: boolean
+  readonly urls: Readonly<Record<string, string>>
+  readonly providers: readonly { name: string; checked: boolean; grant: string | null }[]
+}
+
+const signal = new AbortController().signal
+
+/** A whole market with a user in its directory, who has a program there. */
+async function setup(options: { fault?: 'wrong-id' } = {}) {
+  const stack = new AsyncDisposableStack()
+  const user = stack.use(await createTestUser())
+  const market = stack.use(
+    await createMarket(
+      { clock: systemClock, random: () => 0.5, log: createTestLog(), onProgress: () => {} },
+      {
+        dir: join(user.dir, '.market'),
+        gatewayPort: 0,
+        priceUsdc: parseUsdc('0.0005'),
+        settleIntervalMs: limits.settleIntervalMs,
+        version: 'test',
+        ...options,
+      },
+      signal,
+    ),
+  )
+  const { gateway, chain, contracts, accounts } = market
+  const keys = {
+    developer: accounts.developer.privateKey,
+    payer: accounts.payer.privateKey,
+    alice: accounts.alice.privateKey,
+  }
+  await writeMarket(user.dir, { gateway, rpcUrl: chain.rpcUrl, contracts, keys })
+  await user.run(['init', 'app'])
+  return { user, market, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+}
+
+let at: { user: TestUser; market: DevMarket; [Symbol.asyncDispose](): PromiseLike<void> }
+beforeAll(async () => {
+  at = await setup()
+}, 60_000)
+afterAll(() => at[Symbol.asyncDispose]())
+
+const deploy = (...argv: string[]) => at.user.run(['deploy', ...argv])
+const get = (url: string, headers: Record<string, string> = {}) =>
+  requestHttp({ url: new URL(url), headers, bytesMax: 2 ** 20 }, signal)
+const textOf = ({ body }: { body: Uint8Array }) => Buffer.from(body).toString()
+
+/** Writes a program that tells its env and params. */
+async function writeTeller(name: string, env: string): Promise<void> {
+  await mkdir(join(at.user.dir, name))
+  const source = 'export default { fetch: (request, { params, ...env }) => Response.json({ env, params }) }'
+  await writeFile(join(at.user.dir, name, 'index.js'), source)
+  await writeFile(join(at.user.dir, name, 'khachapuri.json'), JSON.stringify({ name, entry: 'index.js' }))
+  if (env !== '') await writeFile(join(at.user.dir, name, '.env'), env)
+}
+
+test('a program is deployed to two providers, and each answers at the printed URL', async () => {
+  const { exitCode, json, stderr } = await deploy('app', '--provider', 'alice', '--provider', 'bob', '--json')
+  expect(stderr).not.toContain('Warning')
+  expect(exitCode).toBe(0)
+  const deployed = json<Deployed>()
+  expect(Object.keys(deployed.urls)).toEqual(['alice', 'bob'])
+  expect(deployed.providers.map(({ checked, grant }) => ({ checked, grant }))).toEqual([
+    { checked: true, grant: 'covers' },
+    { checked: true, grant: 'covers' },
+  ])
+  for (const [name, url] of Object.entries(deployed.urls)) {
+    expect(url).toBe(`http://${name}.${at.market.gateway.domain}/${deployed.cid}/`)
+    const answer = await get(`${url}hello?name=${name}`)
+    expect(answer.status).toBe(200)
+    expect(JSON.parse(textOf(answer))).toEqual({ greeting: `Hello, ${name}!` })
+    const described = await get(`http://${name}.${at.market.gateway.domain}/_/d/${deployed.cid}`)
+    expect(JSON.parse(textOf(described))).toMatchObject({
+      programId: deployed.programId,
+      program: deployed.program,
+    })
+  }
+})
+
+test('a deployed zip has the ids that were computed offline, and params change the programId only', async () => {
+  const { path, program, programId } = (await at.user.run(['build', 'app', '--json'])).json<
+    Deployed & { path: string }
+  >()
+  const plain = (await deploy(path, '--provider', 'alice', '--json')).json<Deployed>()
+  expect(plain).toMatchObject({ program, programId })
+  const other = (await deploy(path, '--provider', 'alice', '--params', '{"a":1}', '--json')).json<Deployed>()
+  expect(other.program).toBe(program)
+  expect(other.programId).not.toBe(programId)
+})
+
+test('64 KiB of secrets reach the program, are in no answer of the keeper, and the developer was told who reads them', async () => {
+  const secret = `="'\`\n გ😀 # $\\`.repeat(4100)
+  await writeTeller('teller', `BIG="${secret.replace(/["\\$]/g, '\\$&')}"\nTOKEN_NAME=a=b=c\n`)
+  const { json, stderr } = await deploy('teller', '--provider', 'alice', '--json')
+  const { cid, sealed, urls } = json<Deployed>()
+  expect(stderr).toContain('WHOEVER RUNS ALICE CAN READ THEM')
+  expect(sealed).toBe(true)
+  const answer = await get(urls['alice'] as string)
+  expect(JSON.parse(textOf(answer))).toEqual({ env: { BIG: secret, TOKEN_NAME: 'a=b=c' }, params: {} })
+  const kept = textOf(await get(`${at.market.gateway.url.origin}/ipfs/${cid}?format=raw`))
+  for (const part of ['TOKEN_NAME', 'a=b=c', secret.slice(0, 12)]) expect(kept).not.toContain(part)
+  const bob = await get(`http://bob.${at.market.gateway.domain}/${cid}/`)
+  expect(JSON.parse(textOf(bob))).toMatchObject({ code: 'deployment_not_for_provider' })
+})
+
+test('a public deployment is plain, may be run by anybody, and takes no secrets', async () => {
+  await writeTeller('open', 'SECRET=1')
+  expect((await deploy('open', '--public', '--json')).json()).toMatchObject({ code: 'usage_invalid' })
+  const { cid, sealed } = (
+    await deploy('open', '--public', '--no-env', '--params', '{"x":1}', '--json')
+  ).json<Deployed>()
+  expect(sealed).toBe(false)
+  expect(textOf(await get(`${at.market.gateway.url.origin}/ipfs/${cid}?format=raw`))).toContain(
+    '"params":{"x":1}',
+  )
+  const answer = await get(`http://bob.${at.market.gateway.domain}/${cid}/`)
+  expect(JSON.parse(textOf(answer))).toEqual({ env: {}, params: { x: 1 } })
+})
+
+test('callers pay with a pass where the owner does not', async () => {
+  const { cid, urls } = (
+    await deploy('app', '--provider', 'alice', '--payer', 'caller', '--json')
+  ).json<Deployed>()
+  const url = `${urls['alice']}hello`
+  expect((await get(url)).status).toBe(402)
+  const made = await at.user.run(
+    `pass create --account payer --provider alice --max-price 0.001 --max-spend 0.1 --deployment ${cid}`.split(
+      ' ',
+    ),
+  )
+  const answer = await get(url, { authorization: `Bearer ${made.stdout.trim()}` })
+  expect(answer.status).toBe(200)
+})
+
+test('without a grant the deployment stands, and the developer is told what to approve', async () => {
+  const { exitCode, stderr } = await deploy('app', '--provider', 'alice', '--account', 'alice')
+  expect(exitCode).toBe(0)
+  expect(stderr).toContain('(missing). They will be refused')
+  expect(stderr).toContain('khachapuri approve alice --price 0.0005 --budget 0.5')
+})
+
+test('a dry run publishes nothing and prints the ids', async () => {
+  const { exitCode, json } = await deploy('app', '--provider', 'alice', '--dry-run', '--json')
+  expect(exitCode).toBe(0)
+  expect(json()).toMatchObject({ dryRun: true, providers: ['alice'], programId: expect.any(String) })
+  expect(json()).not.toHaveProperty('cid')
+})
+
+test.each([
+  ['nobody to run it', ['app'], 'usage_invalid'],
+  ['an unknown provider', ['app', '--provider', 'nobody'], 'provider_unknown'],
+  ['no program', ['nothing', '--provider', 'alice'], 'program_invalid'],
+  ['a payer of no kind', ['app', '--provider', 'alice', '--payer', 'bank'], 'usage_invalid'],
+  ['too much time', ['app', '--provider', 'alice', '--timeout', '9999999'], 'usage_invalid'],
+  ['too much memory', ['app', '--provider', 'alice', '--memory', '100000'], 'usage_invalid'],
+  [
+    'an origin with a path',
+    ['app', '--provider', 'alice', '--origin', 'https://x.example/path'],
+    'usage_invalid',
+  ],
+  ['an amount that is none', ['app', '--provider', 'alice', '--owner-per-day', 'much'], 'usage_invalid'],
+  [
+    'a keeper that is away',
+    ['app', '--provider', 'alice', '--keeper', 'http://127.0.0.1:1'],
+    'keeper_unreachable',
+  ],
+  ['a missing env file', ['app', '--provider', 'alice', '--env-file', 'none'], 'config_invalid'],
+])('%s is refused', async (_what, argv, code) => {
+  const { exitCode, json } = await deploy(...argv, '--json')
+  expect(exitCode).toBe(code === 'usage_invalid' ? 2 : 1)
+  expect(json()).toMatchObject({ code })
+})
+
+test('a provider that lies about the programId is caught, with both ids', async () => {
+  await using lying = await setup({ fault: 'wrong-id' })
+  const { programId } = (await lying.user.run(['build', 'app', '--json'])).json<Deployed>()
+  const { exitCode, stderr, stdout } = await lying.user.run(['deploy', 'app', '--provider', 'alice'])
+  expect(exitCode).toBe(1)
+  expect(stdout).toBe('')
+  expect(stderr).toContain(`and it is ${programId}.`)
+  expect(stderr).toMatch(/it says that the programId is 0x[0-9a-f]{64}, and/)
+}, 60_000)
