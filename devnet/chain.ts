@@ -28,4 +28,3 @@ export async function createDevChain({ port }: { port: number }): Promise<DevCha
     [Symbol.asyncDispose]: () => server.close(),
   }
 }
-

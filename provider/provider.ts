@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Address, LocalAccount } from 'viem'
+import { type Address, getAddress, type LocalAccount } from 'viem'
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
 import { raceSignal } from '../protocol/base/signal.ts'
@@ -104,7 +104,9 @@ export async function createProvider(
   signal: AbortSignal,
 ): Promise<Provider> {
   await using starting = new AsyncDisposableStack()
-  const { account, contracts, dir, name, reach } = options
+  const { account, dir, name, reach } = options
+  // Specs carry checksummed addresses and are compared with these.
+  const contracts = { ...options.contracts, escrow: getAddress(options.contracts.escrow) }
   const log = parentLog.with({ provider: name })
   const market = { chainId: contracts.chainId, escrow: contracts.escrow }
   const mirrorIntervalMs = options.mirrorIntervalMs ?? limits.mirrorIntervalMs
@@ -192,11 +194,12 @@ export async function createProvider(
     tier: programs.tier,
     version: options.version,
   }
+  const payee = { provider: account.address, name, market }
   const callDeps: CallDeps = {
     clock,
     log,
     deployments,
-    findPayer: createFindPayer({ clock }, { market }),
+    findPayer: createFindPayer({ clock, grants: mirror }, payee),
     grants: mirror,
     ledger,
     instanceOf: (deployment, callSignal) =>
@@ -215,7 +218,7 @@ export async function createProvider(
     keeper: content.routes,
     ...(options.fault && { fault: options.fault }),
   })
-  const callOptions = { provider: account.address, priceUsdc: () => options.priceUsdc }
+  const callOptions = { ...payee, priceUsdc: () => options.priceUsdc }
   handler = createListener({ log, pages, runCall: (call) => runCall(callDeps, callOptions, call) })
 
   const registered = await registerProvider(

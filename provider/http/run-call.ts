@@ -10,8 +10,10 @@ import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/list
 import { limits } from '../../protocol/limits.ts'
 import type { Payer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
+import type { Market } from '../../protocol/typed-data.ts'
 import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { FindPayer } from '../admission/find-payer.ts'
+import { withWaysToPay } from '../admission/refusals.ts'
 import type { Deployment, Deployments } from '../deployments/deployments.ts'
 import type { ClaimedKey, KeyClaim } from '../ledger/keys.ts'
 import type { Ledger, Reservation } from '../ledger/ledger.ts'
@@ -36,6 +38,8 @@ export interface CallDeps {
 
 export interface CallOptions {
   readonly provider: Address
+  readonly name: string
+  readonly market: Market
   /** The price of one call now. */
   readonly priceUsdc: () => Usdc
 }
@@ -145,7 +149,7 @@ async function start(
   key: ClaimedKey | undefined,
   signal: AbortSignal,
 ): Promise<RunningCall> {
-  const reservation = reserve(deps, call)
+  const reservation = reserve(deps, options, call)
   try {
     const instance = await deps.instanceOf(call.deployment, signal)
     signal.throwIfAborted()
@@ -157,7 +161,7 @@ async function start(
 }
 
 /** Takes the price out of what the payer's grant has left, or throws the reason why not; nothing waits in between. */
-function reserve(deps: CallDeps, call: Call): Reservation {
+function reserve(deps: CallDeps, payee: CallOptions, call: Call): Reservation {
   const { payer, deployment, priceUsdc, request } = call
   const result = deps.ledger.reserve({
     callId: call.id,
@@ -169,7 +173,7 @@ function reserve(deps: CallDeps, call: Call): Reservation {
     origin: typeof request.headers['origin'] === 'string' ? request.headers['origin'] : undefined,
     nowSeconds: Math.floor(deps.clock.nowMs() / 1000),
   })
-  if (result.kind === 'refused') throw result.error
+  if (result.kind === 'refused') throw withWaysToPay(result.error, { ...payee, priceUsdc })
   return result.reservation
 }
 

@@ -1,0 +1,88 @@
+import {
+  type Address,
+  encodeDeployData,
+  getAddress,
+  type LocalAccount,
+  type PublicClient,
+  zeroAddress,
+} from 'viem'
+import { assert } from '../protocol/base/assert.ts'
+import type { Clock } from '../protocol/base/clock.ts'
+import type { Log } from '../protocol/base/log.ts'
+import { type ChainCall, escrowCalls, usdcCalls } from '../protocol/chain/calls.ts'
+import { devUsdcBytecode, escrowAbi, escrowBytecode, registryBytecode } from '../protocol/chain/contracts.ts'
+import { createTransactionSender, type TransactionSender } from '../protocol/chain/transaction-sender.ts'
+import type { Usdc } from '../protocol/usdc.ts'
+
+/** The contracts of a market. */
+export interface Contracts {
+  readonly chainId: number
+  readonly usdc: Address
+  readonly escrow: Address
+  readonly registry: Address
+}
+
+export interface ChainDeps {
+  readonly client: PublicClient
+  readonly clock: Clock
+  readonly log: Log
+}
+
+/** Sends for one account of the dev market, whose chain ends with the process: nothing needs to survive. */
+export function createSender(deps: ChainDeps, account: LocalAccount, chainId: number): TransactionSender {
+  const store = { save: async () => {} }
+  return createTransactionSender({ ...deps, store }, { account, chainId, open: [], pollIntervalMs: 20 })
+}
+
+/** Puts token, escrow and registry on the chain. */
+export async function deployContracts(
+  sender: TransactionSender,
+  chainId: number,
+  signal: AbortSignal,
+): Promise<Contracts> {
+  const deploy = async (label: string, data: ChainCall['data']): Promise<Address> => {
+    const { contractAddress } = await sender.run({ label, to: undefined, data }, signal)
+    assert(contractAddress, 'a transaction that makes a contract has its address')
+    return getAddress(contractAddress)
+  }
+  const usdc = await deploy('make the token', devUsdcBytecode)
+  const escrowData = encodeDeployData({ abi: escrowAbi, bytecode: escrowBytecode, args: [usdc] })
+  const escrow = await deploy('make the escrow', escrowData)
+  const registry = await deploy('make the registry', registryBytecode)
+  return { chainId, usdc, escrow, registry }
+}
+
+export interface Endowment {
+  /** Minted to the account. */
+  readonly mintedUsdc: Usdc
+  /** Of it, moved into the escrow. */
+  readonly depositedUsdc: Usdc
+  /** Of that, reserved for each of these providers. */
+  readonly grants: readonly {
+    readonly provider: Address
+    readonly priceUsdc: Usdc
+    readonly budgetUsdc: Usdc
+  }[]
+}
+
+const grantSeconds = 365 * 24 * 3600
+const noticeHours = 48
+
+/** Gives an account money, some of it in the escrow, some of that reserved for providers. */
+export async function endow(
+  sender: TransactionSender,
+  { usdc, escrow }: Contracts,
+  { mintedUsdc, depositedUsdc, grants }: Endowment,
+  { nowMs, signal }: { nowMs: number; signal: AbortSignal },
+): Promise<void> {
+  await sender.run(usdcCalls(usdc).mint(sender.address, mintedUsdc), signal)
+  await sender.run(usdcCalls(usdc).approve(escrow, depositedUsdc), signal)
+  await sender.run(escrowCalls(escrow).deposit(depositedUsdc), signal)
+  const expiry = Math.floor(nowMs / 1000) + grantSeconds
+  for (const grant of grants) {
+    await sender.run(
+      escrowCalls(escrow).approve({ ...grant, signer: zeroAddress, expiry, noticeHours }),
+      signal,
+    )
+  }
+}

@@ -1,0 +1,64 @@
+import { formatUsdc } from '../protocol/usdc.ts'
+import type { Demonstration } from './demonstration.ts'
+import type { DeployedExample } from './examples.ts'
+import type { DevMarket } from './market.ts'
+
+export interface Summary {
+  readonly market: DevMarket
+  readonly deployed: readonly DeployedExample[]
+  readonly demonstrations: readonly Demonstration[]
+  /** Whether the market goes on, so that there is something to try. */
+  readonly isStaying: boolean
+}
+
+/** What runs, what was shown, and the lines to try; each line works when pasted in the project's folder. */
+export function describeMarketForPeople({ market, deployed, demonstrations, isStaying }: Summary): string {
+  const { gateway, chain, contracts, providers } = market
+  const { alice } = providers
+  const running = [
+    `gateway     ${gateway.url.origin}`,
+    `chain       ${chain.rpcUrl.origin}  (id ${chain.chainId})`,
+    `escrow      ${contracts.escrow}`,
+    `registry    ${contracts.registry}`,
+    `alice       http://alice.${gateway.domain}/  at ${alice.server}`,
+    `bob         http://bob.${gateway.domain}/  behind a tunnel, no listening port`,
+  ]
+  const shown = demonstrations.map(
+    ({ provider, paidBy, answer, earnedUsdc }) =>
+      `${provider.padEnd(10)}  factor(600) = ${answer}, paid by ${paidBy}; settled: ${provider} has ${formatUsdc(earnedUsdc)} USDC`,
+  )
+  const walls =
+    alice.info.tier === 'sandbox'
+      ? []
+      : [
+          '',
+          'bubblewrap is missing here, so programs run without a kernel sandbox: for this development chain only.',
+        ]
+  const parts = ['Running', ...indent(running), ...walls, '', 'Shown', ...indent(shown)]
+  if (isStaying)
+    parts.push(
+      '',
+      'Try, from this folder',
+      ...indent(linesToTry(market, deployed)),
+      '',
+      'Ctrl-C stops everything.',
+    )
+  return parts.join('\n')
+}
+
+function linesToTry({ gateway }: DevMarket, deployed: readonly DeployedExample[]): string[] {
+  const url = (name: string, provider: string) =>
+    `http://${provider}.${gateway.domain}/${deployed.find((one) => one.name === name)?.cid}`
+  return [
+    `curl -d '{"num":600}' ${url('factor', 'alice')}/`,
+    `curl -d '{"num":600}' ${url('factor', 'bob')}/`,
+    `curl --data-binary @examples/markdown/sample.md ${url('markdown', 'alice')}/`,
+    `curl --data-binary @examples/csv-stats/sample.csv ${url('csv-stats', 'bob')}/`,
+    `curl '${url('greet', 'alice')}/hello?name=Ada'`,
+    `curl http://alice.${gateway.domain}/`,
+    'npx khachapuri balance',
+    'npx khachapuri init hello && npx khachapuri deploy hello --provider alice',
+  ]
+}
+
+const indent = (lines: readonly string[]) => lines.map((line) => `  ${line}`)
