@@ -382,6 +382,37 @@ test('a paused exchange stops the sender', async () => {
   exchange.abort()
 })
 
+test('a request that is paused while it waits hears nothing of its body until it is resumed', async () => {
+  const held: (() => void)[] = []
+  await using upstream = await serve((_, response) => void held.push(() => response.end('body')), {
+    connectionsMax: 1,
+  })
+  const first = ask(upstream.pool)
+  const ended = Promise.withResolvers<void>()
+  const parts: string[] = []
+  const exchange = upstream.pool.send(
+    { method: 'GET', target: '/', rawHeaders: ['host', 'x'] },
+    {
+      onHead: () => undefined,
+      onData: (chunk) => parts.push(chunk.toString()),
+      onEnd: ended.resolve,
+      onError: ended.reject,
+    },
+  )
+  exchange.pause()
+  await once(upstream.server, 'request')
+  held.shift()!()
+  await first
+  const [, response] = await once(upstream.server, 'request')
+  held.shift()!()
+  await once(response, 'finish')
+  for (let i = 0; i < 10; i++) await new Promise((resolve) => setImmediate(resolve))
+  expect(parts).toEqual([])
+  exchange.resume()
+  await ended.promise
+  expect(parts).toEqual(['body'])
+})
+
 test('an upload is read no faster than the server takes it', async () => {
   let producedBytes = 0
   const source = new Readable({

@@ -100,6 +100,23 @@ test('a failure after the answer has begun breaks it off instead of ending it we
   expect(answer.endsWith('half')).toBe(true)
 })
 
+test('nonsense in the middle of a body breaks the answer off instead of adding a second one', async () => {
+  await using listener = await listen({
+    ...local,
+    onRequest(request, response) {
+      response.writeHead(200, ['content-length', '1000'])
+      response.write('half')
+      request.resume()
+    },
+  })
+  const socket = connect(listener.port, '127.0.0.1')
+  socket.on('error', () => undefined)
+  socket.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n')
+  socket.once('data', () => socket.write('nonsense\r\n'))
+  const answer = await text(socket).catch(() => '')
+  expect(answer).not.toContain('400')
+})
+
 test('an unexpected failure says nothing about itself', async () => {
   await using listener = await listen({
     ...local,
