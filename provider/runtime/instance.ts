@@ -50,6 +50,7 @@ export function createInstance(
   let killed: KillReason | undefined
   let death: Death | undefined
   let isPinging = false
+  let background: { startMs: number; lastMs: number; quietTicks: number } | undefined
   let callsAnswered = 0
 
   const whenDead = cell.exited.then((exit) => {
@@ -64,8 +65,22 @@ export function createInstance(
     const nowMs = clock.monotonicMs()
     for (const call of calls) checkTime(call, nowMs)
     if (cell.isMemoryUnguarded && cell.wasOutOfMemory()) kill({ kind: 'out_of_memory' })
-    return calls.size > 0
+    if (calls.size === 0) return checkAfterwards()
+    background = undefined
+    return true
   })
+
+  /** A program that goes on working when nobody waits for it has the time of one call for that. @returns whether to look on. */
+  function checkAfterwards(): boolean {
+    const { cpuMs } = cell.usage()
+    if (death || killed || cpuMs === undefined) return false
+    background ??= { startMs: cpuMs, lastMs: cpuMs, quietTicks: 0 }
+    const isQuiet = cpuMs - background.lastMs < limits.watchdogIntervalMs / 5
+    background.quietTicks = isQuiet ? background.quietTicks + 1 : 0
+    background.lastMs = cpuMs
+    if (cpuMs - background.startMs > timeoutMs) kill({ kind: 'timeout' })
+    return background.quietTicks < quietTicksEnough
+  }
 
   function checkTime(call: RunningCall, nowMs: number): void {
     const elapsedMs = nowMs - call.checkedMs
@@ -213,6 +228,9 @@ export function createInstance(
     if (!calls.has(call)) exchange.abort()
   }
 }
+
+/** After as much rest a program is taken to have finished. */
+const quietTicksEnough = 20
 
 const answered: CallOutcome = { kind: 'answered' }
 

@@ -4,7 +4,8 @@ import type { Log } from '../../protocol/base/log.ts'
 import { raceSignal } from '../../protocol/base/signal.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
-import type { Death, Instance, ProgramFiles, Runtime, RuntimeKind, StartOptions } from './runtime.ts'
+import type { RuntimeKind } from '../../protocol/program.ts'
+import type { Death, Instance, ProgramFiles, Runtime, StartOptions } from './runtime.ts'
 
 /** The programs that run now, one instance per deployment, started when they are called and kept while they are. */
 export interface Instances extends AsyncDisposable {

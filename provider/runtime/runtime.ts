@@ -1,15 +1,13 @@
+import type { Json } from '../../protocol/canonical-json.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
-
-export type RuntimeKind = 'js' | 'wasm' | 'native'
+import type { RuntimeKind } from '../../protocol/program.ts'
 
 /**
  * How much stands between a program and the machine: `sandbox` is namespaces, system call filter and hard memory
  * limits together, tried at start; `process` is less than that, and fit for programs of people one trusts only.
  */
 export type Tier = 'sandbox' | 'process'
-
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [name: string]: Json }
 
 /** The files of a program, as they were in its zip. */
 export interface ProgramFiles {

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer'
+import type { Json } from '../../../protocol/canonical-json.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
-import type { Json, ProgramFiles } from '../runtime.ts'
+import type { ProgramFiles } from '../runtime.ts'
 import { type CapnpStruct, type CapnpValue, encodeCapnp, struct, text } from './capnp.ts'
 import { formatWrapper, globalsSource, pingEntrypoint, programFolder } from './wrapper.ts'
 

@@ -59,7 +59,11 @@ export async function createJsRuntime(
   const runtime: Runtime = {
     kind: 'js',
     probe(signal) {
-      probing ??= probe(sandbox, runtime, signal)
+      probing ??= probe(sandbox, runtime, signal).catch((error) => {
+        // It was interrupted, which says nothing about the walls.
+        probing = undefined
+        throw error
+      })
       return probing
     },
     async start(program, { env, params, limits: programLimits, onOutput }, signal) {
@@ -69,9 +73,7 @@ export async function createJsRuntime(
       const cell = await zygotes.take(signal)
       try {
         cell.limitMemory((memoryMiB + limits.runtimeMemoryMiB) * MiB)
-        const ended = new AbortController()
-        void cell.exited.then(() => ended.abort())
-        const output = readOutput({ clock, signal: ended.signal }, cell)
+        const output = readOutput({ clock }, cell)
         await startProgram(cell, { config, output, memoryMiB, startTimeoutMs }, signal)
         output.forwardTo(onOutput)
         return instances.own(

@@ -1,6 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { Clock } from '../../../protocol/base/clock.ts'
 import { limits } from '../../../protocol/limits.ts'
+import type { Cell } from '../sandbox/cell.ts'
 
 /** What a program prints, and what workerd says about it. */
 export interface Output {
@@ -15,10 +16,7 @@ const tailCharsMax = 8 * 1024
 const engineLine = /^(?:workerd\/\S+:\d+: |stack: |service program: The compatibility flag ).*$\n?/gm
 
 /** Reads both streams of a process, no faster than a bound: whoever floods them waits for itself. */
-export function readOutput(
-  { clock, signal }: { clock: Clock; signal: AbortSignal },
-  { stdout, stderr }: { stdout: Readable; stderr: Readable },
-): Output {
+export function readOutput({ clock }: { clock: Clock }, { stdout, stderr, ended }: Cell): Output {
   let errorTail = ''
   let listener: ((chunk: Buffer) => void) | undefined
 
@@ -33,9 +31,9 @@ export function readOutput(
       }
       windowBytes += chunk.length
       receive(chunk)
-      if (windowBytes <= limits.programOutputBytesPerSecondMax) return
+      if (windowBytes <= limits.programOutputBytesPerSecondMax || ended.aborted) return
       stream.pause()
-      clock.sleep(windowStartMs + 1001 - nowMs, signal).then(
+      clock.sleep(windowStartMs + 1001 - nowMs, ended).then(
         () => stream.resume(),
         () => stream.resume(),
       )

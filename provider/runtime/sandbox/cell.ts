@@ -19,6 +19,8 @@ export interface Cell extends AsyncDisposable {
   /** Sets what all of it together may hold; a sandbox begins with the most that any program may ask for. */
   limitMemory(bytes: number): void
   kill(): void
+  /** Aborts when the process ends; what it wrote may still be read. */
+  readonly ended: AbortSignal
   /** Once it has ended and everything that it wrote has been read. */
   readonly exited: Promise<CellExit>
   /** Whether it was ended for memory or, without a cgroup, holds too much right now. */
@@ -46,6 +48,8 @@ export interface CellParts {
 export function createCell({ child, pid, folder, cgroup, log }: CellParts): Cell {
   let memoryBytesMax = Number.POSITIVE_INFINITY
   let isOver = false
+  const ended = new AbortController()
+  child.once('exit', () => ended.abort())
   const exited = new Promise<CellExit>((resolve) => {
     child.once('close', (code, signal) => {
       isOver = true
@@ -75,6 +79,7 @@ export function createCell({ child, pid, folder, cgroup, log }: CellParts): Cell
     stdout: child.stdout!,
     stderr: child.stderr!,
     control: child.stdio[3] as Readable,
+    ended: ended.signal,
     exited,
     kill,
     usage,
@@ -95,10 +100,17 @@ export function cgroupLimits(memoryBytes: number) {
   return { memoryBytes, pidsMax: limits.programPidsMax, cpuPercent: limits.programCpuPercentMax }
 }
 
-/** Without a cgroup: the process's own memory, without the binary that all of them share. */
+/** Without a cgroup: the process's own time, and its memory without the binary that all of them share. */
 function readUsage(pid: number): Usage {
   const status = tryRead(`/proc/${pid}/status`)
   const anonymousKiB = readCounter(status, 'RssAnon:')
-  if (anonymousKiB === undefined) return {}
-  return { memoryBytes: (anonymousKiB + (readCounter(status, 'RssShmem:') ?? 0)) * 1024 }
+  // After the name, which may hold anything, the eleventh and twelfth fields are ticks of a hundredth of a second.
+  const fields = tryRead(`/proc/${pid}/stat`)
+    ?.replace(/^.*\) /s, '')
+    .split(' ')
+  if (anonymousKiB === undefined || !fields) return {}
+  return {
+    memoryBytes: (anonymousKiB + (readCounter(status, 'RssShmem:') ?? 0)) * 1024,
+    cpuMs: (Number(fields[11]) + Number(fields[12])) * 10,
+  }
 }
