@@ -1,3 +1,5 @@
+import { join } from 'node:path'
+import type { HardhatUserConfig } from 'hardhat/config'
 import { createHardhatRuntimeEnvironment } from 'hardhat/hre'
 import { type Address, createTestClient, http, parseEther } from 'viem'
 
@@ -14,9 +16,13 @@ export const devChainId = 31_337
 
 /** @param port - 0 takes a free one. */
 export async function createDevChain({ port }: { port: number }): Promise<DevChain> {
-  const hre = await createHardhatRuntimeEnvironment({
-    networks: { market: { type: 'edr-simulated', chainType: 'l1', chainId: devChainId, accounts: [] } },
-  })
+  const config = {
+    networks: {
+      market: { type: 'edr-simulated' as const, chainType: 'l1' as const, chainId: devChainId, accounts: [] },
+    },
+  } satisfies HardhatUserConfig
+  // Hardhat looks for its project from the working directory unless it is told; the market may run anywhere.
+  const hre = await createHardhatRuntimeEnvironment(config, {}, join(import.meta.dirname, '..'))
   const server = await hre.network.createServer('market', '127.0.0.1', port)
   const address = await server.listen()
   const rpcUrl = new URL(`http://127.0.0.1:${address.port}`)

@@ -4,6 +4,7 @@ import type { Hex } from 'viem'
 import { assert } from '../protocol/base/assert.ts'
 import { readBounded, toHex } from '../protocol/base/bytes.ts'
 import type { Clock } from '../protocol/base/clock.ts'
+import { callHeaders } from '../protocol/call.ts'
 import { readBalance } from '../protocol/chain/escrow.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import { limits } from '../protocol/limits.ts'
@@ -92,25 +93,32 @@ async function waitForSettlement(
   }
 }
 
-interface Post {
+interface Call {
+  readonly method: 'GET' | 'POST'
   readonly provider: string
   readonly path: string
   readonly headers: Readonly<Record<string, string>>
   readonly body: string
 }
 
+interface Answer {
+  readonly status: number
+  readonly body: string
+  readonly callId: string
+}
+
 /** Node does not look up subdomains of localhost by itself, so the gateway is dialled by address, as curl does. */
-function post(
+function send(
   { gateway }: DevMarket,
-  { provider, path, headers, body }: Post,
+  { method, provider, path, headers, body }: Call,
   signal: AbortSignal,
-): Promise<{ status: number; body: string }> {
+): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const outgoing = request(
       {
         host: gateway.host,
         port: gateway.port,
-        method: 'POST',
+        method,
         path,
         headers: { host: `${provider}.${gateway.domain}`, 'content-type': 'application/json', ...headers },
         signal,
@@ -118,7 +126,8 @@ function post(
       (response) => {
         readBounded(response, limits.problemBytesMax).then((bytes) => {
           assert(bytes, 'the answer is short')
-          resolve({ status: response.statusCode ?? 0, body: Buffer.from(bytes).toString('utf8') })
+          const callId = String(response.headers[callHeaders.call] ?? '')
+          resolve({ status: response.statusCode ?? 0, body: Buffer.from(bytes).toString('utf8'), callId })
         }, reject)
       },
     )
@@ -127,7 +136,7 @@ function post(
   })
 }
 
-function wrongAnswer(provider: string, status: number, body: string): ProtocolError {
+function wrongAnswer(provider: string, { status, body }: Answer): ProtocolError {
   return new ProtocolError('internal', `${provider} answered ${status}: ${body.slice(0, 500)}`, {
     hint: 'Run "npm start -- --verbose" to see the log.',
   })

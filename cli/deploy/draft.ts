@@ -15,8 +15,8 @@ export const policyOptions = {
   payer: {
     type: 'string',
     value: 'owner|caller|any',
-    default: 'owner',
-    help: 'Who pays: you, callers with a pass, or either',
+    default: 'any',
+    help: 'Who pays: you, callers with a pass, or callers with a pass and else you',
   },
   'owner-per-day': {
     type: 'string',
