@@ -35,27 +35,33 @@ export async function demonstrate(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<readonly Demonstration[]> {
-  const pass = await createPass(market, clock)
+  const authorization = `Bearer ${await createPass(market, clock)}`
   const calls = [
-    { provider: 'alice', paidBy: 'the owner of the deployment', headers: {} },
-    { provider: 'bob', paidBy: 'a pass of the caller', headers: { authorization: `Bearer ${pass}` } },
+    { provider: 'alice', payer: 'developer', paidBy: 'the owner of the deployment', headers: {} },
+    { provider: 'bob', payer: 'payer', paidBy: 'a pass of the caller', headers: { authorization } },
   ] as const
+  const path = `/${factor.cid}/`
   return Promise.all(
-    calls.map(async ({ provider, paidBy, headers }) => {
-      const { status, body } = await post(
-        market,
-        { provider, path: `/${factor.cid}/`, headers, body: input },
-        signal,
-      )
-      if (status !== 200 || body !== expected) throw wrongAnswer(provider, status, body)
-      return {
-        provider,
-        paidBy,
-        answer: body,
-        earnedUsdc: await waitForSettlement(market, provider, clock, signal),
-      }
+    calls.map(async ({ provider, payer, paidBy, headers }) => {
+      const call = await send(market, { method: 'POST', provider, path, headers, body: input }, signal)
+      if (call.status !== 200 || call.body !== expected) throw wrongAnswer(provider, call)
+      await checkPayer(market, { provider, callId: call.callId, payer }, signal)
+      const earnedUsdc = await waitForSettlement(market, provider, clock, signal)
+      return { provider, paidBy, answer: call.body, earnedUsdc }
     }),
   )
+}
+
+/** Asks the receipt who paid: a demonstration should not claim more than it showed. */
+async function checkPayer(
+  market: DevMarket,
+  { provider, callId, payer }: { provider: string; callId: string; payer: 'developer' | 'payer' },
+  signal: AbortSignal,
+): Promise<void> {
+  const path = `/_/receipts/${callId}`
+  const answer = await send(market, { method: 'GET', provider, path, headers: {}, body: '' }, signal)
+  const receipt = JSON.parse(answer.body) as { payer?: string }
+  if (receipt.payer !== market.accounts[payer].account.address) throw wrongAnswer(provider, answer)
 }
 
 function createPass({ accounts, contracts, providers }: DevMarket, clock: Clock): Promise<string> {
