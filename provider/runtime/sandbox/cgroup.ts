@@ -5,6 +5,7 @@ import { type CgroupPlace, findCgroupPlace } from './cgroup-place.ts'
 import { createCgroupV1, prepareCgroupsV1 } from './cgroup-v1.ts'
 import { createCgroupV2, prepareCgroupsV2 } from './cgroup-v2.ts'
 import { tryRead } from './files.ts'
+import { findLeftovers } from './leftovers.ts'
 
 export interface CgroupLimits {
   readonly memoryBytes: number
@@ -76,11 +77,9 @@ function foldersOf(place: CgroupPlace): readonly string[] {
 /** Empty cgroups of providers that were killed; `rmdir` refuses what still has processes, so nothing alive is lost. */
 async function removeLeftovers(place: CgroupPlace): Promise<void> {
   for (const folder of foldersOf(place)) {
-    for (const name of await readdir(folder).catch(() => [])) {
-      const pid = new RegExp(`^${folderPrefix}(\\d+)-`).exec(name)?.[1]
-      if (!pid || tryRead(`/proc/${pid}/stat`) !== undefined) continue
-      for (const child of await readdir(join(folder, name)).catch(() => []))
-        await rmdir(join(folder, name, child)).catch(() => undefined)
+    for (const name of await findLeftovers(folder, folderPrefix)) {
+      const children = await readdir(join(folder, name)).catch(() => [])
+      for (const child of children) await rmdir(join(folder, name, child)).catch(() => undefined)
       await rmdir(join(folder, name)).catch(() => undefined)
     }
   }

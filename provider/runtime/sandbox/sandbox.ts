@@ -15,6 +15,7 @@ import { type Cell, cgroupLimits, createCell } from './cell.ts'
 import { type Cgroup, type Cgroups, openCgroups } from './cgroup.ts'
 import { maskDescriptors, readInheritableDescriptors } from './descriptors.ts'
 import { type Executable, findCommand, prepareExecutable } from './executable.ts'
+import { findLeftovers } from './leftovers.ts'
 import { formatSeccompFilter } from './seccomp.ts'
 import { openUsers } from './users.ts'
 
@@ -42,6 +43,8 @@ export interface SandboxOptions {
   readonly trialPath: string
 }
 
+const folderPrefix = 'khp-'
+
 /** Finds out by trying which walls hold here, and builds them around everything that is spawned. */
 export async function createSandbox(
   { log }: { log: Log },
@@ -50,7 +53,10 @@ export async function createSandbox(
 ): Promise<Sandbox> {
   await using starting = new AsyncDisposableStack()
   // Short, as a Unix socket's path may have 107 bytes; open to all, so that every program's user reaches its folder.
-  const folder = await mkdtemp(join(tmpdir(), 'khp-'))
+  for (const name of await findLeftovers(tmpdir(), folderPrefix)) {
+    await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => undefined)
+  }
+  const folder = await mkdtemp(join(tmpdir(), `${folderPrefix}${process.pid}-`))
   starting.defer(() => rm(folder, { recursive: true, force: true }))
   await chmod(folder, 0o711)
 
