@@ -296,6 +296,27 @@ test('a tunnel that is lost in the middle ends the call with its own code', asyn
   expect(await front.ask('bob.localhost')).toMatchObject({ status: 502, code: 'tunnel_lost' })
 })
 
+test.each([
+  ['a line break', 200, ['x', 'a\r\nSet-Cookie: b=1']],
+  ['a name that is none', 200, ['x y', 'a']],
+  ['a status that is none', 42, []],
+])('a head with %s that comes through a tunnel harms nobody', async (_, status, rawHeaders) => {
+  await using front = await openGatewayFront({ bob: '' })
+  let aborts = 0
+  front.tunnels.set(accountOf('bob'), {
+    send(__, handler) {
+      queueMicrotask(() => {
+        handler.onHead(status, rawHeaders)
+        handler.onData(Buffer.from('body'))
+        handler.onEnd()
+      })
+      return { pause: () => undefined, resume: () => undefined, abort: () => void aborts++ }
+    },
+  })
+  expect(await front.ask('bob.localhost')).toMatchObject({ status: 502, code: 'provider_answer_invalid' })
+  expect(aborts).toBe(1)
+})
+
 test('a record that changes is followed; while the chain is away the last one serves and says its age', async () => {
   await using one = await openOrigin((_, response) => response.end('one'))
   await using two = await openOrigin((_, response) => response.end('two'))

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { ProtocolError } from '../../protocol/errors.ts'
 import { forwardHeaders } from '../../protocol/http/headers.ts'
 import type { HttpResponse } from '../../protocol/http/listen.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
@@ -40,19 +41,28 @@ export function proxyCall(
   const handler: UpstreamHandler = {
     onHead(status, rawHeaders) {
       announcedBytes = findLength(rawHeaders)
-      response.writeHead(status, cleanResponseHeaders(rawHeaders, facts))
+      try {
+        response.writeHead(status, cleanResponseHeaders(rawHeaders, facts))
+      } catch (cause) {
+        exchange?.abort()
+        isAborted = true
+        handler.onError(malformedHead(cause))
+        return
+      }
       // Node keeps the head back until there is a body; a stream of events may be silent for long.
       queueMicrotask(() => {
         if (progress.sentBytes === 0 && !response.writableEnded) response.flushHeaders()
       })
     },
     onData(chunk) {
+      if (isAborted) return
       const isWhole = progress.sentBytes === 0 && chunk.length === announcedBytes
       progress.sentBytes += chunk.length
       if (isWhole && chunk.length <= mergedBytesMax) response.end(chunk.toString('latin1'), 'latin1')
       else if (!response.write(chunk)) exchange?.pause()
     },
     onEnd() {
+      if (isAborted) return
       if (!response.writableEnded) response.end()
       if (body && !body.complete) drain(body)
     },
@@ -90,6 +100,14 @@ export function proxyCall(
   if (isAborted) exchange.abort()
   else if (response.writableNeedDrain) exchange.pause()
   return progress
+}
+
+/** An upstream that is not ours to trust may hand over what Node refuses to write. */
+function malformedHead(cause: unknown): ProtocolError {
+  return new ProtocolError('provider_answer_invalid', 'The head of the answer is malformed.', {
+    hint: 'Tell the provider: its server does not speak HTTP/1.1 properly.',
+    cause,
+  })
 }
 
 function hasBody({ headers }: IncomingMessage): boolean {

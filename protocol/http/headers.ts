@@ -1,4 +1,3 @@
-import { isHeaderValue, isToken } from './header-syntax.ts'
 import type { RawHeaders } from './upstream.ts'
 
 /** Headers that concern one connection only (RFC 9110 section 7.6.1) and the ones that grew around them. */
@@ -51,14 +50,6 @@ export function connectionOptions(value: string | undefined): string[] {
     .split(',')
     .map((option) => option.trim())
     .filter((option) => option !== '' && option !== 'close' && option !== 'keep-alive')
-}
-
-/** Whether every name and value can be written as it is. */
-export function areHeadersValid(rawHeaders: RawHeaders): boolean {
-  return (
-    rawHeaders.length % 2 === 0 &&
-    rawHeaders.every((text, index) => (index % 2 === 0 ? isToken(text) : isHeaderValue(text)))
-  )
 }
 
 /** What a gateway knows of a request that it passes on. */
