@@ -2,14 +2,14 @@
 // packages when they are missing, then runs a script of the project with them.
 //   node devnet/with-node.mjs <script.ts> [arguments]
 import { spawn, spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
-const node = join(root, 'node_modules', '.bin', process.platform === 'win32' ? 'node.cmd' : 'node')
-const stamp = join(root, 'node_modules', '.khachapuri-lock')
+const isWindows = process.platform === 'win32'
+const node = join(root, 'node_modules', '.bin', isWindows ? 'node.cmd' : 'node')
 
 if (Number(process.versions.node.split('.')[0]) < 20) {
   fail(
@@ -17,45 +17,61 @@ if (Number(process.versions.node.split('.')[0]) < 20) {
     'Install Node 20 or newer; the project brings its own Node 26 itself.',
   )
 }
+if (!isInstalled()) install()
+run(process.argv.slice(2))
 
-const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
-const lockDigest = createHash('sha256')
-  .update(readFileSync(join(root, 'package-lock.json')))
-  .digest('hex')
-const isInstalled = existsSync(node) && existsSync(stamp) && readFileSync(stamp, 'utf8') === lockDigest
+/** Whether what npm last put into node_modules is what the lockfile says, but for what other machines need. */
+function isInstalled() {
+  const here = readLock(join(root, 'node_modules', '.package-lock.json'))
+  const wanted = readLock(join(root, 'package-lock.json'))
+  if (!existsSync(node) || !here || !wanted) return false
+  return Object.entries(wanted).every(([path, { version, optional }]) => {
+    if (path === '') return true
+    return here[path] ? here[path].version === version : optional === true
+  })
+}
 
-if (!isInstalled) {
-  const version = manifest.devDependencies.node
+function readLock(path) {
+  try {
+    return JSON.parse(readFileSync(path, 'utf8')).packages
+  } catch {
+    return undefined
+  }
+}
+
+function install() {
+  const { version } = readLock(join(root, 'package-lock.json'))?.['node_modules/node'] ?? {}
+  if (!version) fail('package-lock.json names no Node.', 'Take it from the repository again.')
   console.error(`Installing Node ${version} and the locked packages (once; a minute or so) …`)
   // npm itself must run under the new Node, so that it picks the native packages of that version.
-  const { status, error } = spawnSync(
+  const { status, signal, error } = spawnSync(
     'npx',
     ['--yes', '--package', `node@${version}`, 'npm', 'ci', '--include=dev', '--no-audit', '--no-fund'],
-    { cwd: root, stdio: ['ignore', 2, 2], shell: process.platform === 'win32' },
+    { cwd: root, stdio: ['ignore', 2, 2], shell: isWindows },
   )
+  if (signal) process.exit(128 + constants.signals[signal])
   if (error || status !== 0) {
     fail(
       'The packages could not be installed.',
       "See npm's message above; the package registry must be reachable once.",
     )
   }
-  writeFileSync(stamp, lockDigest)
   console.error('Installed.')
 }
 
-const [script, ...rest] = process.argv.slice(2)
-const child = spawn(node, ['--disable-warning=ExperimentalWarning', join(root, script), ...rest], {
-  stdio: 'inherit',
-})
-// Ctrl-C reaches the whole foreground group; a signal sent to this process alone is passed on.
-for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
-process.on('SIGINT', () => {})
-child.on('error', (error) =>
-  fail(`The project's Node did not start: ${error.message}`, 'Remove node_modules and try again.'),
-)
-child.on('exit', (code, signal) => {
-  process.exitCode = code ?? (signal === 'SIGINT' ? 130 : 143)
-})
+function run([script, ...rest]) {
+  const args = ['--disable-warning=ExperimentalWarning', join(root, script), ...rest]
+  const child = spawn(node, args, { stdio: 'inherit' })
+  // Ctrl-C at a terminal reaches the whole group, a signal of npm or of a service manager this process alone; whoever
+  // hears the same signal twice takes it for one.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+  child.on('error', (error) =>
+    fail(`The project's Node did not start: ${error.message}`, 'Remove node_modules and try again.'),
+  )
+  child.on('exit', (code, signal) => {
+    process.exitCode = code ?? 128 + constants.signals[signal]
+  })
+}
 
 function fail(what, next) {
   console.error(`${what}\n${next}`)
