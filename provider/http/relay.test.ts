@@ -1,0 +1,192 @@
+import { createServer, get, type IncomingMessage } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { expect, test } from 'vitest'
+import { ProtocolError } from '../../protocol/errors.ts'
+import type { OutgoingResponse } from '../../protocol/http/listener.ts'
+import { sendProblem } from '../../protocol/http/problem-response.ts'
+import type { CallHandler, Instance } from '../runtime/runtime.ts'
+import { type Ending, relay } from './relay.ts'
+
+/**
+ * A caller over a real socket, and a program whose every move the test makes itself: only so can a test stand between an
+ * answer's first and its last byte.
+ */
+async function setup({ keptBytesMax = 0 } = {}) {
+  const booked = Promise.withResolvers<void>()
+  const endings: Ending[] = []
+  const aborted = Promise.withResolvers<void>()
+  const program = Promise.withResolvers<CallHandler>()
+  const instance = {
+    call(_request, handler) {
+      program.resolve(handler)
+      return { pause: () => {}, resume: () => {}, abort: () => aborted.resolve() }
+    },
+  } as Partial<Instance> as Instance
+  const running = Promise.withResolvers<{ stop(error: ProtocolError): void }>()
+  const bookingStarted = Promise.withResolvers<void>()
+
+  const server = createServer((_request, response) => {
+    const call = relay({
+      instance,
+      request: { method: 'GET', target: '/', rawHeaders: [] },
+      response: response as unknown as OutgoingResponse,
+      callHeaders: ['Khachapuri-Call', '0x01'],
+      keptBytesMax,
+      book(ending) {
+        endings.push(ending)
+        bookingStarted.resolve()
+        return booked.promise
+      },
+      refuse: (error) => sendProblem(response as unknown as OutgoingResponse, error),
+    })
+    running.resolve(call)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const request = get({ port: (server.address() as AddressInfo).port, agent: false })
+  const answer = new Promise<IncomingMessage>((resolve, reject) => {
+    request.on('response', resolve).on('error', reject)
+  })
+  answer.catch(() => undefined)
+  return {
+    program: await program.promise,
+    running: await running.promise,
+    request,
+    answer,
+    booked,
+    bookingStarted: bookingStarted.promise,
+    endings,
+    aborted: aborted.promise,
+    async [Symbol.asyncDispose]() {
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}
+
+async function readAll(answer: IncomingMessage): Promise<string> {
+  let text = ''
+  for await (const chunk of answer.setEncoding('utf8')) text += chunk
+  return text
+}
+
+const answered = { kind: 'answered' } as const
+
+test('an answer that is there at once leaves only after it was booked, with its digest', async () => {
+  await using call = await setup()
+  call.program.onHead(200, ['content-type', 'text/plain', 'content-length', '5'])
+  call.program.onData(Buffer.from('hello'))
+  call.program.onEnd(answered)
+  await call.bookingStarted
+  const early = await Promise.race([
+    call.answer.then(() => 'sent'),
+    new Promise((r) => setImmediate(() => r('held'))),
+  ])
+  expect(early).toBe('held')
+  call.booked.resolve()
+  const answer = await call.answer
+  expect(await readAll(answer)).toBe('hello')
+  expect(answer.headers['content-digest']).toBe('sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:')
+  expect(answer.headers['khachapuri-call']).toBe('0x01')
+})
+
+test('a stream goes out as it comes, and ends only after it was booked', async () => {
+  await using call = await setup()
+  call.program.onHead(200, [])
+  call.program.onData(Buffer.from('first'))
+  const answer = await call.answer
+  const [chunk] = await new Promise<[Buffer]>((resolve) => answer.once('data', (data) => resolve([data])))
+  expect(chunk.toString()).toBe('first')
+  call.program.onEnd(answered)
+  await call.bookingStarted
+  expect(answer.complete).toBe(false)
+  call.booked.resolve()
+  await readAll(answer)
+  expect(answer.complete).toBe(true)
+})
+
+test('the last piece of a known length waits for the books', async () => {
+  await using call = await setup()
+  call.program.onHead(200, ['content-length', '4'])
+  call.program.onData(Buffer.from('ab'))
+  const answer = await call.answer
+  await new Promise((resolve) => answer.once('data', resolve))
+  call.program.onData(Buffer.from('cd'))
+  call.program.onEnd(answered)
+  await call.bookingStarted
+  expect(answer.complete).toBe(false)
+  call.booked.resolve()
+  expect(await readAll(answer)).toBe('cd')
+})
+
+test('a program may set no header of this network', async () => {
+  await using call = await setup()
+  call.booked.resolve()
+  call.program.onHead(200, ['Khachapuri-Call', '0xff', 'Connection', 'x', 'X-Own', '1'])
+  call.program.onEnd(answered)
+  const { headers } = await call.answer
+  expect(headers['khachapuri-call']).toBe('0x01')
+  expect(headers['x-own']).toBe('1')
+})
+
+test('an answer that cannot be booked is not given', async () => {
+  await using call = await setup()
+  call.program.onHead(200, ['content-length', '2'])
+  call.program.onData(Buffer.from('ab'))
+  call.program.onEnd(answered)
+  call.booked.reject(new ProtocolError('ledger_unavailable', 'The disk is full.', { hint: 'Later.' }))
+  const answer = await call.answer
+  expect(answer.statusCode).toBe(503)
+  expect(JSON.parse(await readAll(answer))).toMatchObject({ code: 'ledger_unavailable' })
+})
+
+test('a stream that cannot be booked breaks off instead of ending', async () => {
+  await using call = await setup()
+  call.program.onHead(200, [])
+  call.program.onData(Buffer.from('first'))
+  const answer = await call.answer
+  call.program.onEnd(answered)
+  call.booked.reject(new ProtocolError('ledger_unavailable', 'The disk is full.', { hint: 'Later.' }))
+  await expect(readAll(answer)).rejects.toThrow()
+})
+
+test('a fault before the answer is a problem document, and is booked as a fault', async () => {
+  await using call = await setup()
+  call.booked.resolve()
+  call.program.onEnd({ kind: 'crashed', message: 'oh no' })
+  const answer = await call.answer
+  expect(answer.statusCode).toBe(502)
+  expect(JSON.parse(await readAll(answer))).toMatchObject({ code: 'program_crashed' })
+  expect(call.endings).toMatchObject([{ outcome: 'program_crashed', status: 502 }])
+})
+
+test('a caller who leaves has the work booked, and the program is told', async () => {
+  await using call = await setup()
+  call.program.onHead(200, [])
+  call.program.onData(Buffer.from('first'))
+  await call.answer
+  call.request.destroy()
+  await call.aborted
+  expect(call.endings).toMatchObject([{ outcome: 'caller_gone', status: 499 }])
+})
+
+test('a call that is stopped from outside is nobody’s fault', async () => {
+  await using call = await setup()
+  call.booked.resolve()
+  call.running.stop(new ProtocolError('body_too_large', 'Too much.', { hint: 'Send less.' }))
+  await call.aborted
+  expect((await call.answer).statusCode).toBe(413)
+  expect(call.endings).toMatchObject([{ outcome: 'platform_fault' }])
+})
+
+test('an answer is kept for its repetition only while it is small', async () => {
+  await using small = await setup({ keptBytesMax: 4 })
+  small.program.onHead(200, [])
+  small.program.onData(Buffer.from('abcd'))
+  small.program.onEnd(answered)
+  await using large = await setup({ keptBytesMax: 4 })
+  large.program.onHead(200, [])
+  large.program.onData(Buffer.from('abcde'))
+  large.program.onEnd(answered)
+  expect(small.endings[0]?.body?.toString()).toBe('abcd')
+  expect(large.endings[0]?.body).toBeUndefined()
+})
