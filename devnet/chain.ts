@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { HardhatUserConfig } from 'hardhat/config'
 import { createHardhatRuntimeEnvironment } from 'hardhat/hre'
 import { type Address, createTestClient, http, parseEther } from 'viem'
+import { devChainId } from './settings.ts'
 
 /** A chain of its own on this machine: Hardhat's, in this process, answering JSON-RPC on loopback. */
 export interface DevChain extends AsyncDisposable {
@@ -10,9 +11,6 @@ export interface DevChain extends AsyncDisposable {
   /** Gives an account ether for gas. */
   fund(account: Address): Promise<void>
 }
-
-/** Hardhat's usual id; tools take a chain with it for one without real money. */
-export const devChainId = 31_337
 
 /** @param port - 0 takes a free one. */
 export async function createDevChain({ port }: { port: number }): Promise<DevChain> {

@@ -1,0 +1,63 @@
+import { mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { systemClock } from '../protocol/base/clock.ts'
+import { createLog } from '../protocol/base/log.ts'
+import { ProtocolError } from '../protocol/errors.ts'
+import { parseUsdc } from '../protocol/usdc.ts'
+import { createConsole } from './console.ts'
+import { demonstrate } from './demonstration.ts'
+import { deployExamples } from './examples.ts'
+import { createMarket } from './market.ts'
+import { writeMarketFile } from './market-file.ts'
+import type { Settings } from './settings.ts'
+import { describeMarketForPeople } from './summary.ts'
+import { version } from './version.ts'
+
+/**
+ * Runs a market with the examples in it, shows that they are paid, and stays until `signal` aborts; then all of it is
+ * gone again. What people read goes to standard output.
+ *
+ * @throws ProtocolError `port_taken`, …; the reason of a `signal` that aborts before the market is ready
+ */
+export async function runMarket(
+  { port, once, fault, isVerbose }: Settings,
+  signal: AbortSignal,
+): Promise<void> {
+  const clock = systemClock
+  const screen = createConsole({ clock, write: (text) => process.stdout.write(text) })
+  const log = createLog({ level: isVerbose ? 'debug' : 'error' })
+  await using parts = new AsyncDisposableStack()
+
+  // A chain that ends with the process leaves nothing that a later one could use.
+  const folder = join(process.cwd(), '.khachapuri')
+  const dir = join(folder, `market-${process.pid}`)
+  await mkdir(dir, { recursive: true, mode: 0o700 })
+  parts.defer(() => rm(dir, { recursive: true, force: true }))
+
+  const market = parts.use(
+    await createMarket(
+      { clock, random: Math.random, log, onProgress: screen.step },
+      {
+        dir,
+        gatewayPort: port,
+        priceUsdc: parseUsdc('0.0005'),
+        settleIntervalMs: 2_000,
+        version,
+        ...(fault && { fault }),
+      },
+      signal,
+    ),
+  )
+  screen.step('examples')
+  const deployed = await deployExamples(market, dir, signal)
+  const factor = deployed.find(({ name }) => name === 'factor')
+  if (!factor) throw new ProtocolError('internal', 'factor is missing.', { hint: 'See devnet/examples.ts.' })
+
+  screen.step('calls')
+  const demonstrations = await demonstrate(market, factor, clock, signal)
+  parts.use(await writeMarketFile(folder, market, deployed))
+  screen.done(describeMarketForPeople({ market, deployed, demonstrations, isStaying: !once }))
+  if (!once && !signal.aborted)
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+  screen.note('Stopping: calls in flight end, what is owed is settled …')
+}

@@ -1,0 +1,30 @@
+import { expect, test } from 'vitest'
+import { parseSettings } from './settings.ts'
+
+test('without flags the market stays on port 8080', () => {
+  expect(parseSettings([])).toEqual({ port: 8080, once: false, fault: undefined, isVerbose: false })
+})
+
+test('every flag is read', () => {
+  expect(parseSettings(['--port', '0', '--once', '--fault', 'wrong-id', '--verbose'])).toEqual({
+    port: 0,
+    once: true,
+    fault: 'wrong-id',
+    isVerbose: true,
+  })
+  expect(parseSettings(['--help'])).toBe('help')
+})
+
+test.each([
+  [['--prot', '1']],
+  [['--port', '65536']],
+  [['--port', '80 80']],
+  [['--port=-1']],
+  [['--port']],
+  [['--fault', 'sloth']],
+  [['extra']],
+])('%j is refused with the usage as hint', (argv) => {
+  expect(() => parseSettings(argv)).toThrow(
+    expect.objectContaining({ code: 'usage_invalid', hint: expect.stringContaining('Usage: npm start') }),
+  )
+})

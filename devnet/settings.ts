@@ -1,0 +1,52 @@
+import { parseArgs } from 'node:util'
+import { ProtocolError } from '../protocol/errors.ts'
+import { type Fault, parseFault } from '../provider/faults.ts'
+
+/** What `npm start` was told. */
+export interface Settings {
+  /** Of the gateway; 0 takes a free one. */
+  readonly port: number
+  /** Stop when the demonstration calls are settled. */
+  readonly once: boolean
+  readonly fault: Fault | undefined
+  readonly isVerbose: boolean
+}
+
+/** Hardhat's usual id; tools take a chain with it for one without real money. */
+export const devChainId = 31_337
+
+export const usage = `Usage: npm start -- [options]
+
+Runs a market on this machine: chain, contracts, gateway, the providers alice and bob, and the examples.
+
+  --port <n>      Port of the gateway (default 8080; 0 takes a free one)
+  --once          Stop after the demonstration calls were answered and settled on chain
+  --fault <name>  Let the providers misbehave on purpose: wrong-id
+  --verbose       Log as JSON to standard error
+  --help          Show this
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted before the market was ready.`
+
+/** Reads the command line of `npm start`. @throws ProtocolError `usage_invalid` */
+export function parseSettings(argv: readonly string[]): Settings | 'help' {
+  try {
+    const { values } = parseArgs({
+      args: [...argv],
+      options: {
+        port: { type: 'string', default: '8080' },
+        once: { type: 'boolean', default: false },
+        fault: { type: 'string' },
+        verbose: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    })
+    if (values.help) return 'help'
+    const port = /^\d{1,5}$/.test(values.port) ? Number(values.port) : 65_536
+    if (port > 65_535)
+      throw new Error(`--port takes a number from 0 to 65535, not "${values.port.slice(0, 20)}".`)
+    const fault = values.fault === undefined ? undefined : parseFault(values.fault, devChainId)
+    return { port, once: values.once, fault, isVerbose: values.verbose }
+  } catch (error) {
+    throw new ProtocolError('usage_invalid', (error as Error).message, { hint: usage, cause: error })
+  }
+}
