@@ -32,7 +32,7 @@ export function findStartError(errorTail: string): string | undefined {
 
 /** Whether V8 itself gave up for memory; the kernel is asked elsewhere. */
 export function isHeapExhausted(errorTail: string): boolean {
-  return /heap out of memory|allocation failed|heap limit|OOM/i.test(errorTail)
+  return /V8 fatal error; .*(?:heap|memory)|Fatal (?:JavaScript|process) out of memory/i.test(errorTail)
 }
 
 /** A program's words on one line, in bounds, without what a terminal would obey. */

@@ -13,17 +13,20 @@ export interface Output {
 
 const tailCharsMax = 8 * 1024
 /** workerd's own complaints name paths of this machine; a program's developer is a stranger to them. */
-const engineLine = /^(?:workerd\/\S+:\d+: |stack: |service program: The compatibility flag ).*$\n?/gm
+const engineLine =
+  /^(?:workerd\/\S+:\d+: |stack: |\*\*\* Received signal |service program: The compatibility flag )/
+/** A longer line is passed on in pieces. */
+const lineCharsMax = 8 * 1024
 
 /** Reads both streams of a process, no faster than a bound: whoever floods them waits for itself. */
 export function readOutput({ clock }: { clock: Clock }, { stdout, stderr, ended }: Cell): Output {
   let errorTail = ''
   let listener: ((chunk: Buffer) => void) | undefined
 
-  const read = (stream: Readable, receive: (chunk: Buffer) => void): void => {
+  const read = (stream: Readable, receive: (chunk: Buffer | string) => void): void => {
     let windowStartMs = clock.monotonicMs()
     let windowBytes = 0
-    stream.on('data', (chunk: Buffer) => {
+    stream.on('data', (chunk: Buffer | string) => {
       const nowMs = clock.monotonicMs()
       if (nowMs - windowStartMs > 1000) {
         windowStartMs = nowMs
@@ -41,19 +44,50 @@ export function readOutput({ clock }: { clock: Clock }, { stdout, stderr, ended 
     stream.on('error', () => undefined)
   }
 
-  read(stdout, (chunk) => listener?.(chunk))
+  read(stdout, (chunk) => listener?.(Buffer.from(chunk)))
+  const filter = createLineFilter((text) => listener?.(Buffer.from(text)))
+  stderr.setEncoding('utf8')
   read(stderr, (chunk) => {
-    const text = chunk.toString('utf8')
-    errorTail = (errorTail + text).slice(-tailCharsMax)
-    const own = text.replace(engineLine, '')
-    if (own !== '') listener?.(Buffer.from(own))
+    errorTail = (errorTail + chunk).slice(-tailCharsMax)
+    filter.push(String(chunk))
   })
+  stderr.on('end', filter.end)
   return {
     get errorTail() {
       return errorTail
     },
     forwardTo(next) {
       listener = next
+    },
+  }
+}
+
+/** Passes on the lines that are not workerd's own, in whatever pieces they come. */
+export function createLineFilter(pass: (text: string) => void): { push(text: string): void; end(): void } {
+  let held = ''
+  let isInside: 'own' | 'engine' | undefined
+
+  /** @param line - With its end, unless it is a piece of a longer one. */
+  function take(line: string): void {
+    isInside ??= engineLine.test(line) ? 'engine' : 'own'
+    if (isInside === 'own') pass(line)
+    if (line.endsWith('\n')) isInside = undefined
+  }
+
+  return {
+    push(text) {
+      held += text
+      for (let end = held.indexOf('\n'); end >= 0; end = held.indexOf('\n')) {
+        take(held.slice(0, end + 1))
+        held = held.slice(end + 1)
+      }
+      if (held.length <= lineCharsMax) return
+      take(held)
+      held = ''
+    },
+    end() {
+      if (held !== '') take(held)
+      held = ''
     },
   }
 }
