@@ -155,7 +155,7 @@ export const limits = {
   tunnelSliceBytesMax: 32 * KiB,
   tunnelBatchBytesMax: 64 * KiB,
   /** Per socket: growth of all windows beyond their smallest size, and bytes that wait for slow readers. */
-  tunnelWindowBytesMax: 64 * MiB,
+  tunnelWindowBytesMax: 48 * MiB,
   tunnelQueuedBytesMax: 64 * MiB,
   /** Per stream: what a writer may pile up before it is told to wait. */
   streamQueueBytesMax: 128 * KiB,
@@ -208,6 +208,8 @@ export const limits = {
 assert(limits.callTimeoutMsDefault <= limits.callTimeoutMsMax, 'the default call fits the longest call')
 assert(limits.frameBytesMax <= limits.streamWindowBytesMin, 'a frame fits the smallest window')
 assert(limits.frameBytesMax < limits.tunnelMessageBytesMax, 'a frame fits a message')
+assert(limits.tunnelSliceBytesMax <= limits.frameBytesMax, 'a slice fits a frame')
+assert(limits.tunnelWindowBytesMax < limits.tunnelQueuedBytesMax, 'windows that have grown may all stall')
 assert(limits.specBytesMax * 2 <= limits.sealedSpecBytesMax, 'a sealed spec fits, Base64 and all')
 assert(limits.sealedSpecBytesMax < 1 * MiB, 'a spec is one raw block, so its CID is its SHA-256')
 assert(

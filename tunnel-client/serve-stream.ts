@@ -65,6 +65,7 @@ function runHandler(
   // After the caller of this function has set the stream up: a whole body is already there for the handler then.
   queueMicrotask(() => {
     if (response.destroyed) return
+    request.announceBody()
     try {
       handler(request, response)
     } catch (error) {

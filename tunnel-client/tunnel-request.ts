@@ -39,6 +39,17 @@ export class TunnelRequest extends Readable implements IncomingRequest {
     return this.#headers
   }
 
+  /**
+   * Says that a body of unknown length follows, in the way in which handlers look for one: a tunnel has framing of its
+   * own, so nothing else in the head does.
+   */
+  announceBody(): void {
+    const isOpenEnded = !this.complete && this.headers['content-length'] === undefined
+    if (!isOpenEnded) return
+    this.rawHeaders.push('transfer-encoding', 'chunked')
+    this.#headers = undefined
+  }
+
   receive(chunk: Buffer): void {
     if (this.destroyed || this.#isDumped) return
     if (!this.push(chunk)) this.#stream.pause()

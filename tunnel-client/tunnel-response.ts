@@ -69,7 +69,8 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
   override end(...args: readonly unknown[]): this {
     const callback = args.find((arg): arg is () => void => typeof arg === 'function')
     const [chunk, encoding] = args
-    if (this.headersSent || this.destroyed || this.writableEnded) {
+    // What is corked comes first.
+    if (this.headersSent || this.destroyed || this.writableEnded || this.writableLength > 0) {
       return super.end(...(args as []))
     }
     this.#isWhole = true
@@ -112,7 +113,13 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
   #formatHead(): string {
     this.#rawHeaders ??= this.#merge([])
     this.headersSent = true
-    return formatResponseHead({ status: this.statusCode, rawHeaders: this.#rawHeaders })
+    try {
+      return formatResponseHead({ status: this.statusCode, rawHeaders: this.#rawHeaders })
+    } catch (error) {
+      // Nobody can be told anything else any more; the handler hears why.
+      this.destroy()
+      throw error
+    }
   }
 
   /** What `setHeader` gave, unless `writeHead` gives it too. */

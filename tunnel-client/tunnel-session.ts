@@ -54,6 +54,7 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
     onGoaway() {
       log.info('gateway_leaving')
       ending.resolve()
+      cutLater()
     },
     onInvalid: (error) => log.warn('tunnel_invalid', { error: error.message }),
   })
@@ -68,6 +69,9 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
     mux.close()
     webSocket.terminate()
   }
+  /** Whoever leaves, the gateway is the one to close; it is not waited for longer than this. */
+  const cutLater = () =>
+    void clock.sleep(limits.shutdownTimeoutMs, lifetime.signal).then(cut, () => undefined)
   webSocket.on('close', onClosed)
   // An error is followed by a close, which says all that matters.
   webSocket.on('error', (error) => log.debug('tunnel_socket_failed', { error: String(error) }))
@@ -88,7 +92,7 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
       isLeaving = true
       mux.goaway()
       // The gateway closes once nothing is on its way any more: only it knows what it has sent.
-      clock.sleep(limits.shutdownTimeoutMs, lifetime.signal).then(cut, () => undefined)
+      cutLater()
       await closed.promise
     },
     cut,

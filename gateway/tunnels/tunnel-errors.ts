@@ -1,5 +1,7 @@
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { ResetReason } from '../../protocol/frames/reset-code.ts'
+import { limits } from '../../protocol/limits.ts'
+import { tunnelSubprotocol } from '../../protocol/tunnel.ts'
 
 export function tunnelLost(): ProtocolError {
   return new ProtocolError(
@@ -56,4 +58,26 @@ export function toStreamError(reason: ResetReason): ProtocolError {
     default:
       return answerBroken('broke off its answer')
   }
+}
+
+export function tooMany(what: string): ProtocolError {
+  return new ProtocolError('too_many_requests', `There are too many ${what}.`, { hint: 'Try again later.' })
+}
+
+export function handshakeTimedOut(): ProtocolError {
+  return new ProtocolError(
+    'call_timeout',
+    `The handshake took more than ${limits.tunnelHandshakeTimeoutMs} ms.`,
+    { hint: 'It is tried again.' },
+  )
+}
+
+export function gatewayLeaves(): ProtocolError {
+  return new ProtocolError('tunnel_lost', 'This gateway is about to stop.', { hint: 'It is tried again.' })
+}
+
+export function versionUnknown(): ProtocolError {
+  return new ProtocolError('bad_request', `This is a tunnel; it speaks ${tunnelSubprotocol}.`, {
+    hint: 'Connect with a tunnel client of the same version.',
+  })
 }

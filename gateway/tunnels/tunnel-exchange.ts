@@ -5,6 +5,7 @@ import {
   isHopByHop,
   type LostAttempt,
   parseResponseHead,
+  type ResponseHead,
 } from '../../protocol/frames/head.ts'
 import type { MuxStream, StreamHandler } from '../../protocol/frames/mux-stream.ts'
 import type { ResetReason } from '../../protocol/frames/reset-code.ts'
@@ -137,15 +138,17 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
 
   onHead(text: string): void {
     this.#noteActivity()
+    let head: ResponseHead
     try {
-      const { status, rawHeaders, contentLength } = parseResponseHead(text)
-      const hasNoBody = this.#request.method === 'HEAD' || status === 204 || status === 304
-      this.#bytesLeft = hasNoBody ? 0 : contentLength
-      this.#isAnswered = true
-      this.#handler.onHead(status, rawHeaders)
+      head = parseResponseHead(text)
     } catch (error) {
       this.fail(toProtocolError(error))
+      return
     }
+    const hasNoBody = this.#request.method === 'HEAD' || head.status === 204 || head.status === 304
+    this.#bytesLeft = hasNoBody ? 0 : head.contentLength
+    this.#isAnswered = true
+    this.#handler.onHead(head.status, head.rawHeaders)
   }
 
   onData(chunk: Buffer): void {

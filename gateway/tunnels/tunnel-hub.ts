@@ -6,11 +6,9 @@ import { type WebSocket, WebSocketServer } from 'ws'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { raceSignal } from '../../protocol/base/signal.ts'
-import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
-import { createMux } from '../../protocol/frames/mux.ts'
+import { type ProtocolError, toProtocolError } from '../../protocol/errors.ts'
 import {
   createHandshakeInbox,
-  createWebSocketTransport,
   type HandshakeInbox,
   keepAlive,
   tunnelSocketOptions,
@@ -26,8 +24,9 @@ import {
 import { createTicketOffice } from '../../protocol/tunnel-ticket.ts'
 import { type Admission, type AdmissionDeps, admitTunnel, type ResolveProvider } from './admit-tunnel.ts'
 import { createHandshakeLimiter } from './handshake-limiter.ts'
+import { gatewayLeaves, handshakeTimedOut, tooMany, versionUnknown } from './tunnel-errors.ts'
 import { createTunnelPool, type TunnelPool } from './tunnel-pool.ts'
-import type { TunnelSocket } from './tunnel-socket.ts'
+import { closeCodes, closeNow, openTunnel, type TunnelSocket } from './tunnel-socket.ts'
 
 /** Where providers without an address connect, and by which requests reach them. */
 export interface TunnelHub extends AsyncDisposable {
@@ -71,8 +70,6 @@ export interface TunnelHubOptions {
   readonly ticketKey?: Uint8Array
 }
 
-/** WebSocket close codes of this protocol. */
-const closeCodes = { done: 1000, leaving: 1001, refused: 4403 } as const
 const sweepIntervalMs = 1_000
 const closeTimeoutMs = 2_000
 
@@ -195,15 +192,22 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
   }
   run(sweep())
 
+  const findObstacle = ({ headers, socket }: IncomingMessage): ProtocolError | undefined => {
+    const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
+    if (!offered.includes(tunnelSubprotocol)) return versionUnknown()
+    if (isLeaving) return gatewayLeaves()
+    if (tunnels >= limits.tunnelsMax) return tooMany('tunnels')
+    return limiter.tryBegin(socket.remoteAddress) ? undefined : tooMany('handshakes')
+  }
+
   const allSockets = () => [...pools.values()].flatMap((pool) => [...pool.sockets])
   const inFlight = () => [...pools.values()].reduce((sum, pool) => sum + pool.inFlight, 0)
 
   return {
     upgrade(request, socket, head) {
       socket.on('error', () => socket.destroy())
-      const obstacle = findObstacle({ request, isLeaving, tunnels })
+      const obstacle = findObstacle(request)
       if (obstacle) socket.end(rawProblem(obstacle))
-      else if (!limiter.tryBegin(request.socket.remoteAddress)) socket.end(rawProblem(tooMany('handshakes')))
       else {
         if ('setNoDelay' in request.socket) request.socket.setNoDelay(true)
         let isTaken = false
@@ -215,7 +219,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
         if (!isTaken) limiter.end()
       }
     },
-    upstreamFor: (provider) => pools.get(getAddress(provider)),
+    upstreamFor: (provider) => pools.get(provider) ?? pools.get(getAddress(provider)),
     connected: () => allSockets().map((tunnel) => ({ ...describe(tunnel), rttMs: tunnel.mux.rttMs })),
     async recheck(provider, signal) {
       for (const tunnel of pools.get(getAddress(provider))?.sockets ?? []) {
@@ -237,7 +241,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     },
     async [Symbol.asyncDispose]() {
       isLeaving = true
-      stop.abort(new ProtocolError('tunnel_lost', 'The gateway stops.', { hint: 'It is tried again.' }))
+      stop.abort(gatewayLeaves())
       for (const pool of pools.values()) pool.close()
       for (const webSocket of webSockets) closeNow(webSocket, closeCodes.leaving, 'leaving')
       await Promise.all(running)
@@ -246,83 +250,6 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
   }
 }
 
-interface AdmittedSocket {
-  readonly clock: Clock
-  readonly log: Log
-  readonly webSocket: WebSocket
-  readonly socket: Duplex
-  readonly inbox: HandshakeInbox
-  readonly admitted: Admission
-}
-
-function openTunnel({ clock, log, webSocket, socket, inbox, admitted }: AdmittedSocket): TunnelSocket {
-  const tunnelId = randomBytes(16).toString('hex')
-  let isLeaving = false
-  // The gateway closes, because it alone knows when it has nothing more on the way.
-  const closeIfLeft = () => {
-    if (isLeaving && mux.streams === 0) closeNow(webSocket, closeCodes.done, 'done')
-  }
-  const mux = createMux({
-    transport: createWebSocketTransport(webSocket, socket),
-    clock,
-    onGoaway() {
-      isLeaving = true
-      closeIfLeft()
-    },
-    onIdle: closeIfLeft,
-    onInvalid: (error) => log.warn('tunnel_invalid', { ...admitted, tunnelId, error: error.message }),
-  })
-  inbox.handOver((message) => mux.receive(message))
-  return {
-    ...admitted,
-    tunnelId,
-    mux,
-    connectedAtMs: clock.nowMs(),
-    get isLeaving() {
-      return isLeaving
-    },
-    close: (code, reason) => closeNow(webSocket, code, reason),
-  }
-}
-
-/** Says why, and waits for no answer. */
-function closeNow(webSocket: WebSocket, code: number, reason: string): void {
-  webSocket.close(code, reason)
-  setImmediate(() => webSocket.terminate())
-}
-
 function describe({ tunnelId, provider, name, mux, connectedAtMs }: TunnelSocket) {
   return { tunnelId, provider, name, streams: mux.streams, connectedAtMs }
-}
-
-function findObstacle({
-  request,
-  isLeaving,
-  tunnels,
-}: {
-  request: IncomingMessage
-  isLeaving: boolean
-  tunnels: number
-}): ProtocolError | undefined {
-  if (isLeaving) {
-    return new ProtocolError('tunnel_lost', 'This gateway is about to stop.', { hint: 'Try again soon.' })
-  }
-  if (tunnels >= limits.tunnelsMax) return tooMany('tunnels')
-  const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
-  if (offered.includes(tunnelSubprotocol)) return undefined
-  return new ProtocolError('bad_request', `This is a tunnel; it speaks ${tunnelSubprotocol}.`, {
-    hint: 'Connect with a tunnel client of the same version.',
-  })
-}
-
-function tooMany(what: string): ProtocolError {
-  return new ProtocolError('too_many_requests', `There are too many ${what}.`, { hint: 'Try again later.' })
-}
-
-function handshakeTimedOut(): ProtocolError {
-  return new ProtocolError(
-    'call_timeout',
-    `The handshake took more than ${limits.tunnelHandshakeTimeoutMs} ms.`,
-    { hint: 'It is tried again.' },
-  )
 }

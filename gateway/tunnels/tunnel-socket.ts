@@ -1,5 +1,12 @@
+import { randomBytes } from 'node:crypto'
+import type { Duplex } from 'node:stream'
 import type { Address, Hex } from 'viem'
-import type { Mux } from '../../protocol/frames/mux.ts'
+import type { WebSocket } from 'ws'
+import type { Clock } from '../../protocol/base/clock.ts'
+import type { Log } from '../../protocol/base/log.ts'
+import { createMux, type Mux } from '../../protocol/frames/mux.ts'
+import { createWebSocketTransport, type HandshakeInbox } from '../../protocol/frames/websocket.ts'
+import type { Admission } from './admit-tunnel.ts'
 
 /** One admitted connection of a provider. */
 export interface TunnelSocket {
@@ -17,4 +24,53 @@ export interface TunnelSocket {
   readonly isLeaving: boolean
   /** Ends the connection now. @param code - WebSocket close code. */
   close(code: number, reason: string): void
+}
+
+/** WebSocket close codes of this protocol. */
+export const closeCodes = { done: 1000, leaving: 1001, refused: 4403 } as const
+
+export interface AdmittedSocket {
+  readonly clock: Clock
+  readonly log: Log
+  readonly webSocket: WebSocket
+  readonly socket: Duplex
+  readonly inbox: HandshakeInbox
+  readonly admitted: Admission
+}
+
+/** Begins to speak frames on a connection whose handshake is over. */
+export function openTunnel({ clock, log, webSocket, socket, inbox, admitted }: AdmittedSocket): TunnelSocket {
+  const tunnelId = randomBytes(16).toString('hex')
+  let isLeaving = false
+  // The gateway closes, because it alone knows when it has nothing more on the way.
+  const closeIfLeft = () => {
+    if (isLeaving && mux.streams === 0) closeNow(webSocket, closeCodes.done, 'done')
+  }
+  const mux = createMux({
+    transport: createWebSocketTransport(webSocket, socket),
+    clock,
+    onGoaway() {
+      isLeaving = true
+      closeIfLeft()
+    },
+    onIdle: closeIfLeft,
+    onInvalid: (error) => log.warn('tunnel_invalid', { ...admitted, tunnelId, error: error.message }),
+  })
+  inbox.handOver((message) => mux.receive(message))
+  return {
+    ...admitted,
+    tunnelId,
+    mux,
+    connectedAtMs: clock.nowMs(),
+    get isLeaving() {
+      return isLeaving
+    },
+    close: (code, reason) => closeNow(webSocket, code, reason),
+  }
+}
+
+/** Says why, and waits for no answer. */
+export function closeNow(webSocket: WebSocket, code: number, reason: string): void {
+  webSocket.close(code, reason)
+  setImmediate(() => webSocket.terminate())
 }

@@ -214,14 +214,16 @@ export class Stream implements MuxStream {
       this.#consume(part.length)
       return
     }
-    this.#held ??= createByteQueue()
-    this.#held.push(part)
-    if (!this.#host.holdBytes(part.length)) this.breakOff('overloaded')
+    this.#hold(part)
   }
 
-  /** The whole body of a full frame. */
+  /** The whole body of a full frame: less than the smallest window, so it needs no credit. */
   receiveBody(body: Buffer): void {
-    if (body.length > 0) this.receiveData(body)
+    if (this.#isGone) return
+    if (body.length > 0) {
+      if (this.#isPaused) this.#hold(body)
+      else this.handler.onData(body)
+    }
     this.receiveEnd()
   }
 
@@ -288,6 +290,12 @@ export class Stream implements MuxStream {
     const chunk = this.#outgoing[0] as Buffer
     parts.push(chunk.subarray(0, missing))
     this.#outgoing[0] = chunk.subarray(missing)
+  }
+
+  #hold(part: Buffer): void {
+    this.#held ??= createByteQueue()
+    this.#held.push(part)
+    if (!this.#host.holdBytes(part.length)) this.breakOff('overloaded')
   }
 
   #unblock(): void {
