@@ -8,15 +8,14 @@ import { fileURLToPath } from 'node:url'
 const ownNode = fileURLToPath(new URL('../node_modules/.bin/node', import.meta.url))
 const main = new URL('./main.ts', import.meta.url)
 
-if (Number(process.versions.node.split('.')[0]) >= 26) await import(main.href)
-else if (existsSync(ownNode)) runWithOwnNode()
-else {
+if (!existsSync(ownNode)) {
   console.error(
     `Error: khachapuri needs its own Node 26, and ${ownNode} is not there.\n` +
       'Run "npm ci" in the directory of khachapuri (or "npm start", which does it for you), then try again.',
   )
   process.exitCode = 1
-}
+} else if (Number(process.versions.node.split('.')[0]) >= 26) await import(main.href)
+else runWithOwnNode()
 
 /** Stands aside: same streams, same signals, same exit. */
 function runWithOwnNode() {

@@ -84,6 +84,19 @@ export const commandGroups: readonly CommandGroup[] = [
     },
   },
   {
+    title: 'Operating',
+    commands: {
+      'provider up': {
+        summary: 'Register a name and serve programs for money, from anywhere',
+        load: async () => (await import('./commands/provider/up.ts')).providerUp,
+      },
+      'gateway up': {
+        summary: 'Run a gateway for providers and callers',
+        load: async () => (await import('./commands/gateway/up.ts')).gatewayUp,
+      },
+    },
+  },
+  {
     title: 'Keys',
     commands: {
       'key new': {

@@ -30,6 +30,31 @@ export interface TestUser extends AsyncDisposable {
   run(argv: readonly string[], options?: RunOptions): Promise<CliResult>
 }
 
+/** A command that serves: `first` is what it printed once it was ready, or why it was not; `stop` is Ctrl-C. */
+export interface ServingCommand {
+  readonly first: string
+  stop(): Promise<CliResult>
+}
+
+/** Starts a command that runs until it is interrupted. */
+export async function startServing(
+  user: TestUser,
+  argv: readonly string[],
+  options: RunOptions = {},
+): Promise<ServingCommand> {
+  const interrupt = new AbortController()
+  const { promise: ready, resolve } = Promise.withResolvers<string>()
+  const done = user.run(argv, { ...options, signal: interrupt.signal, onOut: resolve })
+  const first = await Promise.race([ready, done.then(({ stdout, stderr }) => stdout + stderr)])
+  return {
+    first,
+    stop() {
+      interrupt.abort(new DOMException('Interrupted.', 'AbortError'))
+      return done
+    },
+  }
+}
+
 export async function createTestUser(): Promise<TestUser> {
   const dir = await mkdtemp(join(tmpdir(), 'khachapuri-cli-'))
   const home = join(dir, '.home')

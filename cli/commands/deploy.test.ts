@@ -1,14 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createMarket, type DevMarket } from '../../devnet/market.ts'
-import { systemClock } from '../../protocol/base/clock.ts'
-import { createTestLog } from '../../protocol/base/log.ts'
-import { limits } from '../../protocol/limits.ts'
-import { parseUsdc } from '../../protocol/usdc.ts'
 import { requestHttp } from '../http.ts'
-import { writeMarket } from '../market/testing-market.ts'
-import { createTestUser, type TestUser } from '../testing.ts'
+import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
 
 interface Deployed {
   readonly cid: string
@@ -21,38 +15,9 @@ interface Deployed {
 
 const signal = new AbortController().signal
 
-/** A whole market with a user in its directory, who has a program there. */
-async function setup(options: { fault?: 'wrong-id' } = {}) {
-  const stack = new AsyncDisposableStack()
-  const user = stack.use(await createTestUser())
-  const market = stack.use(
-    await createMarket(
-      { clock: systemClock, random: () => 0.5, log: createTestLog(), onProgress: () => {} },
-      {
-        dir: join(user.dir, '.market'),
-        gatewayPort: 0,
-        priceUsdc: parseUsdc('0.0005'),
-        settleIntervalMs: limits.settleIntervalMs,
-        version: 'test',
-        ...options,
-      },
-      signal,
-    ),
-  )
-  const { gateway, chain, contracts, accounts } = market
-  const keys = {
-    developer: accounts.developer.privateKey,
-    payer: accounts.payer.privateKey,
-    alice: accounts.alice.privateKey,
-  }
-  await writeMarket(user.dir, { gateway, rpcUrl: chain.rpcUrl, contracts, keys })
-  await user.run(['init', 'app'])
-  return { user, market, [Symbol.asyncDispose]: () => stack.disposeAsync() }
-}
-
-let at: { user: TestUser; market: DevMarket; [Symbol.asyncDispose](): PromiseLike<void> }
+let at: UserInMarket
 beforeAll(async () => {
-  at = await setup()
+  at = await createUserInMarket()
 }, 60_000)
 afterAll(() => at[Symbol.asyncDispose]())
 
@@ -188,7 +153,7 @@ test.each([
 })
 
 test('a provider that lies about the programId is caught, with both ids', async () => {
-  await using lying = await setup({ fault: 'wrong-id' })
+  await using lying = await createUserInMarket({ fault: 'wrong-id' })
   const { programId } = (await lying.user.run(['build', 'app', '--json'])).json<Deployed>()
   const { exitCode, stderr, stdout } = await lying.user.run(['deploy', 'app', '--provider', 'alice'])
   expect(exitCode).toBe(1)

@@ -1,15 +1,14 @@
-import { type Address, createTestClient, http, parseEther } from 'viem'
 import { usdcCalls } from '../../protocol/chain/calls.ts'
-import { reachChain } from '../../protocol/chain/client.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { formatUsdc, parseUsdc } from '../../protocol/usdc.ts'
 import { defineCommand } from '../command.ts'
 import { readAccountAddress } from '../keys/account.ts'
 import { isDevChain } from '../market/chain.ts'
+import { giveEther } from '../market/dev-ether.ts'
 import { readBalances } from '../market/escrow.ts'
 import { openWriter } from '../market/open.ts'
 import { accountOptions, marketOptions, writeOptions } from '../market/options.ts'
-import { carryOut, type Writer } from '../market/write.ts'
+import { carryOut } from '../market/write.ts'
 
 export const faucet = defineCommand({
   usage: 'faucet [account]',
@@ -55,19 +54,3 @@ export const faucet = defineCommand({
     })
   },
 })
-
-const etherGiven = parseEther('10')
-
-/** Ether for accounts that have none, where the chain lets anybody write balances, as Hardhat's does. */
-async function giveEther(
-  { market, client }: Writer,
-  accounts: ReadonlySet<Address>,
-  signal: AbortSignal,
-): Promise<void> {
-  const test = createTestClient({ mode: 'hardhat', transport: http(market.rpc.href, { retryCount: 0 }) })
-  for (const address of accounts) {
-    const { gasWei } = await readBalances({ market, client }, address, signal)
-    if (gasWei > 0n) continue
-    await reachChain(test.setBalance({ address, value: etherGiven }), 'give ether', signal)
-  }
-}

@@ -1,20 +1,11 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { createTestUser, type RunOptions, type TestUser } from '../testing.ts'
+import { createTestUser, startServing, type TestUser } from '../testing.ts'
 
-/** Starts `run` and resolves when it says where; `stop` is Ctrl-C. */
-async function start(user: TestUser, argv: readonly string[], options: RunOptions = {}) {
-  const interrupt = new AbortController()
-  const { promise: ready, resolve } = Promise.withResolvers<string>()
-  const done = user.run(['run', ...argv], { ...options, signal: interrupt.signal, onOut: resolve })
-  const first = await Promise.race([ready, done.then(({ stdout, stderr }) => stdout + stderr)])
-  const url = /http_url=(\S+)/.exec(first)?.[1]
-  const stop = () => {
-    interrupt.abort(new DOMException('Interrupted.', 'AbortError'))
-    return done
-  }
-  return { out: first, url: url ?? '', stop }
+async function start(user: TestUser, argv: readonly string[]) {
+  const { first, stop } = await startServing(user, ['run', ...argv])
+  return { out: first, url: /http_url=(\S+)/.exec(first)?.[1] ?? '', stop }
 }
 
 test('a program answers at the printed address until it is interrupted, and each request is noted', async () => {

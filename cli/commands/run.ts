@@ -1,6 +1,7 @@
 import { createLog } from '../../protocol/base/log.ts'
 import { defineCommand } from '../command.ts'
 import { parseCount } from '../duration.ts'
+import { untilStopped } from '../operate/until-stopped.ts'
 import { readEnvFile } from '../project/env-file.ts'
 import { parseParams } from '../project/manifest.ts'
 import { computeIds, openProgram, resolvePath } from '../project/packed-program.ts'
@@ -38,7 +39,6 @@ export const run = defineCommand({
     )
     print(`program_id=${programId}\nhttp_url=${served.url.href}`, { programId, url: served.url.href })
     note(`Ready: curl ${served.url.href}  (Ctrl-C stops)`)
-    if (!signal.aborted)
-      await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
+    await untilStopped(signal)
   },
 })

@@ -1,0 +1,62 @@
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cp, mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+import packageJson from '../package.json' with { type: 'json' }
+import { createTestUser } from './testing.ts'
+
+const bin = join(import.meta.dirname, 'bin.mjs')
+/** Whatever Node the machine has; the project's own is not on the PATH of a user. */
+const systemNode = 'node'
+
+async function runBin(argv: readonly string[], file = bin) {
+  const run = promisify(execFile)(systemNode, [file, ...argv], { env: { PATH: userPath() } })
+  return run.then(
+    ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
+    ({ code, stdout, stderr }) => ({ code: code as number, stdout: String(stdout), stderr: String(stderr) }),
+  )
+}
+
+/** The test runner may have put the project's own binaries first. */
+function userPath(): string {
+  return (process.env['PATH'] ?? '')
+    .split(':')
+    .filter((dir) => !dir.includes('node_modules'))
+    .join(':')
+}
+
+test("any Node starts the command line with the project's own, and gets its output and exit code", async () => {
+  expect(await runBin(['--version'])).toEqual({ code: 0, stdout: `${packageJson.version}\n`, stderr: '' })
+  expect(await runBin(['nonsense'])).toMatchObject({ code: 2, stdout: '' })
+  expect(await runBin(['build', '/nowhere'])).toMatchObject({ code: 1 })
+})
+
+test.each(['SIGINT', 'SIGTERM'] as const)('%s reaches the command, which ends well', async (signal) => {
+  await using user = await createTestUser()
+  await user.run(['init', 'app'])
+  const child = spawn(systemNode, [bin, 'run', join(user.dir, 'app')], { env: { PATH: userPath() } })
+  const [chunk] = await once(child.stdout, 'data')
+  const url = /http_url=(\S+)/.exec(String(chunk))?.[1] as string
+  expect((await fetch(url)).status).toBe(200)
+  child.kill(signal)
+  expect(await once(child, 'exit')).toEqual([0, null])
+  await expect(fetch(url)).rejects.toThrow('fetch failed')
+})
+
+test('where the packages are not installed, it says what to run', async () => {
+  await using user = await createTestUser()
+  await mkdir(join(user.dir, 'cli'))
+  await cp(bin, join(user.dir, 'cli', 'bin.mjs'))
+  const { code, stderr, stdout } = await runBin(['--version'], join(user.dir, 'cli', 'bin.mjs'))
+  expect({ code, stdout, stderr: stderr.replaceAll(user.dir, '~') }).toMatchInlineSnapshot(`
+    {
+      "code": 1,
+      "stderr": "Error: khachapuri needs its own Node 26, and ~/node_modules/.bin/node is not there.
+    Run "npm ci" in the directory of khachapuri (or "npm start", which does it for you), then try again.
+    ",
+      "stdout": "",
+    }
+  `)
+})

@@ -1,0 +1,168 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFile, stat } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { requestHttp } from '../http.ts'
+import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
+import { startServing } from '../testing.ts'
+
+interface Up {
+  readonly name: string
+  readonly url: string
+  readonly address: string
+  readonly server: string
+  readonly dir: string
+  readonly registered: readonly string[]
+}
+
+let at: UserInMarket
+beforeAll(async () => {
+  at = await createUserInMarket()
+}, 60_000)
+afterAll(() => at[Symbol.asyncDispose]())
+
+const signal = new AbortController().signal
+const get = async (url: string) => {
+  const { status, body } = await requestHttp({ url: new URL(url), bytesMax: 2 ** 16 }, signal)
+  return { status, text: Buffer.from(body).toString() }
+}
+
+test('a provider at home: one command makes keys, registers and serves through the tunnel, and comes back as itself', async () => {
+  const { user, market } = at
+  const line = ['provider', 'up', '--domain', 'carol', '--price', '0.0002', '--json']
+  const running = await startServing(user, line)
+  const up: Up = JSON.parse(running.first)
+  expect(up).toMatchObject({
+    name: 'carol',
+    url: `http://carol.${market.gateway.domain}/`,
+    server: market.gateway.info.tunnel,
+    priceUsdc: '200',
+    registered: ['make a resolver', 'register carol'],
+  })
+  expect((await user.run(['resolve', 'carol', '--json'])).json()).toMatchObject({ address: up.address })
+
+  await user.run(['approve', 'carol', '--price', '0.0002', '--budget', '0.01', '--yes'])
+  const deployed = await user.run(['deploy', 'app', '--provider', 'carol', '--json'])
+  const { urls } = deployed.json<{ urls: Record<string, string> }>()
+  // The provider hears of the grant with its next look at the chain.
+  let answer = await get(`${urls['carol']}hello`)
+  while (answer.text.includes('grant_missing')) answer = await get(`${urls['carol']}hello`)
+  expect(answer).toEqual({ status: 200, text: '{"greeting":"Hello, world!"}' })
+
+  for (const file of ['keys/account.json', 'keys/password', 'keys/seal-key.pem']) {
+    expect((await stat(join(up.dir, file))).mode & 0o777).toBe(0o600)
+  }
+  expect((await running.stop()).exitCode).toBe(0)
+  // What was owed was settled on the way out.
+  const { grant } = (await user.run(['allowance', 'carol', '--json'])).json<{
+    grant: { spentUsdc: string }
+  }>()
+  expect(grant.spentUsdc).toBe('200')
+
+  const again = await startServing(user, line)
+  expect(JSON.parse(again.first)).toMatchObject({ address: up.address, registered: [] })
+  expect((await get(`${urls['carol']}hello`)).status).toBe(200)
+  await again.stop()
+})
+
+test('a provider with an address listens there, and its resolver says so', async () => {
+  const running = await startServing(at.user, ['provider', 'up', '--domain', 'dave', '--port', '0', '--json'])
+  const up: Up = JSON.parse(running.first)
+  expect(up.server).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
+  expect(JSON.parse((await get(`${up.server}/_/info`)).text)).toMatchObject({
+    name: 'dave',
+    address: up.address,
+  })
+  expect(JSON.parse((await get(`${up.url}_/info`)).text)).toMatchObject({ name: 'dave' })
+  await running.stop()
+  const { promise: refused, resolve } = Promise.withResolvers<string | undefined>()
+  connect(Number(new URL(up.server).port), '127.0.0.1').on('error', (error: NodeJS.ErrnoException) =>
+    resolve(error.code),
+  )
+  expect(await refused).toBe('ECONNREFUSED')
+})
+
+test('a provider that lies on purpose is caught by deploy', async () => {
+  const running = await startServing(at.user, ['provider', 'up', '--domain', 'liar', '--fault', 'wrong-id'])
+  const { exitCode, stderr } = await at.user.run(['deploy', 'app', '--provider', 'liar'])
+  expect(exitCode).toBe(1)
+  expect(stderr).toContain('liar is not telling the truth')
+  await running.stop()
+})
+
+test('a second gateway joins the market of its directory, and finds its providers', async () => {
+  const running = await startServing(at.user, ['gateway', 'up', '--port', '0', '--allow-private', '--json'])
+  const { url, domain, escrow } = JSON.parse(running.first)
+  expect(escrow).toBe(at.market.contracts.escrow)
+  expect(JSON.parse((await get(`${url}_/info`)).text)).toMatchObject({ domain, escrow })
+  expect(JSON.parse((await get(`http://alice.${domain}/_/info`)).text)).toMatchObject({ name: 'alice' })
+  expect((await running.stop()).exitCode).toBe(0)
+})
+
+test.each([
+  ['no name', 'provider up', 'usage_invalid'],
+  ['a name that is none', 'provider up --domain -x-', 'usage_invalid'],
+  ['a name with a dot', 'provider up --domain a.b', 'name_malformed'],
+  ["somebody else's name", 'provider up --domain alice', 'name_taken'],
+  ['two ways to be reached', 'provider up --domain eve --tunnel ws://localhost:1/ --port 0', 'usage_invalid'],
+  ['a tunnel that is no WebSocket', 'provider up --domain eve --tunnel http://localhost:1/', 'usage_invalid'],
+  ['an unknown fault', 'provider up --domain eve --fault slowness', 'config_invalid'],
+  [
+    'a gateway without contracts',
+    'gateway up --rpc http://127.0.0.1:1 --chain-id 1 --port 0',
+    'usage_invalid',
+  ],
+  [
+    'a gateway with half an address',
+    'gateway up --rpc http://127.0.0.1:1 --chain-id 1 --escrow 0x12',
+    'usage_invalid',
+  ],
+])('%s is refused', async (_what, line, code) => {
+  const { json } = await at.user.run([...line.split(' '), '--json'])
+  expect(json()).toMatchObject({ code })
+})
+
+test('a taken port is said by a provider and by a gateway', async () => {
+  const port = String(at.market.gateway.port)
+  for (const line of [
+    ['provider', 'up', '--domain', 'eve'],
+    ['gateway', 'up'],
+  ]) {
+    const { exitCode, json } = await at.user.run([...line, '--port', port, '--json'])
+    expect(exitCode).toBe(1)
+    expect(json()).toMatchObject({ code: 'port_taken', hint: expect.any(String) })
+  }
+})
+
+test('as a process it ends well on a signal, and no key is in its arguments, its answer or its log', async () => {
+  const home = join(at.user.dir, '.home')
+  const bin = join(import.meta.dirname, '..', 'bin.mjs')
+  const child = spawn(process.execPath, [bin, 'provider', 'up', '--domain', 'quiet', '--verbose'], {
+    cwd: at.user.dir,
+    env: {
+      PATH: process.env['PATH'],
+      KHACHAPURI_HOME: home,
+      KHACHAPURI_PRIVATE_KEY: at.market.accounts.bob.privateKey,
+    },
+  })
+  let output = ''
+  const { promise: ready, resolve } = Promise.withResolvers<void>()
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk) => {
+      output += chunk
+      if (output.includes('Ctrl-C stops')) resolve()
+    })
+  }
+  await ready
+  const argv = await readFile(`/proc/${child.pid}/cmdline`, 'utf8')
+  child.kill('SIGTERM')
+  const [exitCode] = await once(child, 'close')
+  expect(exitCode).toBe(0)
+  expect(output).toContain('quiet is up.')
+  expect(output).toContain('"event":"provider_stopped"')
+  for (const secret of [at.market.accounts.bob.privateKey.slice(2), 'PRIVATE KEY']) {
+    expect(output + argv).not.toContain(secret)
+  }
+})

@@ -1,0 +1,173 @@
+import { join } from 'node:path'
+import type { Address } from 'viem'
+import { createLog } from '../../../protocol/base/log.ts'
+import { reachChain } from '../../../protocol/chain/client.ts'
+import { createNameReader } from '../../../protocol/chain/name-reader.ts'
+import { ProtocolError } from '../../../protocol/errors.ts'
+import { type Name, parseName } from '../../../protocol/name.ts'
+import { formatUsdc, parseUsdc } from '../../../protocol/usdc.ts'
+import { parseFault } from '../../../provider/faults.ts'
+import { createProvider } from '../../../provider/provider.ts'
+import { type CommandContext, defineCommand, usageError } from '../../command.ts'
+import { parseCount, parseDuration } from '../../duration.ts'
+import { homeOf } from '../../files.ts'
+import { isDevChain } from '../../market/chain.ts'
+import { giveEther } from '../../market/dev-ether.ts'
+import { providerUrl, readGatewayInfo } from '../../market/market.ts'
+import { type OpenMarket, openMarket } from '../../market/open.ts'
+import { accountOptions, marketOptions } from '../../market/options.ts'
+import { openProviderAccount } from '../../operate/provider-account.ts'
+import { parseReach, reachOptions } from '../../operate/reach.ts'
+import { untilStopped } from '../../operate/until-stopped.ts'
+import { resolvePath } from '../../project/packed-program.ts'
+import { version } from '../../version.ts'
+
+const devMirrorIntervalMs = 200
+
+export const providerUp = defineCommand({
+  usage: 'provider up',
+  details:
+    'Makes what is missing and serves until Ctrl-C: an account, a key that secrets are sealed for, a Resolver, the\n' +
+    'registration of the name. Everything is kept in --dir: whoever has it can take the money and read the secrets.\n' +
+    'Without --port the provider opens no port: callers reach it through the tunnel of the gateway.',
+  options: {
+    domain: { type: 'string', value: '<name>', help: 'The name to register and serve under' },
+    price: { type: 'string', value: '<usdc>', default: '0.0005', help: 'Price of one call' },
+    ...reachOptions,
+    notice: {
+      type: 'string',
+      value: '<time>',
+      default: '48h',
+      help: 'How long it wants to settle after a grant has ended',
+    },
+    dir: {
+      type: 'string',
+      value: '<dir>',
+      help: 'Keys, books and content (default ~/.khachapuri/providers/<name>)',
+    },
+    'from-block': {
+      type: 'string',
+      value: '<n>',
+      default: '0',
+      help: 'Where to begin to read grants: the block of the escrow',
+    },
+    fault: {
+      type: 'string',
+      value: '<name>',
+      help: 'Misbehave on purpose, on development chains only: wrong-id',
+    },
+    verbose: { type: 'boolean', help: 'Log what happens, as JSON on standard error' },
+    yes: { type: 'boolean', short: 'y', help: 'Register without a question' },
+    ...accountOptions,
+    ...marketOptions,
+  },
+  examples: [
+    'provider up --domain bob',
+    'provider up --domain carol --tunnel ws://localhost:8080/_/tunnel --price 0.0005',
+    'provider up --domain dave --host 0.0.0.0 --port 8402 --public-url https://dave.example',
+  ],
+  async run({ values }, context) {
+    if (values.domain === undefined)
+      throw usageError('--domain <name> is missing.', 'Choose a name: --domain bob.')
+    const name = parseName(values.domain)
+    const priceUsdc = parseUsdc(values.price)
+    const noticeHours = Math.ceil(parseDuration('notice', values.notice) / 3600)
+    if (noticeHours > 255) throw usageError('--notice is at most 255h.', 'Choose a shorter one.')
+    const fromBlock = BigInt(
+      parseCount('from-block', values['from-block'], { min: 0, max: Number.MAX_SAFE_INTEGER }),
+    )
+    const opened = await openMarket(values, context)
+    const { market } = opened
+    const gateway = await readGatewayInfo(market.gateway, context.signal)
+    const reach = parseReach(values, gateway.tunnel)
+    const dir =
+      values.dir === undefined
+        ? join(homeOf(context.env), 'providers', name)
+        : resolvePath(context.cwd, values.dir)
+    const account = await openProviderAccount({ dir, flags: values, market }, context)
+    await prepareAccount({ ...opened, name, account: account.address, yes: values.yes ?? false }, context)
+
+    await using provider = await createProvider(
+      {
+        clock: context.clock,
+        random: Math.random,
+        log: createLog({ level: values.verbose ? 'info' : 'warn' }),
+      },
+      {
+        name,
+        account,
+        rpcUrls: [market.rpc],
+        contracts: { chainId: market.chainId, ...market.contracts },
+        fromBlock,
+        dir,
+        priceUsdc,
+        noticeHours,
+        reach,
+        keepers: [new URL(gateway.keeper)],
+        peers: gateway.peers,
+        version,
+        // A chain on this machine may be asked often.
+        ...(isDevChain(market) && { mirrorIntervalMs: devMirrorIntervalMs }),
+        ...(values.fault !== undefined && { fault: parseFault(values.fault, market.chainId) }),
+      },
+      context.signal,
+    )
+    const { href: url } = providerUrl(market.gateway, gateway.domain, name)
+    const { tier } = provider.info
+    context.print(
+      [
+        `${name} is up.`,
+        `  url      ${url}`,
+        `  account  ${provider.address}`,
+        `  server   ${provider.server}`,
+        `  price    ${formatUsdc(priceUsdc)} USDC per call`,
+        `  walls    ${tier}`,
+        ...provider.registered.map((label) => `  on chain ${label}`),
+      ].join('\n'),
+      {
+        name,
+        url,
+        address: provider.address,
+        server: provider.server,
+        priceUsdc,
+        tier,
+        dir,
+        registered: provider.registered,
+      },
+    )
+    context.note('Ctrl-C stops: calls in flight end, and what is owed is settled.')
+    await untilStopped(context.signal)
+  },
+})
+
+interface Preparation extends OpenMarket {
+  readonly name: Name
+  readonly account: Address
+  readonly yes: boolean
+}
+
+/** Registering costs gas: on a development chain that is a gift, elsewhere it is asked for and must be there. */
+async function prepareAccount(
+  { market, client, name, account, yes }: Preparation,
+  context: CommandContext,
+): Promise<void> {
+  const { clock, signal } = context
+  if (isDevChain(market)) return giveEther({ market, client }, new Set([account]), signal)
+  const names = createNameReader(
+    { client, clock, log: createLog({ level: 'silent' }) },
+    { registry: market.contracts.registry },
+  )
+  if (await names.readName(name, signal)) return
+  const balanceWei = await reachChain(client.getBalance({ address: account }), 'read the ether', signal)
+  if (balanceWei === 0n) {
+    throw new ProtocolError(
+      'balance_too_low',
+      `The account ${account} has no ETH to register "${name}" with.`,
+      {
+        hint: `Send it some on chain ${market.chainId}, and start again.`,
+      },
+    )
+  }
+  context.note(`"${name}" is not registered yet. This takes two transactions of ${account}, which cost gas.`)
+  if (!yes) await context.confirm(`Register "${name}"?`)
+}
