@@ -1,5 +1,6 @@
 import {
   type Address,
+  formatEther,
   type Hash,
   type Hex,
   keccak256,
@@ -91,15 +92,18 @@ export function createTransactionSender(
 
   async function sign(call: ChainCall, purpose: string, signal: AbortSignal): Promise<TransactionRecord> {
     const target = { to: call.to ?? null, data: call.data }
-    const [gas, fees, count] = await reachChain(
+    const [gas, fees, count, balanceWei] = await reachChain(
       Promise.all([
         client.estimateGas({ account: account.address, ...target }),
         client.estimateFeesPerGas(),
         client.getTransactionCount({ address: account.address, blockTag: 'pending' }),
+        client.getBalance({ address: account.address }),
       ]),
       call.label,
       signal,
     )
+    // A pool refuses what cannot pay, and no block would ever say what became of it.
+    assertPayable({ neededWei: gasLimit(gas) * fees.maxFeePerGas, balanceWei, call })
     const nonce = Math.max(count, nonceMin)
     const raw = await account.signTransaction({
       ...target,
@@ -193,6 +197,22 @@ const looksPerOffer = 5
 function gasLimit(estimated: bigint): bigint {
   const wanted = (estimated * 3n) / 2n + 10_000n
   return wanted < limits.transactionGasMax ? wanted : limits.transactionGasMax
+}
+
+function assertPayable({
+  neededWei,
+  balanceWei,
+  call,
+}: {
+  neededWei: bigint
+  balanceWei: bigint
+  call: ChainCall
+}): void {
+  if (neededWei <= balanceWei) return
+  throw new ProtocolError('balance_too_low', `The account cannot pay the gas of "${call.label}".`, {
+    hint: `Send it ETH: it has ${formatEther(balanceWei)} and may need ${formatEther(neededWei)}.`,
+    details: { balanceWei: balanceWei.toString(), neededWei: neededWei.toString() },
+  })
 }
 
 async function readFate(

@@ -137,21 +137,28 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
     return raceSignal(turn, signal)
   }
 
-  function nextDelayMs(): number {
-    if (failures > 0) {
-      const bounds = { delayMsMin: limits.settleRetryDelayMsMin, delayMsMax: limits.settleRetryDelayMsMax }
-      return backoffDelayMs(failures - 1, { ...bounds, random })
-    }
-    const deadlines = ledger.unsettled(mirror.grant).map(({ grant }) => settleDeadline(grant) * 1000)
-    const untilMs = Math.min(...deadlines) - limits.settleMarginMs - clock.nowMs()
-    return Math.max(0, untilMs > 0 ? Math.min(intervalMs, untilMs) : intervalMs)
+  /** Some grant's last moment is near. */
+  function isUrgent(): boolean {
+    const nearMs = clock.nowMs() + limits.settleMarginMs
+    return ledger.unsettled(mirror.grant).some(({ grant }) => settleDeadline(grant) * 1000 <= nearMs)
+  }
+
+  function nextLookMs(sinceMs: number): number {
+    if (failures === 0)
+      return Math.max(0, Math.min(sinceMs + intervalMs - clock.monotonicMs(), limits.settleMarginMs / 2))
+    const bounds = { delayMsMin: limits.settleRetryDelayMsMin, delayMsMax: limits.settleRetryDelayMsMax }
+    return backoffDelayMs(failures - 1, { ...bounds, random })
   }
 
   async function keepSettling(): Promise<void> {
     const { signal } = closing
+    let sinceMs = clock.monotonicMs()
     while (!signal.aborted) {
-      await alarm.wait(nextDelayMs(), signal)
+      const isRung = await alarm.wait(nextLookMs(sinceMs), signal)
+      const isTime = isRung || failures > 0 || clock.monotonicMs() >= sinceMs + intervalMs || isUrgent()
       if (signal.aborted) return
+      if (!isTime) continue
+      sinceMs = clock.monotonicMs()
       try {
         await settleInTurn(signal)
         failures = 0
@@ -195,16 +202,17 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
 
 /** A sleep that can be ended. */
 function createAlarm(clock: Clock) {
-  let bell = Promise.withResolvers<void>()
+  let bell = Promise.withResolvers<boolean>()
   return {
-    ring: () => bell.resolve(),
-    /** Ends after `delayMs`, at a ring (also one that came before), or when `signal` aborts. */
-    async wait(delayMs: number, signal: AbortSignal): Promise<void> {
+    ring: () => bell.resolve(true),
+    /** Ends after `delayMs`, at a ring (also one that came before), or when `signal` aborts. @returns whether it rang. */
+    async wait(delayMs: number, signal: AbortSignal): Promise<boolean> {
       const done = new AbortController()
       const slept = clock.sleep(delayMs, AbortSignal.any([signal, done.signal])).catch(() => undefined)
-      await Promise.race([slept, bell.promise])
+      const isRung = await Promise.race([slept.then(() => false), bell.promise])
       done.abort()
-      bell = Promise.withResolvers()
+      if (isRung) bell = Promise.withResolvers()
+      return isRung
     },
   }
 }

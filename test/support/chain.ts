@@ -126,11 +126,7 @@ async function createRpcServer(request: (method: string, params: readonly unknow
     const head = { jsonrpc: '2.0', id }
     return request(method, params ?? []).then(
       (result) => JSON.stringify({ ...head, result }),
-      (error: Error & { code?: number; data?: Hex }) =>
-        JSON.stringify({
-          ...head,
-          error: { code: error.code ?? -32_603, message: error.message, data: error.data },
-        }),
+      (error: unknown) => JSON.stringify({ ...head, error: toRpcError(error) }),
     )
   }
 
@@ -153,4 +149,18 @@ async function createRpcServer(request: (method: string, params: readonly unknow
 
   await start()
   return { url: new URL(`http://127.0.0.1:${port}`), start, stop }
+}
+
+/** What the chain said, without what the client here wrapped around it. */
+function toRpcError(error: unknown): { code: number; message: string; data: Hex | undefined } {
+  let found = { code: -32_603, message: String(error), data: undefined as Hex | undefined }
+  for (let part = error; part instanceof Error; part = part.cause) {
+    const { code, data } = part as { code?: unknown; data?: unknown }
+    found = {
+      code: typeof code === 'number' ? code : found.code,
+      message: part.message,
+      data: typeof data === 'string' ? (data as Hex) : found.data,
+    }
+  }
+  return found
 }

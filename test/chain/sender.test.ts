@@ -1,0 +1,236 @@
+import { setImmediate } from 'node:timers/promises'
+import { parseEther, toHex, zeroAddress } from 'viem'
+import { expect, test } from 'vitest'
+import { createTestClock, type TestClock } from '../../protocol/base/clock.ts'
+import { createTestLog } from '../../protocol/base/log.ts'
+import { escrowCalls, usdcCalls } from '../../protocol/chain/calls.ts'
+import { readBalance } from '../../protocol/chain/escrow.ts'
+import {
+  createTransactionSender,
+  type TransactionRecord,
+  type TransactionStore,
+} from '../../protocol/chain/transaction-sender.ts'
+import { usdc } from '../../protocol/usdc.ts'
+import { openTestChain } from '../support/chain.ts'
+import { advanceUntil } from '../support/clock.ts'
+import { addressOf, never } from '../support/money.ts'
+
+/** A store in memory that can be asked what it was told. */
+function createStore(): TransactionStore & {
+  readonly saved: TransactionRecord[]
+  readonly open: TransactionRecord[]
+} {
+  const saved: TransactionRecord[] = []
+  return {
+    saved,
+    get open() {
+      return saved.filter(({ hash }) => saved.findLast((record) => record.hash === hash)?.state === 'signed')
+    },
+    async save(record) {
+      saved.push(record)
+    },
+  }
+}
+
+async function setup() {
+  const chain = await openTestChain()
+  const account = await chain.createAccount()
+  const clock = createTestClock()
+  const store = createStore()
+  const createSender = (open: readonly TransactionRecord[] = [], from = account) =>
+    createTransactionSender(
+      { client: chain.rpc, clock, log: createTestLog(), store },
+      { account: from, chainId: chain.market.chainId, open, pollIntervalMs: 1_000 },
+    )
+  const token = usdcCalls(chain.usdc)
+  const escrow = escrowCalls(chain.escrow)
+  return {
+    chain,
+    account,
+    clock,
+    store,
+    createSender,
+    token,
+    escrow,
+    [Symbol.asyncDispose]: () => chain[Symbol.asyncDispose](),
+  }
+}
+
+const mintCall = (s: Awaited<ReturnType<typeof setup>>, amount = 1n) =>
+  s.token.mint(addressOf(0xf00), usdc(amount))
+
+test('a call is durable before it is sent, mined, and durable as mined', async () => {
+  await using s = await setup()
+  const receipt = await s.createSender().run(mintCall(s), never)
+  expect(s.store.saved.map(({ state, blockNumber }) => [state, blockNumber])).toEqual([
+    ['signed', undefined],
+    ['mined', receipt.blockNumber],
+  ])
+  expect(s.store.saved[0]?.hash).toBe(receipt.transactionHash)
+})
+
+test('thirty calls at once use thirty nonces and all are mined', async () => {
+  await using s = await setup()
+  const sender = s.createSender()
+  const receipts = await Promise.all(Array.from({ length: 30 }, () => sender.run(mintCall(s), never)))
+  expect(new Set(receipts.map(({ transactionHash }) => transactionHash)).size).toBe(30)
+  expect(s.store.saved.filter(({ state }) => state === 'signed').map(({ nonce }) => nonce)).toEqual([
+    ...Array(30).keys(),
+  ])
+})
+
+test('what a contract refuses is never signed and comes with its code and a hint', async () => {
+  await using s = await setup()
+  const sender = s.createSender()
+  await sender.run(s.token.mint(s.account.address, usdc(100n)), never)
+  const before = s.store.saved.length
+  const refused = async (call: Parameters<typeof sender.run>[0]) => {
+    const error = await sender.run(call, never).catch((e: unknown) => e)
+    return [(error as { code: string }).code, (error as Error).message]
+  }
+  expect(await refused(s.escrow.withdraw(usdc(5n)))).toEqual([
+    'balance_too_low',
+    'The account has 0 USDC free in the escrow and needs 0.000005 USDC.',
+  ])
+  expect(await refused(s.escrow.deposit(usdc(5n)))).toEqual([
+    'transaction_failed',
+    'The escrow may take 0 USDC from the wallet and needs 0.000005 USDC.',
+  ])
+  expect((await refused(s.escrow.revoke(addressOf(9), zeroAddress)))[0]).toBe('grant_missing')
+  expect((await refused(s.escrow.settle([], toHex(0, { size: 32 }))))[0]).toBe('transaction_failed')
+  expect(s.store.saved).toHaveLength(before)
+})
+
+test('an account without ether is told that it cannot pay the gas', async () => {
+  await using s = await setup()
+  const poor = await s.chain.createAccount()
+  await s.chain.client.request({ method: 'hardhat_setBalance', params: [poor.address, '0x0'] } as never)
+  await expect(s.createSender([], poor).run(mintCall(s), never)).rejects.toMatchObject({
+    code: 'balance_too_low',
+  })
+})
+
+test('a whole way through the escrow: deposit, approve, revoke, withdraw', async () => {
+  await using s = await setup()
+  const sender = s.createSender()
+  const provider = addressOf(0x9)
+  const terms = {
+    provider,
+    signer: zeroAddress,
+    priceUsdc: usdc(10n),
+    budgetUsdc: usdc(600n),
+    expiry: 4_000_000_000,
+    noticeHours: 1,
+  }
+  const calls = [
+    s.token.mint(s.account.address, usdc(1_000n)),
+    s.token.approve(s.chain.escrow, usdc(1_000n)),
+    s.escrow.deposit(usdc(1_000n)),
+    s.escrow.approve(terms),
+    s.escrow.revoke(provider, zeroAddress),
+  ]
+  for (const call of calls) await sender.run(call, never)
+  const read = () => readBalance(s.chain.rpc, { escrow: s.chain.escrow, account: s.account.address }, never)
+  expect(await read()).toBe(400n)
+  await expect(sender.run(s.escrow.reclaim(provider, zeroAddress), never)).rejects.toThrow('may settle until')
+  await s.chain.wait(3_601)
+  await sender.run(s.escrow.reclaim(provider, zeroAddress), never)
+  expect(await read()).toBe(1_000n)
+  await sender.run(s.escrow.withdraw(usdc(1_000n)), never)
+  expect(await read()).toBe(0n)
+})
+
+test('while the chain is down nothing new is signed, and the next call gets the same nonce', async () => {
+  await using s = await setup()
+  const sender = s.createSender()
+  await s.chain.goOffline()
+  await expect(sender.run(mintCall(s), never)).rejects.toMatchObject({ code: 'chain_unreachable' })
+  expect(s.store.saved).toEqual([])
+  await s.chain.goOnline()
+  await sender.run(mintCall(s), never)
+  expect(s.store.saved[0]?.nonce).toBe(0)
+})
+
+test('a record that cannot be kept is not sent', async () => {
+  await using s = await setup()
+  const { client, store } = {
+    client: s.chain.rpc,
+    store: { save: () => Promise.reject(new Error('disk full')) },
+  }
+  const options = { account: s.account, chainId: s.chain.market.chainId, open: [], pollIntervalMs: 1_000 }
+  const sender = createTransactionSender({ client, clock: s.clock, log: createTestLog(), store }, options)
+  await expect(sender.run(mintCall(s), never)).rejects.toThrow('disk full')
+  expect(await s.chain.client.getTransactionCount({ address: s.account.address })).toBe(0)
+})
+
+test('after a crash between signing and sending, the same bytes are offered again and mined once', async () => {
+  await using s = await setup()
+  // The store says no more after the signed record, and the chain is gone: this process is as good as dead.
+  const dying = s.createSender()
+  await s.chain.setMining('by hand')
+  const record = await dying.send(mintCall(s), { purpose: 'settle:1' }, never)
+  await s.chain.client.request({ method: 'hardhat_dropTransaction', params: [record.hash] } as never)
+
+  const reborn = s.createSender(s.store.open)
+  const other = await reborn.send(mintCall(s), { purpose: 'settle:2' }, never)
+  expect(other.nonce).toBe(record.nonce + 1)
+  // Offered again after some looks; by then blocks come at once, and the second one fits after the first.
+  await s.chain.setMining('at once')
+  const fates = await advanceUntil(
+    s.clock,
+    Promise.all([reborn.wait(record, never), reborn.wait(other, never)]),
+  )
+  expect(fates.map(({ kind }) => kind)).toEqual(['mined', 'mined'])
+  expect(s.store.open).toEqual([])
+})
+
+test('unknown is not failed: a sent transaction waits through an outage until a block has it', async () => {
+  await using s = await setup()
+  const sender = s.createSender()
+  await s.chain.setMining('by hand')
+  const record = await sender.send(mintCall(s), { purpose: 'settle:1' }, never)
+  await s.chain.goOffline()
+  const fate = sender.wait(record, never)
+  const looks = Promise.race([fate, advanceLooks(s.clock, 12)])
+  expect(await looks).toBe('still waiting')
+  await s.chain.goOnline()
+  await s.chain.setMining('at once')
+  expect((await advanceUntil(s.clock, fate)).kind).toBe('mined')
+})
+
+/** Lets so many looks end in vain. */
+async function advanceLooks(clock: TestClock, looks: number): Promise<'still waiting'> {
+  for (let look = 0; look < looks; ) {
+    await setImmediate()
+    if (clock.sleepers === 0) continue
+    await clock.advance(1_000)
+    look += 1
+  }
+  return 'still waiting'
+}
+
+test('a nonce that another program took is a replacement, and a wait that is given up says why', async () => {
+  await using s = await setup()
+  const sender = s.createSender()
+  await s.chain.setMining('by hand')
+  const record = await sender.send(mintCall(s), { purpose: 'settle:1' }, never)
+  const leaving = new AbortController()
+  const given = sender.wait(record, leaving.signal)
+  leaving.abort(new Error('shutting down'))
+  await expect(given).rejects.toThrow('shutting down')
+
+  await s.chain.client.request({ method: 'hardhat_dropTransaction', params: [record.hash] } as never)
+  await s.chain.setMining('at once')
+  const raw = await s.account.signTransaction({
+    to: addressOf(0xf00),
+    value: 1n,
+    nonce: record.nonce,
+    gas: 21_000n,
+    maxFeePerGas: parseEther('0.0000001'),
+    chainId: s.chain.market.chainId,
+    type: 'eip1559',
+  })
+  await s.chain.client.sendRawTransaction({ serializedTransaction: raw })
+  expect(await sender.wait(record, never)).toEqual({ kind: 'replaced' })
+  expect(s.store.saved.at(-1)?.state).toBe('replaced')
+})

@@ -1,0 +1,385 @@
+import { cp } from 'node:fs/promises'
+import { type Address, parseEventLogs } from 'viem'
+import { expect, test } from 'vitest'
+import { createTestClock } from '../../protocol/base/clock.ts'
+import { createTestLog, type Log } from '../../protocol/base/log.ts'
+import { escrowCalls } from '../../protocol/chain/calls.ts'
+import { escrowAbi } from '../../protocol/chain/contracts.ts'
+import { parseUsage } from '../../protocol/chain/grant-events.ts'
+import { createGrantMirror } from '../../protocol/chain/grant-mirror.ts'
+import { createTransactionSender } from '../../protocol/chain/transaction-sender.ts'
+import type { Grant } from '../../protocol/grant.ts'
+import { limits } from '../../protocol/limits.ts'
+import { merkleProof, verifyMerkleProof } from '../../protocol/merkle.ts'
+import { type Receipt, receiptLeaf } from '../../protocol/receipt.ts'
+import { usdc } from '../../protocol/usdc.ts'
+import { type Ledger, openLedger } from '../../provider/ledger/ledger.ts'
+import type { SettledBatch } from '../../provider/settlement/settle-batch.ts'
+import { createSettler, type Settler, type SettlerOptions } from '../../provider/settlement/settler.ts'
+import { openTestChain, type TestGrant } from '../support/chain.ts'
+import { advanceUntil } from '../support/clock.ts'
+import { claimOf, createTempDir, never, receiptOf, reserve } from '../support/money.ts'
+
+const hour = 3_600_000
+
+interface ChargeFacts {
+  readonly grant: Grant | undefined
+  readonly payer: Address
+  readonly price: bigint
+}
+
+async function setup() {
+  const parts = new AsyncDisposableStack()
+  const dir = parts.use(createTempDir())
+  const chain = parts.use(await openTestChain())
+  const account = await chain.createAccount()
+  const clock = createTestClock(Date.now())
+
+  /** Everything of a provider that has to do with money, as one process has it. */
+  async function start(options: Partial<SettlerOptions> = {}, log: Log = createTestLog()) {
+    const process = new AsyncDisposableStack()
+    const ledger = process.use(
+      await openLedger(
+        { clock, log },
+        { dir: dir.path, provider: account.address, market: chain.market },
+        never,
+      ),
+    )
+    const mirror = process.use(
+      await createGrantMirror(
+        { client: chain.rpc, clock, log },
+        { escrow: chain.escrow, provider: account.address, fromBlock: 0n, intervalMs: 1_000 },
+        never,
+      ),
+    )
+    const sender = createTransactionSender(
+      { client: chain.rpc, clock, log, store: ledger.transactions },
+      {
+        account,
+        chainId: chain.market.chainId,
+        open: await ledger.transactions.readOpen(),
+        pollIntervalMs: 1_000,
+      },
+    )
+    const settler = createSettler(
+      { ledger, mirror, sender, clock, log },
+      { escrow: chain.escrow, intervalMs: 24 * hour, ...options },
+    )
+    const charge = async (payer: Address, calls = 1, price = 7n): Promise<Receipt[]> => {
+      await mirror.refresh(never)
+      const grant = mirror.grant(payer)
+      return Promise.all(Array.from({ length: calls }, () => chargeOne(ledger, { grant, payer, price })))
+    }
+    return {
+      ledger,
+      mirror,
+      sender,
+      settler,
+      charge,
+      /** Leaves as a killed process does: nothing is settled any more. */
+      crash: () => process.disposeAsync(),
+      async [Symbol.asyncDispose]() {
+        await settler[Symbol.asyncDispose]()
+        await process.disposeAsync()
+      },
+    }
+  }
+
+  async function chargeOne(ledger: Ledger, { grant, payer, price }: ChargeFacts): Promise<Receipt> {
+    const claim = claimOf({
+      payer: { kind: 'owner', address: payer },
+      grant,
+      priceUsdc: usdc(price),
+      nowSeconds: Math.floor(clock.nowMs() / 1000),
+    })
+    const receipt = receiptOf(claim, { provider: account.address })
+    await reserve(ledger, claim).charge(receipt)
+    return receipt
+  }
+
+  const createPayer = (terms: Partial<TestGrant> = {}) =>
+    chain.createPayer(3_000n, { provider: account.address, priceUsdc: 10n, budgetUsdc: 1_000n, ...terms })
+  /** What every transaction of the provider said: rows paid and skipped. */
+  const readSettlements = async () => {
+    const logs = await chain.client.getLogs({ address: chain.escrow, fromBlock: 0n })
+    const events = parseEventLogs({ abi: escrowAbi, logs, eventName: ['Settled', 'Skipped', 'BatchSettled'] })
+    return {
+      batches: events.filter((event) => event.eventName === 'BatchSettled'),
+      paid: events.flatMap((event) =>
+        event.eventName === 'Settled' ? [[event.args.payer, parseUsage(event.args.usage)] as const] : [],
+      ),
+      skipped: events.flatMap((event) => (event.eventName === 'Skipped' ? [event.args.payer] : [])),
+    }
+  }
+  return {
+    dir: dir.path,
+    chain,
+    clock,
+    provider: account.address,
+    start,
+    createPayer,
+    readSettlements,
+    earned: () => chain.balanceOf(account.address),
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  }
+}
+
+const nextSettled = (settler: Settler) => new Promise<SettledBatch>((resolve) => settler.onSettled(resolve))
+
+test('many calls of many payers become one transaction; balances, events and usage root equal the ledger', async () => {
+  await using s = await setup()
+  await using p = await s.start()
+  const payers = [await s.createPayer(), await s.createPayer(), await s.createPayer()]
+  const receipts: Receipt[][] = []
+  for (const [index, payer] of payers.entries()) receipts.push(await p.charge(payer, 10 * (index + 1)))
+  const { batches } = await p.settler.settleNow(never)
+
+  expect(batches).toMatchObject([{ paidUsdc: 420n, receipts: 60, skipped: [] }])
+  expect(await s.earned()).toBe(420n)
+  const settlements = await s.readSettlements()
+  expect(settlements.batches).toHaveLength(1)
+  expect(new Map(settlements.paid)).toEqual(
+    new Map(
+      payers.map((payer, index) => {
+        const spentUsdc = 70n * BigInt(index + 1)
+        return [
+          payer,
+          { spentUsdc, paidUsdc: spentUsdc, budgetUsdc: 1_000n - spentUsdc, calls: 10 * (index + 1) },
+        ]
+      }),
+    ),
+  )
+
+  // Every receipt can be proved against the root that the chain has.
+  const root =
+    settlements.batches[0]?.eventName === 'BatchSettled' ? settlements.batches[0].args.usageRoot : '0x'
+  const leaves = await p.ledger.batches.readLeaves(batches[0]!.id)
+  expect(leaves).toHaveLength(60)
+  for (const receipt of receipts.flat()) {
+    const leaf = receiptLeaf(receipt)
+    const index = leaves.indexOf(leaf)
+    expect(verifyMerkleProof({ leaf, proof: merkleProof(leaves, index), root })).toBe(true)
+  }
+  expect(p.settler.status().unsettledUsdc).toBe(0n)
+  expect(await p.ledger.batches.readOpen()).toEqual([])
+})
+
+test('where nothing is due nothing is sent', async () => {
+  await using s = await setup()
+  await using p = await s.start()
+  const payer = await s.createPayer()
+  expect(await p.settler.settleNow(never)).toEqual({ batches: [] })
+  await p.charge(payer)
+  await p.settler.settleNow(never)
+  expect(await p.settler.settleNow(never)).toEqual({ batches: [] })
+  expect((await s.readSettlements()).batches).toHaveLength(1)
+})
+
+test.each(['batch_created', 'transaction_sent', 'transaction_concluded', 'batch_settled'])(
+  'a crash right after %s loses nothing and pays nothing twice',
+  async (event) => {
+    await using s = await setup()
+    const payer = await s.createPayer()
+    const killed = new AbortController()
+    {
+      const p = await s.start(
+        {},
+        logThat(event, () => killed.abort(new Error('killed'))),
+      )
+      await p.charge(payer, 20)
+      await expect(p.settler.settleNow(killed.signal)).rejects.toThrow('killed')
+      await p.crash()
+    }
+    await using p = await s.start()
+    await p.charge(payer, 5)
+    await p.settler.settleNow(never)
+    expect(await s.earned()).toBe(175n)
+    expect(p.settler.status().unsettledUsdc).toBe(0n)
+    expect(await p.ledger.batches.readOpen()).toEqual([])
+    const roots = (await s.readSettlements()).batches
+    expect(roots.length).toBeLessThanOrEqual(2)
+  },
+)
+
+/** A log that calls `act` once when it is told of `event`. */
+function logThat(event: string, act: () => void): Log {
+  const log = createTestLog()
+  return {
+    ...log,
+    info(name, facts) {
+      log.info(name, facts)
+      if (name === event) act()
+    },
+  }
+}
+
+test('a ledger that is put back from before the settlement is not paid again, and neither are its rows', async () => {
+  await using s = await setup()
+  const payer = await s.createPayer()
+  using backup = createTempDir()
+  {
+    const p = await s.start()
+    await p.charge(payer, 20)
+    await p.crash()
+  }
+  await cp(s.dir, backup.path, { recursive: true })
+  {
+    await using p = await s.start()
+    await p.settler.settleNow(never)
+  }
+  await cp(backup.path, s.dir, { recursive: true, force: true })
+  await using p = await s.start()
+  expect(p.settler.status().unsettledUsdc).toBe(0n)
+  expect(await p.settler.settleNow(never)).toEqual({ batches: [] })
+  expect(await s.earned()).toBe(140n)
+
+  const rows = [{ payer, amountUsdc: usdc(140n), calls: 20 }]
+  await p.sender.run(escrowCalls(s.chain.escrow).settle(rows, `0x${'00'.repeat(32)}`), never)
+  expect((await s.readSettlements()).skipped).toEqual([payer])
+  expect(await s.earned()).toBe(140n)
+})
+
+test('a payer that revokes is settled at once', async () => {
+  await using s = await setup()
+  await using p = await s.start()
+  const payer = await s.createPayer()
+  await p.charge(payer, 3)
+  const settled = nextSettled(p.settler)
+  await s.chain.revoke(payer, s.provider)
+  await p.mirror.refresh(never)
+  expect(await settled).toMatchObject({ paidUsdc: 21n })
+})
+
+test('much that has gathered is settled at once', async () => {
+  await using s = await setup()
+  await using p = await s.start({ thresholdUsdc: usdc(70n) })
+  const payer = await s.createPayer()
+  const settled = nextSettled(p.settler)
+  await p.charge(payer, 9)
+  expect((await s.readSettlements()).batches).toHaveLength(0)
+  await p.charge(payer, 1)
+  expect((await settled).paidUsdc).toBe(70n)
+})
+
+test('the interval settles by itself, and not before', async () => {
+  await using s = await setup()
+  await using p = await s.start({ intervalMs: 60_000 })
+  await p.charge(await s.createPayer(), 2)
+  const settled = nextSettled(p.settler)
+  await s.clock.advance(59_000)
+  expect((await s.readSettlements()).batches).toHaveLength(0)
+  await s.clock.advance(1_000)
+  expect((await settled).paidUsdc).toBe(14n)
+})
+
+test("a grant's last moment to settle is not missed, however long the interval", async () => {
+  await using s = await setup()
+  await using p = await s.start()
+  const expiry = Math.floor(s.clock.nowMs() / 1000) + 3_600
+  await p.charge(await s.createPayer({ expiry, noticeHours: 1 }), 2)
+  const settled = nextSettled(p.settler)
+  await s.clock.advance(2 * hour - limits.settleMarginMs - 60_000)
+  expect((await s.readSettlements()).batches).toHaveLength(0)
+  await s.clock.advance(limits.settleMarginMs / 2)
+  expect((await settled).paidUsdc).toBe(14n)
+})
+
+test('shutting down settles what is due', async () => {
+  await using s = await setup()
+  {
+    await using p = await s.start()
+    await p.charge(await s.createPayer(), 4)
+  }
+  expect(await s.earned()).toBe(28n)
+})
+
+test('while the chain is down the settler keeps trying, calls go on, and nothing is lost', async () => {
+  await using s = await setup()
+  await using p = await s.start({ intervalMs: 60_000 })
+  const payer = await s.createPayer()
+  await p.charge(payer, 4)
+  await s.chain.goOffline()
+  await expect(p.settler.settleNow(never)).rejects.toMatchObject({ code: 'chain_unreachable' })
+  const claim = claimOf({
+    payer: { kind: 'owner', address: payer },
+    grant: p.mirror.grant(payer),
+    priceUsdc: usdc(7n),
+  })
+  await reserve(p.ledger, claim).charge(receiptOf(claim, { provider: s.provider }))
+  const settled: SettledBatch[] = []
+  p.settler.onSettled((batch) => settled.push(batch))
+  await s.chain.goOnline()
+  await p.settler.settleNow(never)
+  expect(settled.map(({ paidUsdc }) => paidUsdc)).toEqual([28n, 7n])
+  expect(await s.earned()).toBe(35n)
+})
+
+test('a provider that stops while the chain is down does not wait for it, and settles when it is back', async () => {
+  await using s = await setup()
+  const payer = await s.createPayer()
+  {
+    await using p = await s.start()
+    await p.charge(payer, 4)
+    await s.chain.goOffline()
+    await expect(p.mirror.refresh(never)).rejects.toMatchObject({ code: 'chain_unreachable' })
+  }
+  await s.chain.goOnline()
+  await using p = await s.start()
+  await p.settler.settleNow(never)
+  expect(await s.earned()).toBe(28n)
+})
+
+test('more payers and receipts than fit go into several batches', async () => {
+  await using s = await setup()
+  await using p = await s.start({ rowsMax: 2, receiptsMax: 4 })
+  const payers = [await s.createPayer(), await s.createPayer(), await s.createPayer()]
+  for (const payer of payers) await p.charge(payer, 3)
+  const { batches } = await p.settler.settleNow(never)
+  expect(batches.map(({ receipts }) => receipts)).toEqual([4, 4, 1])
+  for (const { rows } of batches) expect(rows.length).toBeLessThanOrEqual(2)
+  expect(await s.earned()).toBe(63n)
+})
+
+test('an old debt is collected from a new grant as far as that goes, and skipped rows are not sent again', async () => {
+  await using s = await setup()
+  await using p = await s.start()
+  const payer = await s.createPayer({ noticeHours: 1 })
+  const terms = { provider: s.provider, noticeHours: 1 }
+  await p.charge(payer, 100)
+  await s.chain.goOffline()
+  await s.chain.revoke(payer, s.provider)
+  await s.chain.wait(3_601)
+  await s.chain.reclaim(payer, s.provider)
+  await s.chain.approve(payer, { ...terms, priceUsdc: 2n, budgetUsdc: 150n })
+  await s.chain.goOnline()
+
+  // 100 calls at the new price of 2 are 200 of the 700 owed, and the budget has 150 of them.
+  await p.settler.settleNow(never)
+  expect(await s.earned()).toBe(150n)
+  await s.chain.approve(payer, { ...terms, priceUsdc: 2n, budgetUsdc: 400n })
+  await p.settler.settleNow(never)
+  expect(await s.earned()).toBe(200n)
+  const before = (await s.readSettlements()).batches.length
+  for (let i = 0; i < 3; i += 1) await p.settler.settleNow(never)
+  expect((await s.readSettlements()).batches.length).toBe(before)
+})
+
+test('a settlement that a re-org took away is offered again until it is mined', async () => {
+  await using s = await setup()
+  const payer = await s.createPayer()
+  await using p = await s.start()
+  await p.charge(payer, 20)
+  const goBack = await s.chain.fork()
+  const { batches } = await p.settler.settleNow(never)
+  await goBack()
+  await s.chain.wait(1)
+  await s.chain.mine()
+  expect(await s.earned()).toBe(0n)
+  // As the ledger has it while the block is not yet safe.
+  await p.ledger.batches.saveState(batches[0]!.id, 'mined')
+  await p.mirror.refresh(never)
+  const settling = p.settler.settleNow(never)
+  await advanceUntil(s.clock, settling)
+  expect(await s.earned()).toBe(140n)
+  expect(await p.ledger.batches.readOpen()).toEqual([])
+})

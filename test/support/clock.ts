@@ -1,0 +1,15 @@
+import { setImmediate } from 'node:timers/promises'
+import type { TestClock } from '../../protocol/base/clock.ts'
+
+/** Moves the clock until `promise` is settled; what it waits for besides is real sockets. */
+export async function advanceUntil<T>(clock: TestClock, promise: Promise<T>): Promise<T> {
+  let isDone = false
+  const settled = promise.finally(() => {
+    isDone = true
+  })
+  while (!isDone) {
+    await setImmediate()
+    if (clock.sleepers > 0) await clock.advance(1_000)
+  }
+  return settled
+}
