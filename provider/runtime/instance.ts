@@ -1,11 +1,12 @@
 import { createConnection } from 'node:net'
-import { Readable } from 'node:stream'
 import type { Clock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
-import { createHttpPool, type HttpPool } from '../../protocol/http/h1-client.ts'
-import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
+import { createHttpPool } from '../../protocol/http/h1-client.ts'
+import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
-import type { CallHandler, CallOutcome, Death, Instance, KillReason, ProgramLimits } from './runtime.ts'
+import { ping } from './ping.ts'
+import { createCall, isWaitingForCaller, type RunningCall } from './running-call.ts'
+import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from './runtime.ts'
 import type { Cell } from './sandbox/cell.ts'
 import type { Watchdog } from './watchdog.ts'
 
@@ -233,49 +234,3 @@ export function createInstance(
 const quietTicksEnough = 20
 
 const answered: CallOutcome = { kind: 'answered' }
-
-interface RunningCall {
-  readonly request: UpstreamRequest
-  readonly handler: CallHandler
-  exchange: UpstreamExchange | undefined
-  isPaused: boolean
-  checkedMs: number
-  /** Time that the program had. */
-  ranMs: number
-  /** Time that it spent waiting for a slow caller, which is nobody's fault but the caller's. */
-  waitedMs: number
-}
-
-function createCall(request: UpstreamRequest, handler: CallHandler, nowMs: number): RunningCall {
-  return { request, handler, exchange: undefined, isPaused: false, checkedMs: nowMs, ranMs: 0, waitedMs: 0 }
-}
-
-/**
- * Whether the caller keeps the program waiting: it does not read the answer, or has not sent the rest of its request.
- * A body that is paused, or has bytes ready, waits for the program instead.
- */
-function isWaitingForCaller({ isPaused, request: { body } }: RunningCall): boolean {
-  if (isPaused) return true
-  if (!(body instanceof Readable)) return false
-  return !body.readableEnded && !body.destroyed && !body.isPaused() && body.readableLength === 0
-}
-
-/** Whether the program's thread is free within a moment. */
-async function ping(socketPath: string): Promise<boolean> {
-  using pool: HttpPool = createHttpPool({
-    connect: () => createConnection(socketPath),
-    connectionsMax: 1,
-    firstByteTimeoutMs: limits.programPingTimeoutMs,
-  })
-  return await new Promise((resolve) => {
-    pool.send(
-      { method: 'GET', target: '/', rawHeaders: ['host', 'ping'] },
-      {
-        onHead: (status) => resolve(status === 200),
-        onData: () => undefined,
-        onEnd: () => undefined,
-        onError: () => resolve(false),
-      },
-    )
-  })
-}

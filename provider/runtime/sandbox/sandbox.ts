@@ -1,20 +1,17 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { chmodSync, chownSync, closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Readable, Writable } from 'node:stream'
 import type { Log } from '../../../protocol/base/log.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import { limits } from '../../../protocol/limits.ts'
 import type { Walls } from '../runtime.ts'
-import { formatBubblewrapArgs, inside, readChildPid } from './bubblewrap.ts'
-import { type Cell, cgroupLimits, createCell } from './cell.ts'
-import { type Cgroup, type Cgroups, openCgroups } from './cgroup.ts'
-import { maskDescriptors, readInheritableDescriptors } from './descriptors.ts'
+import { type Cell, cgroupLimits } from './cell.ts'
+import { type Cgroup, openCgroups } from './cgroup.ts'
+import { readInheritableDescriptors } from './descriptors.ts'
 import { type Executable, findCommand, prepareExecutable } from './executable.ts'
+import { type Command, type Launcher, launch, type Site } from './launch.ts'
 import { findLeftovers } from './leftovers.ts'
 import { formatSeccompFilter } from './seccomp.ts'
 import { openUsers } from './users.ts'
@@ -28,12 +25,6 @@ export interface Sandbox extends AsyncDisposable {
   prepare(path: string, signal: AbortSignal): Promise<Executable>
   /** @throws ProtocolError `sandbox_unavailable` */
   spawn(command: Command, signal: AbortSignal): Promise<Cell>
-}
-
-export interface Command {
-  readonly executable: Executable
-  /** @param folder - The shared folder, by the path that the process knows it by. */
-  readonly args: (folder: string) => readonly string[]
 }
 
 export interface SandboxOptions {
@@ -102,23 +93,6 @@ export async function createSandbox(
   }
 }
 
-/** What all cells of a sandbox have in common. */
-interface Site {
-  readonly folder: string
-  readonly nullFd: number
-  readonly log: Log
-  readonly cgroups: Cgroups | undefined
-  readonly inherited: readonly number[]
-  readonly filterPath: string | undefined
-  readonly nextUser: (() => number) | undefined
-  cells: number
-}
-
-type Launcher =
-  | { readonly kind: 'bubblewrap'; readonly path: string; readonly canDisableUserNamespaces: boolean }
-  /** `setpriv`, where there is one, ties the child's life to ours and forbids it new privileges. */
-  | { readonly kind: 'plain'; readonly setprivPath: string | undefined }
-
 /** Takes the first launcher that can start something; why the better ones could not is kept. */
 async function chooseLauncher(
   site: Site,
@@ -185,8 +159,7 @@ async function spawnCell(
     if (user !== undefined) chownSync(folder, user, user)
     cgroup = site.cgroups?.create()
     cgroup?.limit(cgroupLimits((limits.programMemoryMiBMax + limits.runtimeMemoryMiB) * 1024 * 1024))
-    const launch = launcher.kind === 'bubblewrap' ? launchBubblewrap : launchPlain
-    return await launch(site, launcher as never, { ...command, folder, user, cgroup }, signal)
+    return await launch(site, launcher, { ...command, folder, user, cgroup }, signal)
   } catch (error) {
     rmSync(folder, { recursive: true, force: true })
     await cgroup?.remove().catch(() => undefined)
@@ -198,105 +171,6 @@ async function spawnCell(
   }
 }
 
-interface Launch extends Command {
-  readonly folder: string
-  readonly user: number | undefined
-  readonly cgroup: Cgroup | undefined
-}
-
-async function launchBubblewrap(
-  site: Site,
-  launcher: Extract<Launcher, { kind: 'bubblewrap' }>,
-  { executable, args, folder, user, cgroup }: Launch,
-  signal: AbortSignal,
-): Promise<Cell> {
-  const filterFd = site.filterPath === undefined ? undefined : openSync(site.filterPath, 'r')
-  const bubblewrapArgs = formatBubblewrapArgs({
-    executable,
-    args: args(inside.folder),
-    folder,
-    seccompFd: filterFd === undefined ? undefined : 4,
-    infoFd: 5,
-    blockFd: 6,
-    canDisableUserNamespaces: launcher.canDisableUserNamespaces,
-  })
-  const stdio = ['pipe', 'pipe', 'pipe', 'pipe', filterFd ?? site.nullFd, 'pipe', 'pipe'] as const
-  let child: ChildProcess
-  try {
-    child = spawnBounded(site, [launcher.path, ...bubblewrapArgs], { stdio, user })
-  } finally {
-    if (filterFd !== undefined) closeSync(filterFd)
-  }
-  try {
-    await started(child)
-    const pid = await raceSignal(readChildPid(pipeOf(child, 5) as Readable), signal)
-    if (pid === undefined) throw new Error(await readFailure(child))
-    // The program does not run yet: nothing that it does can escape being counted.
-    cgroup?.add(child.pid!)
-    cgroup?.add(pid)
-    const block = pipeOf(child, 6) as Writable
-    block.on('error', ignoreError).end('1')
-    return createCell({ child, pid, folder, cgroup, log: site.log })
-  } catch (error) {
-    child.kill('SIGKILL')
-    throw error
-  }
-}
-
-async function launchPlain(
-  site: Site,
-  { setprivPath }: Extract<Launcher, { kind: 'plain' }>,
-  { executable, args, folder, user, cgroup }: Launch,
-): Promise<Cell> {
-  const guard = setprivPath ? [setprivPath, '--no-new-privs', '--pdeathsig', 'KILL', '--'] : []
-  const child = spawnBounded(site, [...guard, executable.path, ...args(folder)], {
-    stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
-    user,
-    cwd: folder,
-  })
-  await started(child)
-  try {
-    cgroup?.add(child.pid!)
-  } catch (error) {
-    child.kill('SIGKILL')
-    throw error
-  }
-  return createCell({ child, pid: child.pid!, folder, cgroup, log: site.log })
-}
-
-/** No core dumps (they would hold secrets), no files, few descriptors; the command itself is never read as shell. */
-const boundScript = 'ulimit -c 0; ulimit -f 0; ulimit -n 1024; exec "$@"'
-
-function spawnBounded(
-  site: Site,
-  command: readonly string[],
-  { stdio, user, cwd = '/' }: { stdio: readonly ('pipe' | number)[]; user: number | undefined; cwd?: string },
-): ChildProcess {
-  const child = spawn('/bin/sh', ['-c', boundScript, 'sh', ...command], {
-    cwd,
-    env: {},
-    stdio: maskDescriptors(stdio, site),
-    ...(user === undefined ? {} : { uid: user, gid: user }),
-  })
-  // A process that has ended no longer reads; that is told by its end.
-  child.stdin?.on('error', ignoreError)
-  return child
-}
-
-/** Node's types end at the fifth descriptor. */
-function pipeOf(child: ChildProcess, fd: number): unknown {
-  return (child.stdio as readonly unknown[])[fd]
-}
-
-async function started(child: ChildProcess): Promise<void> {
-  if (child.pid === undefined) await once(child, 'spawn')
-}
-
-async function readFailure(child: ChildProcess): Promise<string> {
-  const text = (await child.stderr!.setEncoding('utf8').toArray()).join('')
-  return text.trim().slice(0, 300) || 'bubblewrap ended without a word'
-}
-
 function writeFilter(folder: string): string | undefined {
   const filter = formatSeccompFilter(process.arch)
   if (!filter || process.platform !== 'linux') return undefined
@@ -305,5 +179,3 @@ function writeFilter(folder: string): string | undefined {
   chmodSync(path, 0o444)
   return path
 }
-
-function ignoreError(): void {}

@@ -1,0 +1,23 @@
+import { createConnection } from 'node:net'
+import { createHttpPool } from '../../protocol/http/h1-client.ts'
+import { limits } from '../../protocol/limits.ts'
+
+/** Whether the program's thread is free within a moment. */
+export async function ping(socketPath: string): Promise<boolean> {
+  using pool = createHttpPool({
+    connect: () => createConnection(socketPath),
+    connectionsMax: 1,
+    firstByteTimeoutMs: limits.programPingTimeoutMs,
+  })
+  return await new Promise((resolve) => {
+    pool.send(
+      { method: 'GET', target: '/', rawHeaders: ['host', 'ping'] },
+      {
+        onHead: (status) => resolve(status === 200),
+        onData: () => undefined,
+        onEnd: () => undefined,
+        onError: () => resolve(false),
+      },
+    )
+  })
+}

@@ -1,0 +1,30 @@
+import { Readable } from 'node:stream'
+import type { UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
+import type { CallHandler } from './runtime.ts'
+
+/** A call in flight, with whose time it takes. */
+export interface RunningCall {
+  readonly request: UpstreamRequest
+  readonly handler: CallHandler
+  exchange: UpstreamExchange | undefined
+  isPaused: boolean
+  checkedMs: number
+  /** Time that the program had. */
+  ranMs: number
+  /** Time that it spent waiting for a slow caller, which is nobody's fault but the caller's. */
+  waitedMs: number
+}
+
+export function createCall(request: UpstreamRequest, handler: CallHandler, nowMs: number): RunningCall {
+  return { request, handler, exchange: undefined, isPaused: false, checkedMs: nowMs, ranMs: 0, waitedMs: 0 }
+}
+
+/**
+ * Whether the caller keeps the program waiting: it does not read the answer, or has not sent the rest of its request.
+ * A body that is paused, or has bytes ready, waits for the program instead.
+ */
+export function isWaitingForCaller({ isPaused, request: { body } }: RunningCall): boolean {
+  if (isPaused) return true
+  if (!(body instanceof Readable)) return false
+  return !body.readableEnded && !body.destroyed && !body.isPaused() && body.readableLength === 0
+}
