@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
 import packageJson from '../package.json' with { type: 'json' }
 import { commandName } from './command.ts'
@@ -32,6 +33,56 @@ test('every command stands under the name of its usage, and its help has example
     expect(help).toContain('exit 0')
     expect(await answerOf(['help', ...name.split(' ')])).toBe(help)
   }
+})
+
+test('the list of commands', async () => {
+  expect(await answerOf(['help'])).toMatchInlineSnapshot(`
+    "khachapuri: pay-per-call compute that anybody can host, anybody can pay for and everybody can check
+
+    Usage: khachapuri <command> [flags]
+
+    Programs:
+      init         Make a small working program to start from
+      build        Bundle a program into a zip, the same bytes every time
+      id           Compute the ids of a zip, offline
+      run          Run a program on this machine, without chain and money
+      deploy       Publish a program for providers to run, and get its callable CID
+
+    Money:
+      balance      Show what an account has
+      deposit      Bring USDC into the escrow
+      withdraw     Take free USDC back
+      approve      Reserve a budget for a provider
+      allowance    Show a grant
+      revoke       End a grant
+      reclaim      Get back what an ended grant has left
+      pass create  Sign a token that pays for plain curl calls
+      resolve      Show what the chain says of a provider
+      faucet       Make USDC on a development chain
+
+    Operating:
+      provider up  Register a name and serve programs for money, from anywhere
+      gateway up   Run a gateway for providers and callers
+
+    Keys:
+      key new      Make an account in an encrypted keystore file
+      key import   Encrypt an existing private key, read from standard input
+      key list     List the accounts of the keystore
+      key show     Show an account's address and file
+
+    Everywhere:
+      --json       One JSON object on standard output: the answer, or a problem with a "code"
+      --help       Help for a command, with examples
+      --version    The version
+
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 70 a bug of ours.
+    exit 0"
+  `)
+})
+
+test('the readme names every command', async () => {
+  const readme = await readFile(new URL('README.md', import.meta.url), 'utf8')
+  for (const name of commandNames()) expect(readme).toContain(`\`${name}\``)
 })
 
 test('help of a command', async () => {

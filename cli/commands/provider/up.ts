@@ -78,6 +78,7 @@ export const providerUp = defineCommand({
     )
     const opened = await openMarket(values, context)
     const { market } = opened
+    const fault = values.fault === undefined ? undefined : parseFault(values.fault, market.chainId)
     const gateway = await readGatewayInfo(market.gateway, context.signal)
     const reach = parseReach(values, gateway.tunnel)
     const dir =
@@ -108,7 +109,7 @@ export const providerUp = defineCommand({
         version,
         // A chain on this machine may be asked often.
         ...(isDevChain(market) && { mirrorIntervalMs: devMirrorIntervalMs }),
-        ...(values.fault !== undefined && { fault: parseFault(values.fault, market.chainId) }),
+        ...(fault && { fault }),
       },
       context.signal,
     )
