@@ -18,6 +18,8 @@ function interrupt(): void {
   interrupted.abort(new DOMException('Interrupted.', 'AbortError'))
 }
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, interrupt)
+// A reader that leaves early (`npm start | head`) is no reason to stop, and none to leave keys and files behind.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined)
 
 async function main(): Promise<number> {
   try {

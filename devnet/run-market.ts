@@ -1,4 +1,3 @@
-import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { systemClock } from '../protocol/base/clock.ts'
 import { createLog } from '../protocol/base/log.ts'
@@ -8,6 +7,7 @@ import { createConsole } from './console.ts'
 import { demonstrate } from './demonstration.ts'
 import { deployExamples } from './examples.ts'
 import { createMarket } from './market.ts'
+import { openMarketDir } from './market-dir.ts'
 import { writeMarketFile } from './market-file.ts'
 import type { Settings } from './settings.ts'
 import { describeMarketForPeople } from './summary.ts'
@@ -28,11 +28,8 @@ export async function runMarket(
   const log = createLog({ level: isVerbose ? 'debug' : 'error' })
   await using parts = new AsyncDisposableStack()
 
-  // A chain that ends with the process leaves nothing that a later one could use.
   const folder = join(process.cwd(), '.khachapuri')
-  const dir = join(folder, `market-${process.pid}`)
-  await mkdir(dir, { recursive: true, mode: 0o700 })
-  parts.defer(() => rm(dir, { recursive: true, force: true }))
+  const dir = parts.use(await openMarketDir(folder)).path
 
   const market = parts.use(
     await createMarket(
