@@ -1,11 +1,13 @@
-import { concat, type Hex, keccak256 } from 'viem'
+import type { Hex } from 'viem'
+import { keccak256, toHex } from './base/bytes.ts'
 
 /** Root of a tree without leaves. */
 export const emptyRoot: Hex = `0x${'00'.repeat(32)}`
 
 /** An inner node: the two hashes in ascending order, as OpenZeppelin's `MerkleProof` wants them. */
 function hashPair(a: Hex, b: Hex): Hex {
-  return keccak256(a < b ? concat([a, b]) : concat([b, a]))
+  const [first, second] = a < b ? [a, b] : [b, a]
+  return toHex(keccak256(Buffer.from(first.slice(2) + second.slice(2), 'hex')))
 }
 
 /** One level up; an odd node at the end goes up as it is. */

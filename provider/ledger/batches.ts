@@ -1,6 +1,8 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { setImmediate } from 'node:timers/promises'
 import type { Address, Hex } from 'viem'
+import { merkleRoot } from '../../protocol/merkle.ts'
+import { receiptLeaf } from '../../protocol/receipt.ts'
 import type { SettleRow } from '../../protocol/settlement.ts'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
 import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
@@ -42,10 +44,7 @@ interface DraftRow extends SettleRow {
 }
 
 /** About a millisecond of hashing between two looks at the queue of charges. */
-const receiptsPerPage = 16
-
-/** Loaded at the first settlement: it takes longer than all else that the journal needs to start. */
-const loadHashing = () => import('./hashing.ts')
+const receiptsPerPage = 64
 
 export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): BatchStore {
   const readAccount = bigIntStatement(db, 'SELECT id, batched_receipt FROM accounts WHERE payer = ?')
@@ -63,7 +62,6 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
     { accountId, payer }: AccountKey,
     range: { after: number; until: number; receiptsMax: number },
   ) {
-    const { receiptLeaf } = await loadHashing()
     const leaves: Hex[] = []
     let last = range.after
     for (;;) {
@@ -95,8 +93,7 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
     return row && { ...row, payer: candidate.payer, accountId, afterReceipt, lastReceipt: last, leaves }
   }
 
-  async function save(rows: readonly DraftRow[], nowMs: number): Promise<Batch> {
-    const { merkleRoot } = await loadHashing()
+  function save(rows: readonly DraftRow[], nowMs: number): Batch {
     const leaves = rows.flatMap((row) => row.leaves)
     const usageRoot = merkleRoot(leaves)
     const id = inTransaction(db, () => {

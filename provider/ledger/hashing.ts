@@ -1,2 +1,0 @@
-export { merkleRoot } from '../../protocol/merkle.ts'
-export { receiptLeaf } from '../../protocol/receipt.ts'
