@@ -119,8 +119,11 @@ test('a grant is made, shown, improved, revoked and, after the notice, reclaimed
     epoch: 0,
   })
 
-  const cut = await run('approve alice --price 0.001 --budget 1 --yes --json')
-  expect(cut.json()).toMatchObject({ code: 'transaction_failed' })
+  const cut = await run('approve alice --price 0.001 --budget 1 --notice 1h --yes')
+  expect(cut.stderr).toContain('The open grant has more price and budget and notice than that, and keeps it.')
+  expect((await run('allowance alice --json')).json()).toMatchObject({
+    grant: { priceUsdc: '2000', budgetUsdc: '1500000', noticeHours: 48 },
+  })
 
   expect((await run('reclaim alice --yes --json')).json()).toMatchObject({ code: 'transaction_failed' })
   const revoked = await run('revoke alice --yes --json')
@@ -152,6 +155,8 @@ test.each([
   ['approve alice --budget 1', 'usage_invalid'],
   ['approve alice --price 0.0000001 --budget 1', 'usage_invalid'],
   ['approve alice --price 1 --budget 1 --notice 90m', 'usage_invalid'],
+  ['approve alice --price 2000000 --budget 1', 'usage_invalid'],
+  ['approve alice --price 1 --budget 1 --expiry 36500d', 'usage_invalid'],
   ['approve alice --price 1 --budget 1 --expiry tomorrow', 'usage_invalid'],
   ['revoke alice --yes', 'grant_missing'],
   ['reclaim alice --yes', 'grant_missing'],
