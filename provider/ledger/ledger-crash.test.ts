@@ -67,4 +67,4 @@ test('on a full disk nothing is charged without its row, and the ledger says no 
   // With room again, the same ledger goes on.
   await using ledger = await openTestLedger(dir.path)
   await chargeCall(ledger)
-})
+}, 60_000)

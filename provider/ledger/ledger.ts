@@ -5,35 +5,17 @@ import type { Log } from '../../protocol/base/log.ts'
 import type { TransactionRecord, TransactionStore } from '../../protocol/chain/transaction-sender.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
-import { limits } from '../../protocol/limits.ts'
 import type { OwnerPolicy } from '../../protocol/owner.ts'
 import type { Payer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import { type BatchOrder, claimable } from './batches.ts'
-import {
-  type Account,
-  addCharge,
-  createBooks,
-  type Lines,
-  liftToChain,
-  moveReserved,
-  type OwnerLine,
-  type PassLine,
-} from './books.ts'
+import { type Account, addCharge, createBooks, type Lines, liftToChain, moveReserved } from './books.ts'
+import { keyRecord, toRecord } from './charge-record.ts'
 import { decideClaim } from './decide-claim.ts'
 import { openJournal } from './journal.ts'
 import { type ClaimedKey, createKeyDesk, type KeyDesk } from './keys.ts'
-import type {
-  Batch,
-  BatchState,
-  ChargeRecord,
-  KeyRecord,
-  LedgerIdentity,
-  OwnerTotal,
-  PassTotal,
-  StoredAnswer,
-} from './records.ts'
+import type { Batch, BatchState, ChargeRecord, LedgerIdentity, StoredAnswer } from './records.ts'
 
 /** Who wants to pay for a call, and all that the decision needs to know. */
 export interface Claim {
@@ -268,45 +250,4 @@ function countCall({ owner }: Lines): () => void {
   return () => {
     if (owner.minute === minute) owner.calls -= 1
   }
-}
-
-function toRecord(
-  { account, pass, owner }: Lines,
-  { receiptId, receipt, key }: Pick<ChargeRecord, 'receiptId' | 'receipt' | 'key'>,
-): ChargeRecord {
-  const { accountId, chargedUsdc, calls } = account
-  return {
-    receiptId,
-    accountId,
-    receipt,
-    chargedUsdc,
-    calls,
-    pass: passTotal(pass),
-    ownerUsage: ownerTotal(owner),
-    key,
-  }
-}
-
-const passTotal = (line: PassLine | undefined): PassTotal | undefined =>
-  line && { payer: line.payer, id: line.id, chargedUsdc: line.chargedUsdc, validBefore: line.validBefore }
-
-const ownerTotal = (line: OwnerLine | undefined): OwnerTotal | undefined =>
-  line && {
-    deployment: line.deployment,
-    day: line.day,
-    chargedUsdc: line.chargedUsdc,
-    minute: line.minute,
-    calls: line.calls,
-  }
-
-function keyRecord(kept: KeptAnswer | undefined, storedAtMs: number): KeyRecord | undefined {
-  if (!kept) return undefined
-  const { key, requestDigest } = kept.key.request
-  return { key, requestDigest, storedAtMs, answer: boundAnswer(kept.answer) }
-}
-
-/** A copy of the very bytes: what crosses threads takes its whole buffer with it. */
-function boundAnswer(answer: StoredAnswer | undefined): StoredAnswer | undefined {
-  if (!answer || answer.body.byteLength > limits.idempotentAnswerBytesMax) return undefined
-  return { status: answer.status, rawHeaders: [...answer.rawHeaders], body: new Uint8Array(answer.body) }
 }

@@ -1,0 +1,47 @@
+import { limits } from '../../protocol/limits.ts'
+import type { Lines, OwnerLine, PassLine } from './books.ts'
+import type { KeptAnswer } from './ledger.ts'
+import type { ChargeRecord, KeyRecord, OwnerTotal, PassTotal, StoredAnswer } from './records.ts'
+
+/** What the journal is to keep of a call, with the totals of the books after it. */
+export function toRecord(
+  { account, pass, owner }: Lines,
+  { receiptId, receipt, key }: Pick<ChargeRecord, 'receiptId' | 'receipt' | 'key'>,
+): ChargeRecord {
+  const { accountId, chargedUsdc, calls } = account
+  return {
+    receiptId,
+    accountId,
+    receipt,
+    chargedUsdc,
+    calls,
+    pass: passTotal(pass),
+    ownerUsage: ownerTotal(owner),
+    key,
+  }
+}
+
+const passTotal = (line: PassLine | undefined): PassTotal | undefined =>
+  line && { payer: line.payer, id: line.id, chargedUsdc: line.chargedUsdc, validBefore: line.validBefore }
+
+const ownerTotal = (line: OwnerLine | undefined): OwnerTotal | undefined =>
+  line && {
+    deployment: line.deployment,
+    day: line.day,
+    chargedUsdc: line.chargedUsdc,
+    minute: line.minute,
+    calls: line.calls,
+  }
+
+/** @returns undefined for a call without an `Idempotency-Key`. */
+export function keyRecord(kept: KeptAnswer | undefined, storedAtMs: number): KeyRecord | undefined {
+  if (!kept) return undefined
+  const { key, requestDigest } = kept.key.request
+  return { key, requestDigest, storedAtMs, answer: boundAnswer(kept.answer) }
+}
+
+/** A copy of the very bytes: what crosses threads takes its whole buffer with it. */
+function boundAnswer(answer: StoredAnswer | undefined): StoredAnswer | undefined {
+  if (!answer || answer.body.byteLength > limits.idempotentAnswerBytesMax) return undefined
+  return { status: answer.status, rawHeaders: [...answer.rawHeaders], body: new Uint8Array(answer.body) }
+}
