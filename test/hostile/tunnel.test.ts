@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { get } from 'node:http'
+import { connect } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import type { ResolvedProvider } from '../../gateway/tunnels/admit-tunnel.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
@@ -286,6 +287,29 @@ describe('a hostile provider', () => {
     raw.send(encodeHeadFrame(id, head(200, ['content-length', '2'])))
     raw.send(encodeFrame(frameTypes.data, id, Buffer.from(body)), encodeFrame(frameTypes.end, id))
     await expect(whole).rejects.toThrow()
+  })
+
+  test('that sends more than it announced puts no byte before the next answer on the connection', async () => {
+    await using market = await setup()
+    await using raw = await connectRawProvider(market.gateway.tunnelUrl, { account: market.owner })
+    const caller = connect(market.gateway.port, '127.0.0.1')
+    caller.write('GET / HTTP/1.1\r\nhost: a\r\n\r\n')
+    const id = await nextRequest(raw)
+    raw.send(
+      encodeHeadFrame(id, head(200, ['content-length', '2'])),
+      encodeFrame(frameTypes.data, id, Buffer.from('ok')),
+    )
+    let received = ''
+    caller.on('data', (bytes) => {
+      received += bytes
+    })
+    await until(() => received.endsWith('ok'))
+    raw.send(
+      encodeFrame(frameTypes.data, id, Buffer.from('HTTP/1.1 200 OK\r\n\r\n')),
+      encodeFrame(frameTypes.end, id),
+    )
+    await once(caller, 'close')
+    expect(received.endsWith('ok')).toBe(true)
   })
 
   test('that breaks the frame format loses its tunnel, and its callers are told', async () => {
