@@ -50,7 +50,7 @@ export function createInstance(
   const dead = new AbortController()
   let killed: KillReason | undefined
   let death: Death | undefined
-  let isPinging = false
+  let pinging: Promise<boolean> | undefined
   let background: { startMs: number; lastMs: number; quietTicks: number } | undefined
   let callsAnswered = 0
 
@@ -105,11 +105,10 @@ export function createInstance(
   function stopLate(call: RunningCall): void {
     end(call, { kind: 'timeout', timeoutMs })
     call.exchange?.abort()
-    if (isPinging) return
-    isPinging = true
-    void ping(options.pingPath).then((isAlive) => {
-      isPinging = false
+    pinging ??= ping(options.pingPath).then((isAlive) => {
+      pinging = undefined
       if (!isAlive) kill({ kind: 'timeout' })
+      return isAlive
     })
   }
 
@@ -171,6 +170,9 @@ export function createInstance(
     },
     get callsAnswered() {
       return callsAnswered
+    },
+    get isAlive() {
+      return death || killed ? false : (pinging ?? true)
     },
     whenIdle: () =>
       calls.size === 0 ? Promise.resolve() : new Promise((resolve) => idleWaiters.push(resolve)),

@@ -13,6 +13,10 @@ const counting = 'let n = 0; export default { fetch: () => new Response(String(+
 const crashing = "throw new Error('at once')"
 const exhausting =
   'const kept = []; export default { fetch() { for (;;) kept.push(new Uint8Array(1 << 20).fill(1)) } }'
+const looping = `let n = 0; export default { async fetch({ url }) {
+  if (url.endsWith('/loop')) for (;;);
+  if (url.endsWith('/hang')) await new Promise((resolve) => setTimeout(resolve, 60000))
+  return new Response(String(++n)) } }`
 const waiting = `export default { fetch: () => new Response(new ReadableStream({
   start(controller) { controller.enqueue(new Uint8Array(1)) }, pull: () => new Promise((r) => setTimeout(r, 60000)) })) }`
 
@@ -79,6 +83,28 @@ describe('instances', () => {
     expect(outcome.kind).toBe('out_of_memory')
     await first.whenDead
     expect(await world.start('a', exhausting)).not.toBe(first)
+  })
+
+  test('a call right after one that looped waits for a new process instead of failing with the old one', async () => {
+    await using world = await setup()
+    const load = async () => launch(looping, 200)
+    const first = await world.instances.acquire('a', load, never)
+    expect(await answer(first)).toBe('1')
+    const { outcome } = await collectAnswer(first, { ...request, target: '/loop' })
+    expect(outcome.kind).toBe('timeout')
+    const second = await world.instances.acquire('a', load, never)
+    expect(second).not.toBe(first)
+    expect(await answer(second)).toBe('1')
+  })
+
+  test('a call right after one that hung goes to the same process, which is well', async () => {
+    await using world = await setup()
+    const load = async () => launch(looping, 200)
+    const first = await world.instances.acquire('a', load, never)
+    const { outcome } = await collectAnswer(first, { ...request, target: '/hang' })
+    expect(outcome.kind).toBe('timeout')
+    expect(await world.instances.acquire('a', load, never)).toBe(first)
+    expect(await answer(first)).toBe('1')
   })
 
   test('a program that keeps failing waits longer and longer before it is tried again', async () => {
@@ -148,11 +174,11 @@ function begin(instance: Instance): Promise<AsyncDisposable> {
   })
 }
 
-function launch(source: string): Launch {
+function launch(source: string, timeoutMs = 10_000): Launch {
   return {
     kind: 'js',
     program: { files: [{ path: 'index.js', bytes: Buffer.from(source) }], entry: 'index.js' },
-    options: { env: {}, params: null, limits: { timeoutMs: 10_000, memoryMiB: 32 } },
+    options: { env: {}, params: null, limits: { timeoutMs, memoryMiB: 32 } },
   }
 }
 

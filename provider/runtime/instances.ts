@@ -175,7 +175,12 @@ export function createInstances(
     async acquire(key, load, signal) {
       stopping.signal.throwIfAborted()
       signal.throwIfAborted()
-      const entry = entries.get(key)
+      let entry = entries.get(key)
+      // Nobody's call should fail for what another one did: it waits for the verdict, and for a new process if need be.
+      while (entry?.instance && entry.instance.isAlive !== true) {
+        if (!(await raceSignal(Promise.resolve(entry.instance.isAlive), signal))) remove(entry)
+        entry = entries.get(key)
+      }
       if (!entry) return raceSignal(begin(key, load), signal)
       if (!entry.instance) return raceSignal(entry.starting!, signal)
       if (entry.instance.inFlight >= limits.callsInFlightPerInstanceMax) {

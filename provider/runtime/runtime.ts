@@ -74,6 +74,8 @@ export interface Instance extends AsyncDisposable {
   readonly inFlight: number
   /** Calls that ended as `answered`. */
   readonly callsAnswered: number
+  /** Whether another call has a chance; a promise while a late call leaves that in doubt. */
+  readonly isAlive: boolean | Promise<boolean>
   /** Resolves when no call is in flight, at once if there is none. */
   whenIdle(): Promise<void>
   /** Ends the process at once; calls in flight end with what the reason means for them. */
