@@ -19,6 +19,8 @@ export interface ContentOptions {
   readonly audience: string
   readonly keepers: readonly URL[]
   readonly peers: readonly string[]
+  /** Whether other peers may connect; those that the provider dials can ask it for blocks in any case. */
+  readonly opensPort: boolean
 }
 
 /** A provider's store: what it fetched it keeps, and gives to others. */
@@ -31,12 +33,18 @@ export interface Content extends AsyncDisposable, ContentSource {
 
 export async function openContent(
   { clock, log }: { clock: Clock; log: Log },
-  { dir, market, audience, keepers, peers }: ContentOptions,
+  { dir, market, audience, keepers, peers, opensPort }: ContentOptions,
   signal: AbortSignal,
 ): Promise<Content> {
   await using starting = new AsyncDisposableStack()
   const blockstore = await openBlockstore(join(dir, 'blocks'))
-  const node = starting.use(await createHeliaNode({ blockstore, log }, { dir: join(dir, 'peer') }, signal))
+  const node = starting.use(
+    await createHeliaNode(
+      { blockstore, log },
+      { dir: join(dir, 'peer'), ...(!opensPort && { listen: [] }) },
+      signal,
+    ),
+  )
   await Promise.all(peers.map((address) => dial(node, address, log, signal)))
   const keeper = starting.use(
     await createKeeper({ blockstore, clock, log }, { dir: join(dir, 'keeper'), audience, market }),

@@ -171,6 +171,8 @@ export async function createProvider(
         audience: publicOrigin(reach, server, name),
         keepers: options.keepers,
         peers: options.peers,
+        // At home there is no listening port, not even one for IPFS.
+        opensPort: reach.kind === 'direct',
       },
       signal,
     ),

@@ -4,7 +4,7 @@ import { connect as tlsConnect } from 'node:tls'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { DirectOrigin } from './provider-url.ts'
-import { isPublicAddress } from './safe-address.ts'
+import { mayDial } from './safe-address.ts'
 
 /** Every address of a name, as the machine's resolver gives them. */
 export type Lookup = (
@@ -48,7 +48,7 @@ export function connectToProvider(origin: DirectOrigin, options: DialOptions): S
 function checkedLookup({ lookup, allowPrivate }: DialOptions): LookupFunction {
   return (hostname, options, callback) =>
     lookup(hostname, (error, addresses) => {
-      const blocked = allowPrivate ? undefined : addresses.find(({ address }) => !isPublicAddress(address))
+      const blocked = addresses.find(({ address }) => !mayDial(address, { allowPrivate }))
       if (error) callback(error, '', 0)
       else if (blocked || addresses.length === 0) callback(blockedError(hostname), '', 0)
       else if (options.all) callback(null, [...addresses])
@@ -59,7 +59,7 @@ function checkedLookup({ lookup, allowPrivate }: DialOptions): LookupFunction {
 function blockedError(hostname: string): ProtocolError {
   return new ProtocolError(
     'provider_address_blocked',
-    `The name ${hostname} leads to an address that is not on the public internet.`,
+    `The name ${hostname} leads to an address that is no provider's.`,
     { hint: 'The provider has to register a public address, or to come in through a tunnel.' },
   )
 }

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
-import { isPublicAddress } from './safe-address.ts'
+import { mayDial } from './safe-address.ts'
 
 /** How a provider says it is reached. */
 export type ProviderServer =
@@ -47,7 +47,7 @@ function checkOrigin(url: URL, allowPrivate: boolean): DirectOrigin {
   if (!allowPrivate && port !== 80 && port !== 443 && port < 1024) refuse(`names port ${port}`)
   // A URL spells every form of an address (0x7f.1, 2130706433, ①②⑦.0.0.1) the same way.
   const hostname = url.hostname.replace(/^\[|\]$/g, '').replace(/\.$/, '')
-  if (!allowPrivate && isIP(hostname) !== 0 && !isPublicAddress(hostname)) refuse(`names ${hostname}`)
+  if (isIP(hostname) !== 0 && !mayDial(hostname, { allowPrivate })) refuse(`names ${hostname}`)
   return { isSecure, hostname, port, host: url.host }
 }
 

@@ -33,6 +33,31 @@ for (const [address, prefix] of specialIpv6) blocked.addSubnet(address, prefix, 
 const publicIpv6 = new BlockList()
 publicIpv6.addSubnet('2000::', 3, 'ipv6')
 
+/** What no provider can be at, in any network: link-local, where clouds give out a machine's keys, and multicast. */
+const neverProviders: readonly (readonly [string, number, 'ipv4' | 'ipv6'])[] = [
+  ['169.254.0.0', 16, 'ipv4'],
+  ['100.100.100.200', 32, 'ipv4'],
+  ['224.0.0.0', 3, 'ipv4'],
+  ['fe80::', 10, 'ipv6'],
+  ['fd00:ec2::254', 128, 'ipv6'],
+  ['64:ff9b::a9fe:0', 112, 'ipv6'],
+  ['ff00::', 8, 'ipv6'],
+]
+
+const blockedEverywhere = new BlockList()
+for (const [address, prefix, type] of neverProviders) blockedEverywhere.addSubnet(address, prefix, type)
+
+/**
+ * Whether a provider may be dialled at this IP address.
+ *
+ * @param allowPrivate - For a market on one machine or in one network: all but what `neverProviders` lists.
+ */
+export function mayDial(address: string, { allowPrivate }: { readonly allowPrivate: boolean }): boolean {
+  if (!allowPrivate) return isPublicAddress(address)
+  const version = isIP(address)
+  return version !== 0 && !blockedEverywhere.check(address, version === 4 ? 'ipv4' : 'ipv6')
+}
+
 /** Whether an IP address is on the public internet, so that dialling it gives a stranger no way into a network of ours. */
 export function isPublicAddress(address: string): boolean {
   switch (isIP(address)) {

@@ -67,6 +67,30 @@ test.each(hostileRecords)(
   },
 )
 
+test.each([
+  'http://169.254.169.254',
+  'http://[::ffff:169.254.169.254]',
+  'http://[fe80::1]',
+  'http://[fd00:ec2::254]',
+  'http://[64:ff9b::a9fe:a9fe]',
+  'http://100.100.100.200',
+  'http://255.255.255.255:8080',
+])('the record %j is blocked even where providers may be on this machine', async (record) => {
+  await using provider = await openOrigin((_, response) => response.end('fine'))
+  await using front = await openGatewayFront(
+    { mallory: record, moira: 'http://metadata.example', alice: provider.url },
+    {
+      allowPrivate: true,
+      lookup: (_, answer) =>
+        answer(null, [{ address: new URL(record).hostname.replace(/[[\]]/g, ''), family: 0 }]),
+    },
+  )
+  const blocked = { status: 502, code: 'provider_address_blocked' }
+  expect(await front.ask('mallory.localhost')).toMatchObject(blocked)
+  expect(await front.ask('moira.localhost')).toMatchObject(blocked)
+  expect((await front.ask('alice.localhost')).body.toString()).toBe('fine')
+})
+
 const public4 = { address: '8.8.8.8', family: 4 }
 const public6 = { address: '2606:4700:4700::1111', family: 6 }
 
