@@ -4,7 +4,7 @@ import { type CommandContext, usageError } from './command.ts'
 import { commandNames, findCommand } from './commands.ts'
 import { formatCommandHelp, formatHelp, formatNounHelp } from './help.ts'
 import { nearestOf } from './nearest.ts'
-import { createTerminal, formatFacts, type TerminalStreams } from './terminal.ts'
+import { createTerminal, formatFacts, type TerminalStreams, toPlainText } from './terminal.ts'
 import { version } from './version.ts'
 
 /** 0 done, 1 refused, 2 wrong usage, 70 a bug of ours (EX_SOFTWARE), 130 interrupted. */
@@ -100,7 +100,7 @@ function reportFailure(
   if (signal.aborted && error === signal.reason) return 130
   if (isProtocolError(error)) {
     if (json) world.writeOut(`${formatFacts(error.toProblem())}\n`)
-    else world.writeError(`Error: ${error.message}\n${error.hint}\n(${error.code})\n`)
+    else world.writeError(`${toPlainText(`Error: ${error.message}\n${error.hint}\n(${error.code})`)}\n`)
     return error.code === 'usage_invalid' ? 2 : 1
   }
   const bug = new ProtocolError('internal', 'The command failed in a way that it should not have.', {

@@ -42,8 +42,8 @@ export function createTerminal(
   signal: AbortSignal,
 ): Terminal {
   return {
-    print: (text, facts) => writeOut(json ? `${formatFacts(facts)}\n` : text === '' ? '' : `${text}\n`),
-    note: (text) => writeError(`${text}\n`),
+    print: (text, facts) => writeOut(json ? `${formatFacts(facts)}\n` : `${toPlainText(text)}\n`),
+    note: (text) => writeError(`${toPlainText(text)}\n`),
     async confirm(question) {
       if (!stdin.isTTY) throw notConfirmed('Nobody can be asked, as standard input is not a terminal.')
       writeError(`${question} [y/N] `)
@@ -81,10 +81,25 @@ export function formatFacts(facts: unknown): string {
   return JSON.stringify(facts, (_key, value) => (typeof value === 'bigint' ? value.toString() : value))
 }
 
+/**
+ * Makes control characters visible: what strangers wrote, in a name or a refusal, must not move the cursor, change
+ * colours or hide a line.
+ */
+export function toPlainText(text: string): string {
+  return text.replace(
+    /[^\P{Cc}\n\t]|[\u2028-\u202e\u2066-\u2069]/gu,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}
+
 function notConfirmed(message: string): ProtocolError {
   return new ProtocolError('not_confirmed', message, {
     hint: 'Add --yes to do it without a question, or --dry-run to only see it.',
   })
+}
+
+function interrupted(): ProtocolError {
+  return new ProtocolError('not_confirmed', 'Interrupted, so nothing was done.', { hint: 'Run it again.' })
 }
 
 /** Reads one line of a person; without `echo` the terminal is told not to show it. */
@@ -106,13 +121,14 @@ async function readLine(
 }
 
 async function collectLine(stdin: Readable, signal: AbortSignal): Promise<string> {
+  const decoder = new TextDecoder()
   let line = ''
   for await (const chunk of stdin.iterator({ destroyOnReturn: false })) {
-    for (const char of String(chunk)) {
+    for (const char of typeof chunk === 'string' ? chunk : decoder.decode(chunk, { stream: true })) {
       signal.throwIfAborted()
       if (char === '\n' || char === '\r' || char === '\u0004') return line
       // In raw mode the terminal leaves Ctrl-C and backspace to us.
-      if (char === '\u0003') throw notConfirmed('Interrupted, so nothing was done.')
+      if (char === '\u0003') throw interrupted()
       line = char === '\u007f' || char === '\b' ? line.slice(0, -1) : line + char
       if (line.length > limits.stdinSecretBytesMax) throw usageError('The line is too long.', 'Try again.')
     }

@@ -98,6 +98,15 @@ test('a public deployment is plain, may be run by anybody, and takes no secrets'
   expect(JSON.parse(textOf(answer))).toEqual({ env: {}, params: { x: 1 } })
 })
 
+test('a program of several blocks is deployed and runs', async () => {
+  await writeTeller('large', '')
+  await mkdir(join(at.user.dir, 'large', 'static'))
+  await writeFile(join(at.user.dir, 'large', 'static', 'data.bin'), Buffer.alloc(3 * 2 ** 20, 'khachapuri'))
+  const { program, urls } = (await deploy('large', '--provider', 'bob', '--json')).json<Deployed>()
+  expect(program).toMatch(/^bafybei/)
+  expect((await get(urls['bob'] as string)).status).toBe(200)
+})
+
 test('callers pay with a pass where the owner does not', async () => {
   const { cid, urls } = (
     await deploy('app', '--provider', 'alice', '--payer', 'caller', '--json')

@@ -65,6 +65,11 @@ test('a provider at home: one command makes keys, registers and serves through t
   expect(JSON.parse(again.first)).toMatchObject({ address: up.address, registered: [] })
   expect((await get(`${urls['carol']}hello`)).status).toBe(200)
   await again.stop()
+
+  const away = await user.run(['deploy', 'app', '--provider', 'carol', '--json'])
+  expect(away.exitCode).toBe(0)
+  expect(away.json()).toMatchObject({ providers: [{ name: 'carol', checked: false, grant: null }] })
+  expect(away.stderr).toContain('It is deployed to all the same, unchecked.')
 })
 
 test('a provider with an address listens there, and its resolver says so', async () => {

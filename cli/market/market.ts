@@ -74,9 +74,9 @@ export async function readGatewayInfo(gateway: URL, signal: AbortSignal): Promis
     },
   )
   const parsed = gatewayInfoSchema.safeParse(parseJson(body))
-  if (status === 200 && parsed.success) return parsed.data
-  const why = parsed.success || status !== 200 ? `status ${status}` : describeIssues(parsed.error)
-  throw new ProtocolError('config_invalid', `${url.href} is not that of a gateway: ${why}`, {
+  const fault = status === 200 ? findInfoFault(parsed) : `it answers ${status}`
+  if (parsed.success && fault === undefined) return parsed.data
+  throw new ProtocolError('config_invalid', `${url.href} is not that of a gateway: ${fault}`, {
     hint: 'Name the gateway by its own address, such as http://localhost:8080.',
   })
 }
@@ -94,6 +94,17 @@ export function parseHttpUrl(flag: string, text: string): URL {
     `"${text.slice(0, 80)}" is not a URL for --${flag}.`,
     'Write it as in http://localhost:8080.',
   )
+}
+
+function findInfoFault(parsed: ReturnType<typeof gatewayInfoSchema.safeParse>): string | undefined {
+  if (!parsed.success) return describeIssues(parsed.error)
+  const { domain } = parsed.data
+  return isHost(domain) && isHost(`x.${domain}`) ? undefined : 'its domain is no host'
+}
+
+/** Whether a text is a host, with a port or without, and nothing that would lead a URL elsewhere. */
+function isHost(text: string): boolean {
+  return URL.canParse(`http://${text}/`) && new URL(`http://${text}/`).host === text
 }
 
 function noMarket(): ProtocolError {
