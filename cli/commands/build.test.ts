@@ -53,6 +53,24 @@ test('the time zone and the working directory leave no trace', async () => {
   expect(run('Asia/Tokyo', user.dir, 'factor')).toBe(run('America/New_York', join(user.dir, 'factor'), '.'))
 })
 
+test('where packages are installed makes no difference, even for those of the CommonJS kind', async () => {
+  await using user = await createTestUser()
+  const program = {
+    'khachapuri.json': '{"name":"app","entry":"index.js"}',
+    'index.js': 'import one from "pkg"\nexport default { fetch: () => new Response(one.x) }',
+  }
+  const files = Object.entries(program)
+  const within = (dir: string) => Object.fromEntries(files.map(([path, text]) => [`${dir}/${path}`, text]))
+  const pkg = (dir: string) => ({
+    [`${dir}/node_modules/pkg/package.json`]: '{"name":"pkg","main":"main.js"}',
+    [`${dir}/node_modules/pkg/main.js`]: 'module.exports = { x: require("./y.js") }',
+    [`${dir}/node_modules/pkg/y.js`]: 'module.exports = "y"',
+  })
+  await write(user, { ...within('mono/apps/app'), ...pkg('mono'), ...within('single'), ...pkg('single') })
+  const programOf = async (dir: string) => (await user.run(['build', dir, '--json'])).json<Built>().program
+  expect(await programOf('mono/apps/app')).toBe(await programOf('single'))
+})
+
 test('no path of this machine is in the zip', async () => {
   await using user = await createTestUser()
   await write(user, {

@@ -40,9 +40,9 @@ export async function bundleProgram({ dir, entry }: { dir: string; entry: string
     define: { 'process.env.NODE_ENV': '"production"' },
     loader: assetLoaders,
     assetNames: '[name]-[hash]',
-    // Names stay, so that a stack trace can be read; comments with paths go.
-    minifySyntax: true,
-    minifyWhitespace: true,
+    // Not for the size: only minified output is free of the paths of modules, which differ where packages are
+    // installed elsewhere. esbuild's keepNames would make every closure dearer.
+    minify: true,
     legalComments: 'none',
     charset: 'utf8',
     // A tsconfig may have options that change the output, and may lie outside of the directory.
