@@ -207,11 +207,11 @@ test('all that is listed is printed, with the ids', async () => {
   await write(user, answersOne)
   const { stdout } = await user.run(['build', '-o', 'app.zip'])
   expect(stdout.replaceAll(user.dir, '~')).toMatchInlineSnapshot(`
-    "~/app.zip  407 B, 2 files:
-      index.js  82 B
+    "~/app.zip  383 B, 2 files:
+      index.js  58 B
       khachapuri.json  105 B
-    program    bafkreidnoyn4vrajxzfqyhgszq5us5zor22cunznpgn5fn5vjvmdsdwzje
-    programId  0xebf030e211a0b131a8e090f55239c8692f760ec30a19d67368934f4b4306ba8c
+    program    bafkreig5daaq6cfxornz5ykdmtjwrd5o6iuptnej24e3t6djgr5ydfivp4
+    programId  0xecb1e62aaad25312903db6c440a4dd5a40b9ad6d77df5431807093cf360b1267
     "
   `)
 })
