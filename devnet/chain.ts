@@ -16,7 +16,14 @@ export interface DevChain extends AsyncDisposable {
 export async function createDevChain({ port }: { port: number }): Promise<DevChain> {
   const config = {
     networks: {
-      market: { type: 'edr-simulated' as const, chainType: 'l1' as const, chainId: devChainId, accounts: [] },
+      market: {
+        type: 'edr-simulated' as const,
+        chainType: 'l1' as const,
+        chainId: devChainId,
+        accounts: [],
+        // Else each block is a second later than the one before, and busy chains run ahead of everybody's clocks.
+        allowBlocksWithSameTimestamp: true,
+      },
     },
   } satisfies HardhatUserConfig
   // Hardhat looks for its project from the working directory unless it is told; the market may run anywhere.
