@@ -8,6 +8,7 @@ import {
   openContractsOnChain,
   transactionGasMax,
 } from '../test/support/contracts-on-chain.ts'
+import type { Measurement, Table } from './measurement.ts'
 
 /**
  * Gas of a settlement, all in (21,000 + calldata + cold slots), on a real chain in this process. The peer, in the same
@@ -22,7 +23,22 @@ interface Measured {
   readonly gas: bigint
 }
 
-async function main(): Promise<void> {
+/** What a settlement costs by the number of its payers. */
+export const settleGas: Measurement = {
+  name: 'settle-gas',
+  title: 'Gas of a settlement',
+  async run() {
+    const { batches, consumeGas } = await settleBatches()
+    return {
+      tables: [tabulate(batches, consumeGas)],
+      remarks: [
+        `One call by \`consume\`: ${consumeGas} gas. A transaction may need ${transactionGasMax} at most. All gas is counted: 21 000, calldata, cold slots.`,
+      ],
+    }
+  },
+}
+
+async function settleBatches(): Promise<{ batches: readonly Measured[]; consumeGas: bigint }> {
   await using chain = await openContractsOnChain()
   const provider = addressOf('provider')
   await chain.unlock(provider)
@@ -48,7 +64,7 @@ async function main(): Promise<void> {
     functionName: 'consume',
     args: [payer, priceUsdc],
   })
-  print(batches, consumeGas)
+  return { batches, consumeGas }
 }
 
 async function openGrant(chain: ContractsOnChain, payer: Address, provider: Address): Promise<void> {
@@ -94,19 +110,20 @@ function addressOf(label: string): Address {
   return `0x${keccak256(toHex(label)).slice(2, 42)}`
 }
 
-function print(batches: readonly Measured[], consumeGas: bigint): void {
-  console.log('| payers | calls | gas of the transaction | per row | per call | consume / settle, per call |')
-  console.log('|---:|---:|---:|---:|---:|---:|')
-  for (const { payers, calls, gas } of batches) {
-    const perRow = Math.round(Number(gas) / payers)
-    const perCall = Number(gas) / calls
-    const ratio = Number(consumeGas) / perCall
-    const perCallText = perCall.toFixed(perCall < 1000 ? 1 : 0)
-    console.log(`| ${payers} | ${calls} | ${gas} | ${perRow} | ${perCallText} | ${ratio.toFixed(1)} |`)
+function tabulate(batches: readonly Measured[], consumeGas: bigint): Table {
+  return {
+    caption: '',
+    columns: [
+      'payers',
+      'calls',
+      'gas of the transaction',
+      'per row',
+      'per call',
+      'consume ÷ settle, per call',
+    ],
+    rows: batches.map(({ payers, calls, gas }) => {
+      const perCall = Number(gas) / calls
+      return [payers, calls, gas, Number(gas) / payers, perCall, Number(consumeGas) / perCall].map(Number)
+    }),
   }
-  console.log(
-    `\nOne call by \`consume\`: ${consumeGas} gas. A transaction may need ${transactionGasMax} at most.`,
-  )
 }
-
-await main()

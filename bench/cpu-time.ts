@@ -1,0 +1,64 @@
+import { readdirSync, readFileSync } from 'node:fs'
+
+/** CPU time that processes have used since they started; undefined where there is no `/proc`. */
+export interface CpuTime {
+  /** All threads of the process itself. */
+  readonly ownUs: number
+  /** All processes that it started, and theirs. */
+  readonly childrenUs: number
+}
+
+/** Linux counts in hundredths of a second, whatever the kernel was built with. */
+const tickUs = 10_000
+
+/** Reads the CPU time of a process and of its descendants that live. */
+export function readCpuTime(pid: number): CpuTime | undefined {
+  const stats = readStats()
+  const own = stats.get(pid)
+  if (!own) return undefined
+  return { ownUs: own.cpuUs, childrenUs: sumDescendants(stats, pid) }
+}
+
+interface ProcessStat {
+  readonly parentPid: number
+  readonly cpuUs: number
+}
+
+function readStats(): Map<number, ProcessStat> {
+  const stats = new Map<number, ProcessStat>()
+  for (const pid of listPids()) {
+    const stat = readStat(pid)
+    if (stat) stats.set(pid, stat)
+  }
+  return stats
+}
+
+function listPids(): number[] {
+  try {
+    return readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number)
+  } catch {
+    return []
+  }
+}
+
+/** See proc_pid_stat(5): the name in parentheses may hold anything, so fields count from its end. */
+function readStat(pid: number): ProcessStat | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+    return { parentPid: Number(fields[1]), cpuUs: (Number(fields[11]) + Number(fields[12])) * tickUs }
+  } catch {
+    // It ended between the listing and the reading.
+    return undefined
+  }
+}
+
+function sumDescendants(stats: ReadonlyMap<number, ProcessStat>, ancestor: number): number {
+  let sumUs = 0
+  for (const [pid, { parentPid, cpuUs }] of stats) {
+    if (parentPid === ancestor) sumUs += cpuUs + sumDescendants(stats, pid)
+  }
+  return sumUs
+}

@@ -1,0 +1,109 @@
+import { request } from 'node:http'
+import { createRequire } from 'node:module'
+import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
+
+/** The load generator, in a process of its own: autocannon for load, one `http.request` for a single call. */
+
+export interface LoadOrder {
+  readonly kind: 'load'
+  readonly url: string
+  readonly host: string
+  readonly connections: number
+  readonly seconds: number
+}
+
+export interface CallOrder {
+  readonly kind: 'call'
+  readonly url: string
+  readonly host: string
+}
+
+export interface LoadResult {
+  readonly requests: number
+  readonly seconds: number
+  readonly p50Us: number
+  readonly p99Us: number
+}
+
+export interface CallResult {
+  readonly status: number
+  readonly durationMs: number
+}
+
+export type Reply = { readonly result: LoadResult | CallResult } | { readonly error: string }
+
+interface AutocannonResult {
+  readonly errors: number
+  readonly timeouts: number
+  readonly non2xx: number
+  /** Seconds, to a hundredth. */
+  readonly duration: number
+}
+
+interface AutocannonTracker {
+  on(
+    event: 'response',
+    listener: (client: unknown, status: number, bytes: number, durationMs: number) => void,
+  ): void
+}
+
+type Autocannon = (
+  options: Readonly<Record<string, unknown>>,
+  done: (error: Error | null, result: AutocannonResult) => void,
+) => AutocannonTracker
+
+// It has no types.
+const autocannon = createRequire(import.meta.url)('autocannon') as Autocannon
+
+process.on('message', (order: LoadOrder | CallOrder) => {
+  const work: Promise<LoadResult | CallResult> = order.kind === 'load' ? load(order) : call(order)
+  work.then(
+    (result) => reply({ result }),
+    (error: Error) => reply({ error: error.message }),
+  )
+})
+
+function reply(message: Reply): void {
+  process.send?.(message)
+}
+
+/** Its own histogram has milliseconds; a hello takes a fraction of one. */
+async function load({ url, host, connections, seconds }: LoadOrder): Promise<LoadResult> {
+  const latencies = createHistogram()
+  const { errors, timeouts, non2xx, duration } = await new Promise<AutocannonResult>((resolve, reject) => {
+    const options = { url, headers: { host }, connections, duration: seconds, sampleInt: 100 }
+    const tracker = autocannon(options, (error, result) => (error ? reject(error) : resolve(result)))
+    tracker.on('response', (_client, _status, _bytes, durationMs) => {
+      latencies.record(Math.max(1, Math.round(durationMs * 1000)))
+    })
+  })
+  if (errors + timeouts + non2xx > 0) {
+    throw new Error(`${url}: ${errors} errors, ${timeouts} timeouts, ${non2xx} answers that were not 2xx`)
+  }
+  return summarise(latencies, duration)
+}
+
+function summarise(latencies: RecordableHistogram, seconds: number): LoadResult {
+  return {
+    requests: latencies.count,
+    seconds,
+    p50Us: latencies.percentile(50),
+    p99Us: latencies.percentile(99),
+  }
+}
+
+/** One call over a new connection, from its start to the last byte. */
+function call({ url, host }: CallOrder): Promise<CallResult> {
+  return new Promise((resolve, reject) => {
+    const startedMs = performance.now()
+    const outgoing = request(url, { headers: { host }, agent: false }, (response) => {
+      response.resume()
+      response.on('error', reject)
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, durationMs: performance.now() - startedMs }),
+      )
+    })
+    outgoing.on('error', reject)
+    outgoing.end()
+  })
+}

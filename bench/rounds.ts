@@ -1,0 +1,69 @@
+import type { Load, Sample, Target } from './load.ts'
+import { median } from './median.ts'
+
+/** What came out for one target, beside the others of the same rounds. */
+export interface Standing {
+  readonly target: string
+  readonly requestsPerSecond: number
+  readonly p50Us: number
+  readonly p99Us: number
+  readonly cpuUs: Readonly<Record<string, number>>
+  readonly rounds: readonly Sample[]
+}
+
+export interface RoundsOptions {
+  readonly connections: number
+  readonly rounds: number
+  readonly seconds: number
+}
+
+/**
+ * Runs all targets in turn, round by round (A B C, then C B A), so that whatever drifts on the machine meets all of them.
+ * A first round warms everything up and does not count.
+ *
+ * @returns medians over the rounds
+ */
+export async function runRounds(
+  load: Load,
+  targets: readonly Target[],
+  { connections, rounds, seconds }: RoundsOptions,
+): Promise<readonly Standing[]> {
+  const samples = new Map(targets.map((target) => [target, [] as Sample[]]))
+  for (let round = 0; round <= rounds; round += 1) {
+    for (const target of round % 2 === 0 ? targets : targets.toReversed()) {
+      const sample = await load.run(target, { connections, seconds })
+      if (round > 0) samples.get(target)?.push(sample)
+    }
+  }
+  return targets.map((target) => summarise(target.name, samples.get(target) ?? []))
+}
+
+function summarise(target: string, rounds: readonly Sample[]): Standing {
+  const roles = Object.keys(rounds[0]?.cpuUs ?? {})
+  return {
+    target,
+    requestsPerSecond: median(rounds.map((sample) => sample.requestsPerSecond)),
+    p50Us: median(rounds.map((sample) => sample.p50Us)),
+    p99Us: median(rounds.map((sample) => sample.p99Us)),
+    cpuUs: Object.fromEntries(
+      roles.map((role) => [role, median(rounds.map((sample) => sample.cpuUs[role] ?? 0))]),
+    ),
+    rounds,
+  }
+}
+
+/** How many times the throughput of `peer`: the median of the ratios of each round. */
+export function ratioOf(standing: Standing, peer: Standing): number {
+  return median(
+    standing.rounds.map(
+      (sample, round) => sample.requestsPerSecond / (peer.rounds[round]?.requestsPerSecond ?? Number.NaN),
+    ),
+  )
+}
+
+/** What is added to the median time of `peer`: the median of the differences of each round. */
+export function addedP50Us(standing: Standing, peer: Standing): number {
+  return median(
+    standing.rounds.map((sample, round) => sample.p50Us - (peer.rounds[round]?.p50Us ?? Number.NaN)),
+  )
+}
