@@ -1,0 +1,63 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { buffer } from 'node:stream/consumers'
+
+/** One JSON-RPC call that went through. */
+export interface RpcCall {
+  readonly method: string
+  /** Its parameters as JSON. */
+  readonly params: string
+}
+
+/** A way to a chain that counts what is asked, and can be cut. */
+export interface RpcProxy extends AsyncDisposable {
+  /** Stays the same over cuts. */
+  readonly url: URL
+  readonly calls: readonly RpcCall[]
+  /** Breaks all connections, and takes no more. */
+  cut(): Promise<void>
+  restore(): Promise<void>
+}
+
+/** Puts a proxy before a JSON-RPC server. */
+export async function openRpcProxy(target: URL): Promise<RpcProxy> {
+  const calls: RpcCall[] = []
+  let server: Server | undefined
+  let port = 0
+
+  async function forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const body = await buffer(request)
+    for (const { method, params } of [JSON.parse(body.toString())].flat()) {
+      calls.push({ method, params: JSON.stringify(params ?? []) })
+    }
+    const answer = await fetch(target, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: new Uint8Array(body),
+    })
+    response.writeHead(answer.status, { 'content-type': 'application/json' })
+    response.end(await answer.text())
+  }
+
+  async function restore(): Promise<void> {
+    server = createServer((request, response) => {
+      // Whoever is cut off in the middle has nobody to tell.
+      forward(request, response).catch(() => response.destroy())
+    }).listen(port, '127.0.0.1')
+    await once(server, 'listening')
+    port = (server.address() as AddressInfo).port
+  }
+
+  async function cut(): Promise<void> {
+    const last = server
+    server = undefined
+    if (!last) return
+    last.close()
+    last.closeAllConnections()
+    await once(last, 'close')
+  }
+
+  await restore()
+  return { url: new URL(`http://127.0.0.1:${port}`), calls, cut, restore, [Symbol.asyncDispose]: cut }
+}
