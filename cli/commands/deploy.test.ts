@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { requestHttp } from '../http.ts'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
 
@@ -14,6 +14,9 @@ interface Deployed {
 }
 
 const signal = new AbortController().signal
+
+// A whole market runs here, on machines that may be busy.
+vi.setConfig({ testTimeout: 60_000 })
 
 let at: UserInMarket
 beforeAll(async () => {

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { readFile, stat } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { requestHttp } from '../http.ts'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
 import { startServing } from '../testing.ts'
@@ -16,6 +16,9 @@ interface Up {
   readonly dir: string
   readonly registered: readonly string[]
 }
+
+// Whole providers start here, on machines that may be busy.
+vi.setConfig({ testTimeout: 60_000 })
 
 let at: UserInMarket
 beforeAll(async () => {
