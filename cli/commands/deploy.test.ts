@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { listen } from '../../protocol/http/listen.ts'
 import { requestHttp } from '../http.ts'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
 
@@ -157,10 +158,42 @@ test.each([
     ['app', '--provider', 'alice', '--keeper', 'http://127.0.0.1:1'],
     'keeper_unreachable',
   ],
+  ['a secret with the name of the params', ['named', '--provider', 'alice'], 'config_invalid'],
   ['a missing env file', ['app', '--provider', 'alice', '--env-file', 'none'], 'config_invalid'],
 ])('%s is refused', async (_what, argv, code) => {
+  if (argv[0] === 'named') await writeTeller('named', 'params=1')
   const { exitCode, json } = await deploy(...argv, '--json')
   expect(exitCode).toBe(code === 'usage_invalid' ? 2 : 1)
+  expect(json()).toMatchObject({ code })
+})
+
+/** A keeper that takes every upload and answers this. */
+const createLiar = (answerOf: (root: string) => unknown) =>
+  listen({
+    host: '127.0.0.1',
+    port: 0,
+    shutdownTimeoutMs: 0,
+    onRequest(request, response) {
+      const root = new URL(request.url ?? '/', 'http://keeper').searchParams.get('root')
+      request.resume().on('end', () => {
+        response.writeHead(root === null ? 404 : 201, ['content-type', 'application/json'])
+        response.end(JSON.stringify(root === null ? {} : answerOf(root)))
+      })
+    },
+  })
+
+test.each([
+  [
+    'keeps something else',
+    () => ({ root: `bafkrei${'a'.repeat(52)}`, bytes: 1, expiresAtMs: 1 }),
+    'cid_mismatch',
+  ],
+  ['has forgotten at once', (root: string) => ({ root, bytes: 1, expiresAtMs: 1 }), 'cid_not_found'],
+  ['answers nonsense', () => 'thanks', 'keeper_unreachable'],
+])('a keeper that %s is no place to deploy to', async (_what, answerOf, code) => {
+  await using liar = await createLiar(answerOf)
+  const { exitCode, json } = await deploy('app', '--provider', 'alice', '--keeper', liar.url.href, '--json')
+  expect(exitCode).toBe(1)
   expect(json()).toMatchObject({ code })
 })
 

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { utf8 } from '../../protocol/base/bytes.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
+import { paramsName } from '../../provider/runtime/js/config.ts'
 import { readFileBounded } from '../files.ts'
 
 export type Env = Readonly<Record<string, string>>
@@ -28,7 +29,10 @@ export async function readEnvFile({
   if (found === undefined) return undefined
   const bytes = await readFileBounded(found, limits.envBytesMax)
   if (!bytes) throw invalid(found, 'it is not there')
-  return { path: found, env: parseEnvFile(bytes, found) }
+  const env = parseEnvFile(bytes, found)
+  if (Object.hasOwn(env, paramsName))
+    throw invalid(found, `programs find their params under the name "${paramsName}"`)
+  return { path: found, env }
 }
 
 export interface EnvFile {
