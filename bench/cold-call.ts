@@ -16,7 +16,7 @@ export const coldCall: Measurement = {
     const market = await context.market()
     // Deployed to a provider that is away, which cannot have looked at any of it when it is first called. A first
     // program warms the provider's own code up and does not count.
-    const away = await market.startProvider('carol', signal)
+    const away = await market.startProvider('carol')
     await away[Symbol.asyncDispose]()
     const programs: Program[] = []
     for (let seed = 0; seed <= rounds; seed += 1) {
@@ -36,7 +36,7 @@ export const coldCall: Measurement = {
     }
     for (const place of ['keeper', 'local'] as const) {
       note(`first calls, bytes from ${place === 'keeper' ? 'the keeper' : 'the own disk'}`)
-      await using carol = await market.startProvider('carol', signal)
+      await using carol = await market.startProvider('carol')
       for (const [index, program] of programs.entries()) {
         const durationMs = await callProvider(context, carol, program, signal)
         const warmMs = await callProvider(context, carol, program, signal)

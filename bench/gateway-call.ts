@@ -11,10 +11,10 @@ export const gatewayCall: Measurement = {
   async run(context, signal) {
     const market = await context.market()
     const { gateway } = market
-    const alice = await market.provider('alice', signal)
-    const bob = await market.provider('bob', signal)
+    const alice = await market.provider('alice')
+    const bob = await market.provider('bob')
     const cid = await market.deploy({ programDir: helloDir, providers: ['alice', 'bob'] }, signal)
-    const provider = providerTarget(alice, cid)
+    const provider = providerTarget(alice, { cid })
     const direct = gatewayTarget(
       { gateway, provider: alice },
       { name: 'gateway, direct', subdomain: 'alice', cid },

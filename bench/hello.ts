@@ -7,8 +7,11 @@ import type { RunningGateway, RunningProvider } from './market.ts'
 export const helloDir = join(import.meta.dirname, 'programs', 'hello')
 
 /** A provider at its own address. */
-export function providerTarget({ pid, server }: RunningProvider, cid: string): Target {
-  return { name: 'provider', url: `${server}/${cid}/`, processes: [providerProcess(pid)] }
+export function providerTarget(
+  { pid, server }: RunningProvider,
+  { name = 'provider', cid }: { readonly name?: string; readonly cid: string },
+): Target {
+  return { name, url: `${server}/${cid}/`, processes: [providerProcess(pid)] }
 }
 
 /** A provider by its subdomain of a gateway. */

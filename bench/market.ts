@@ -12,15 +12,16 @@ import { createChainClient } from '../protocol/chain/client.ts'
 import { parseUsdc } from '../protocol/usdc.ts'
 import { type StartedProcess, startProcess } from './processes.ts'
 
-/** alice has an address, bob a tunnel; carol is for cold starts, with an address too. */
-export type ProviderName = 'alice' | 'bob' | 'carol'
+/** alice has an address, bob a tunnel, carol is for cold starts, and dave keeps everything in memory. */
+export type ProviderName = 'alice' | 'bob' | 'carol' | 'dave'
 
 /** A market whose parts are processes of their own, started from the command line as anybody starts them. */
 export interface BenchMarket extends AsyncDisposable {
   readonly gateway: RunningGateway
   /** Started at the first use, and running until the market ends. */
-  provider(name: 'alice' | 'bob', signal: AbortSignal): Promise<RunningProvider>
-  startProvider(name: ProviderName, signal: AbortSignal): Promise<RunningProvider>
+  provider(name: 'alice' | 'bob'): Promise<RunningProvider>
+  /** @param options.dir - Where it keeps its things; a directory of the bench by default. */
+  startProvider(name: ProviderName, options?: { readonly dir: string }): Promise<RunningProvider>
   /** Deploys a directory, paid by its owner without a daily limit. @returns the callable CID */
   deploy(
     options: { readonly programDir: string; readonly providers: readonly ProviderName[] },
@@ -70,6 +71,7 @@ export async function startBenchMarket(
     alice: generatePrivateKey(),
     bob: generatePrivateKey(),
     carol: generatePrivateKey(),
+    dave: generatePrivateKey(),
   }
   const developerKey = generatePrivateKey()
   const developer = privateKeyToAccount(developerKey)
@@ -107,10 +109,13 @@ export async function startBenchMarket(
   const gatewayUrl = new URL(url).origin
   const place = { KHACHAPURI_GATEWAY: gatewayUrl, KHACHAPURI_RPC: rpc }
 
-  const startProvider = async (name: ProviderName): Promise<RunningProvider> => {
+  const startProvider: BenchMarket['startProvider'] = async (
+    name,
+    { dir: providerDir } = { dir: join(dir, name) },
+  ) => {
     const started = await start(
       [
-        ...['provider', 'up', '--domain', name, '--price', priceUsdc, '--dir', join(dir, name), '--yes'],
+        ...['provider', 'up', '--domain', name, '--price', priceUsdc, '--dir', providerDir, '--yes'],
         ...(name === 'bob' ? [] : ['--port', '0']),
       ],
       { ...place, KHACHAPURI_PRIVATE_KEY: keys[name] },
