@@ -12,7 +12,7 @@ const passSchema = z.strictObject({
   payer: addressSchema,
   /** Who may be paid with it. `maxSpend` holds at each of them. */
   providers: z.array(addressSchema).min(1).max(limits.passProvidersMax),
-  /** SHA-256 of the deployment's CID, or zeros for any deployment. */
+  /** The SHA-256 in the deployment's CID, or zeros for any deployment. */
   deployment: hexSchema(32),
   maxPricePerCall: usdcSchema,
   maxSpend: usdcSchema,

@@ -129,6 +129,11 @@ function assertForUs(spec: DeploymentSpec, { provider, runtimes, mayRun }: Deplo
       hint: `It runs: ${runtimes.join(', ')}.`,
     })
   }
+  if (spec.limits.egress !== 'none') {
+    throw new ProtocolError('runtime_unavailable', 'This provider does not let programs reach the network.', {
+      hint: 'Deploy it with egress "none".',
+    })
+  }
   if (!mayRun(spec)) {
     throw new ProtocolError(
       'sandbox_unavailable',
