@@ -12,11 +12,12 @@ import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import { readBalance, readGrant } from '../../protocol/chain/escrow.ts'
 import { limits } from '../../protocol/limits.ts'
+import { parseName } from '../../protocol/name.ts'
 import { anyDeployment, type Pass, signPass } from '../../protocol/pass.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import { parseUsdc, type Usdc } from '../../protocol/usdc.ts'
 import type { Fault } from '../../provider/faults.ts'
-import type { Provider } from '../../provider/provider.ts'
+import { createProvider, type Provider, type ProviderOptions } from '../../provider/provider.ts'
 import { type CurlAnswer, type CurlRequest, curl } from './curl.ts'
 
 /** What `deploy --json` says. */
@@ -78,8 +79,8 @@ export interface TestMarket extends AsyncDisposable {
   settle(): Promise<void>
   /** What an act changed in everybody's balances on chain, once all of it is settled. */
   costsOf(act: () => Promise<unknown>): Promise<Costs>
-  /** Counts another provider in: whoever was made by hand. */
-  join(name: string, provider: Provider): void
+  /** One more provider, with an address and an account of its own; it ends with the market. */
+  startProvider(name: string, changes?: Partial<ProviderOptions>): Promise<Provider>
 }
 
 export interface TestMarketOptions {
@@ -111,6 +112,7 @@ export async function openMarket(options: TestMarketOptions = {}): Promise<TestM
     ),
   )
   starting.use(await writeMarketFile(join(user.dir, '.khachapuri'), dev, []))
+  const guests = starting.use(new AsyncDisposableStack())
   const { contracts, client, accounts, gateway } = dev
   const providers = new Map<string, Provider>(Object.entries(dev.providers))
   const payers = new Map<string, Address>([
@@ -207,7 +209,35 @@ export async function openMarket(options: TestMarketOptions = {}): Promise<TestM
         earned: difference(before.providers, after.providers),
       }
     },
-    join: (name, provider) => void providers.set(name, provider),
+    async startProvider(name, changes = {}) {
+      const account = privateKeyToAccount(generatePrivateKey())
+      await dev.chain.fund(account.address)
+      const provider = guests.use(
+        await createProvider(
+          { clock: systemClock, random: () => 0.5, log: createTestLog() },
+          {
+            name: parseName(name),
+            account,
+            rpcUrls: [dev.chain.rpcUrl],
+            contracts,
+            fromBlock: 0n,
+            dir: join(dir, name),
+            priceUsdc: parseUsdc('0.0005'),
+            noticeHours: 48,
+            reach: { kind: 'direct', host: '127.0.0.1', port: 0 },
+            keepers: [new URL(gateway.info.keeper)],
+            peers: [],
+            version: 'test',
+            mirrorIntervalMs: 200,
+            settleIntervalMs: limits.settleIntervalMs,
+            ...changes,
+          },
+          signal,
+        ),
+      )
+      providers.set(name, provider)
+      return provider
+    },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
 }

@@ -1,29 +1,20 @@
-import { join } from 'node:path'
-import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { MarketAccount } from '../../devnet/market.ts'
-import { systemClock } from '../../protocol/base/clock.ts'
-import { createTestLog } from '../../protocol/base/log.ts'
 import { escrowAbi } from '../../protocol/chain/contracts.ts'
-import { limits } from '../../protocol/limits.ts'
-import { parseName } from '../../protocol/name.ts'
 import { usdc } from '../../protocol/usdc.ts'
-import { createProvider, type Provider } from '../../provider/provider.ts'
+import type { Provider } from '../../provider/provider.ts'
 import { type Deployed, echoProgram, nothing, openMarket, type TestMarket } from '../support/market.ts'
 
 /** KH-7 and KH-8: prices against caps, and many payers in few transactions. Alice asks 80, Carol 120. */
 
-const signal = new AbortController().signal
 const price = { alice: 80n, carol: 120n }
 
 let at: TestMarket
 let carol: Provider
 let deployed: Deployed
-const parts = new AsyncDisposableStack()
 beforeAll(async () => {
-  at = parts.use(await openMarket({ priceUsdc: usdc(price.alice) }))
-  carol = parts.use(await startCarol())
-  at.join('carol', carol)
+  at = await openMarket({ priceUsdc: usdc(price.alice) })
+  carol = await at.startProvider('carol', { priceUsdc: usdc(price.carol) })
   const flags = [
     '--provider',
     'alice',
@@ -36,34 +27,7 @@ beforeAll(async () => {
   ]
   deployed = await at.deploy(echoProgram, ...flags)
 })
-afterAll(() => parts.disposeAsync())
-
-/** One more provider of this market, with another price. */
-async function startCarol(): Promise<Provider> {
-  const { chain, contracts, gateway } = at.dev
-  const account = privateKeyToAccount(generatePrivateKey())
-  await chain.fund(account.address)
-  return createProvider(
-    { clock: systemClock, random: () => 0.5, log: createTestLog() },
-    {
-      name: parseName('carol'),
-      account,
-      rpcUrls: [chain.rpcUrl],
-      contracts,
-      fromBlock: 0n,
-      dir: join(at.dir, 'carol'),
-      priceUsdc: usdc(price.carol),
-      noticeHours: 48,
-      reach: { kind: 'direct', host: '127.0.0.1', port: 0 },
-      keepers: [new URL(gateway.info.keeper)],
-      peers: [],
-      version: 'test',
-      mirrorIntervalMs: 200,
-      settleIntervalMs: limits.settleIntervalMs,
-    },
-    signal,
-  )
-}
+afterAll(() => at[Symbol.asyncDispose]())
 
 const passOf = ({ account }: MarketAccount) =>
   at.pass(
