@@ -71,7 +71,9 @@ interface Call extends CallRequest {
 export async function runCall(deps: CallDeps, options: CallOptions, incoming: CallRequest): Promise<void> {
   const { request, response, cid } = incoming
   const gone = new AbortController()
-  response.once('close', () => gone.abort(new DOMException('The caller has gone.', 'AbortError')))
+  response.once('close', () => {
+    if (!response.writableFinished) gone.abort(new DOMException('The caller has gone.', 'AbortError'))
+  })
 
   const deployment = deps.deployments.peek(cid) ?? (await deps.deployments.read(cid, gone.signal))
   const priceUsdc = options.priceUsdc()
@@ -98,6 +100,7 @@ async function runStreamed(
 ): Promise<void> {
   let running: RunningCall | undefined
   const body = openBody(call.request, (error) => running?.stop(error))
+  call.response.once('finish', body.discardRest)
   running = await start(deps, options, call, body, undefined, signal)
 }
 

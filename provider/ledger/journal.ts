@@ -117,8 +117,17 @@ function createGroups(post: (group: readonly ChargeRecord[]) => void) {
   let queued: ChargeRecord[] = []
   let queuedWaiters: Waiter[] = []
   let syncing: Waiter[] | undefined
+  let isDue = false
+
+  /** What finishes in the same turn of the event loop shares a group, the first one, too. */
+  function syncSoon(): void {
+    if (syncing || isDue) return
+    isDue = true
+    setImmediate(sync)
+  }
 
   function sync(): void {
+    isDue = false
     if (syncing || queued.length === 0) return
     syncing = queuedWaiters.splice(0, limits.ledgerGroupRecordsMax)
     post(queued.splice(0, limits.ledgerGroupRecordsMax))
@@ -132,7 +141,7 @@ function createGroups(post: (group: readonly ChargeRecord[]) => void) {
       new Promise<void>((resolve, reject) => {
         queued.push(record)
         queuedWaiters.push({ resolve, reject })
-        sync()
+        syncSoon()
       }),
     /** The next group leaves before anybody hears of this one. */
     committed(): void {
