@@ -53,7 +53,9 @@ export async function runMarket(
   screen.step('calls')
   const demonstrations = await demonstrate(market, factor, clock, signal)
   parts.use(await writeMarketFile(folder, market, deployed))
-  screen.done(describeMarketForPeople({ market, deployed, demonstrations, isStaying: !once }))
+  // npm runs scripts in the project's folder, wherever it was called.
+  const cwd = process.env['INIT_CWD'] ?? process.cwd()
+  screen.done(describeMarketForPeople({ market, deployed, demonstrations, isStaying: !once, cwd }))
   if (!once && !signal.aborted)
     await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
   screen.note('Stopping: calls in flight end, what is owed is settled …')

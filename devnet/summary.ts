@@ -1,3 +1,4 @@
+import { join, relative } from 'node:path'
 import { formatUsdc } from '../protocol/usdc.ts'
 import type { Demonstration } from './demonstration.ts'
 import type { DeployedExample } from './examples.ts'
@@ -9,10 +10,18 @@ export interface Summary {
   readonly demonstrations: readonly Demonstration[]
   /** Whether the market goes on, so that there is something to try. */
   readonly isStaying: boolean
+  /** The directory in which the person who reads this types. */
+  readonly cwd: string
 }
 
-/** What runs, what was shown, and the lines to try; each line works when pasted in the project's folder. */
-export function describeMarketForPeople({ market, deployed, demonstrations, isStaying }: Summary): string {
+/** What runs, what was shown, and the lines to try; each line works when pasted in `cwd`. */
+export function describeMarketForPeople({
+  market,
+  deployed,
+  demonstrations,
+  isStaying,
+  cwd,
+}: Summary): string {
   const { gateway, chain, contracts, providers } = market
   const { alice } = providers
   const running = [
@@ -39,26 +48,33 @@ export function describeMarketForPeople({ market, deployed, demonstrations, isSt
     parts.push(
       '',
       'Try, from this folder',
-      ...indent(linesToTry(market, deployed)),
+      ...indent(linesToTry(market, deployed, cwd)),
       '',
       'Ctrl-C stops everything.',
     )
   return parts.join('\n')
 }
 
-function linesToTry({ gateway }: DevMarket, deployed: readonly DeployedExample[]): string[] {
+function linesToTry({ gateway }: DevMarket, deployed: readonly DeployedExample[], cwd: string): string[] {
   const url = (name: string, provider: string) =>
     `http://${provider}.${gateway.domain}/${deployed.find((one) => one.name === name)?.cid}`
+  const sample = (path: string) => `@${pathFrom(cwd, join(import.meta.dirname, '..', 'examples', path))}`
   return [
     `curl -d '{"num":600}' ${url('factor', 'alice')}/`,
     `curl -d '{"num":600}' ${url('factor', 'bob')}/`,
-    `curl --data-binary @examples/markdown/sample.md ${url('markdown', 'alice')}/`,
-    `curl --data-binary @examples/csv-stats/sample.csv ${url('csv-stats', 'bob')}/`,
+    `curl --data-binary ${sample('markdown/sample.md')} ${url('markdown', 'alice')}/`,
+    `curl --data-binary ${sample('csv-stats/sample.csv')} ${url('csv-stats', 'bob')}/`,
     `curl '${url('greet', 'alice')}/hello?name=Ada'`,
     `curl http://alice.${gateway.domain}/`,
     'npx khachapuri balance',
     'npx khachapuri init hello && npx khachapuri deploy hello --provider alice',
   ]
+}
+
+/** The short way to a file, where there is one. */
+function pathFrom(cwd: string, path: string): string {
+  const short = relative(cwd, path)
+  return short.startsWith('..') ? path : short
 }
 
 const indent = (lines: readonly string[]) => lines.map((line) => `  ${line}`)

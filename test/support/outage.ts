@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { type ClientRequest, type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import type { Address, PublicClient } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
@@ -182,6 +184,18 @@ export function callThrough(
   { provider, ...rest }: { provider: string; path: string } & Partial<CurlRequest>,
 ): Promise<CurlAnswer> {
   return curl({ port, host: `${provider}.${domain}`, ...rest })
+}
+
+/** A call whose two streams the test holds in its hands. */
+export function openCall(
+  { port, domain }: { readonly port: number; readonly domain: string },
+  { provider, path, method = 'GET' }: { provider: string; path: string; method?: string },
+): { readonly outgoing: ClientRequest; readonly answered: Promise<IncomingMessage> } {
+  const headers = { host: `${provider}.${domain}` }
+  const outgoing = request({ host: '127.0.0.1', port, path, method, headers, agent: false })
+  outgoing.flushHeaders()
+  const answered = once(outgoing, 'response').then(([response]) => response as IncomingMessage)
+  return { outgoing, answered }
 }
 
 /** Asks until the answer is one that is waited for; how long that may take is the test's time limit. */

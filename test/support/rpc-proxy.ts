@@ -41,6 +41,7 @@ export async function openRpcProxy(target: URL): Promise<RpcProxy> {
   }
 
   async function restore(): Promise<void> {
+    if (server) return
     server = createServer((request, response) => {
       // Whoever is cut off in the middle has nobody to tell.
       forward(request, response).catch(() => response.destroy())

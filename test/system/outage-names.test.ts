@@ -92,7 +92,10 @@ describe('a name', () => {
     await using origin = await openOrigin((_, response) => response.end('fine'))
     await register(`bad-${origin.port}`, server)
     await register(`good-${origin.port}`, origin.url)
-    expect((await ask(`bad-${origin.port}`)).problem()).toMatchObject({ status: 502, code: 'provider_address_blocked' })
+    expect((await ask(`bad-${origin.port}`)).problem()).toMatchObject({
+      status: 502,
+      code: 'provider_address_blocked',
+    })
     expect((await ask(`good-${origin.port}`)).text).toBe('fine')
   })
 

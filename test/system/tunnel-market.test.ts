@@ -1,6 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { type IncomingMessage, request } from 'node:http'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../protocol/base/clock.ts'
@@ -8,7 +7,7 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import { marketDomain } from '../../protocol/typed-data.ts'
 import { connectTunnel } from '../../tunnel-client/index.ts'
 import { listListeningPorts, listProcessTree, type TestProcess } from '../support/child-process.ts'
-import { askUntil, callThrough, type OutageMarket, openOutageMarket } from '../support/outage.ts'
+import { askUntil, callThrough, type OutageMarket, openCall, openOutageMarket } from '../support/outage.ts'
 
 /** KH-15: bob at home. His gateway and his provider are processes, so that they can be looked at and killed. */
 
@@ -39,7 +38,7 @@ beforeAll(async () => {
   await at.announce(new URL(`http://localhost:${place.port}`))
   await startBob()
   cid = await at.deploy('--provider', 'bob', '--timeout', '60000')
-})
+}, 120_000)
 afterAll(async () => {
   await bob[Symbol.asyncDispose]()
   await gateway[Symbol.asyncDispose]()
@@ -49,20 +48,8 @@ afterAll(async () => {
 const callBob = (path: string, body?: Uint8Array) =>
   callThrough(place, { provider: 'bob', path: `/${cid}${path}`, ...(body && { body }) })
 
-/** A call whose two streams the test holds in its hands. */
-async function openCall(path: string, method = 'POST') {
-  const outgoing = request({
-    host: '127.0.0.1',
-    port: place.port,
-    path: `/${cid}${path}`,
-    method,
-    headers: { host: `bob.${place.domain}` },
-    agent: false,
-  })
-  outgoing.flushHeaders()
-  const answered = once(outgoing, 'response').then(([response]) => response as IncomingMessage)
-  return { outgoing, answered }
-}
+const openCallToBob = (path: string, method?: string) =>
+  openCall(place, { provider: 'bob', path: `/${cid}${path}`, ...(method !== undefined && { method }) })
 
 describe('a provider at home', () => {
   test('has opened no port, and neither has anything that it started', async () => {
@@ -85,7 +72,7 @@ describe('a provider at home', () => {
   })
 
   test('streams: what is written arrives before the next is asked for, both ways', async () => {
-    const { outgoing, answered } = await openCall('/body')
+    const { outgoing, answered } = openCallToBob('/body', 'POST')
     outgoing.write('first')
     const response = await answered
     response.setEncoding('utf8')
@@ -139,7 +126,7 @@ describe('the name of a provider at home', () => {
 
 describe('a gateway that is killed', () => {
   test('breaks its calls off, and has its provider back when it stands again', async () => {
-    const { answered } = await openCall('/hang', 'GET')
+    const { answered } = openCallToBob('/hang')
     gateway.signal('SIGKILL')
     await expect(answered).rejects.toThrow()
     expect(await gateway.ended).toBe('SIGKILL')
@@ -157,10 +144,10 @@ describe('a gateway that is killed', () => {
 
 describe('a provider at home that is killed', () => {
   test('leaves a 502 to calls that it had taken, and is offline then', async () => {
-    const { answered } = await openCall('/lines/1000000?everyMs=1', 'GET')
+    const { answered } = openCallToBob('/lines/1000000?everyMs=1')
     const begun = await answered
     await once(begun, 'data')
-    const { answered: waiting } = await openCall('/hang', 'GET')
+    const { answered: waiting } = openCallToBob('/hang')
     // Sent after the other one on the same way, so both have come when this is answered.
     expect((await callBob('/answer')).status).toBe(200)
     const broken = once(begun, 'error')
