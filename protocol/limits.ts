@@ -28,6 +28,8 @@ export const limits = {
   // A call
   requestBodyBytesMax: 100 * MiB,
   responseBodyBytesMax: 100 * MiB,
+  /** Of a program's answer: with what provider and gateway add it fits a head, and as JSON a frame. */
+  answerHeaderBytesMax: 24 * KiB,
   callTimeoutMsDefault: 10_000,
   callTimeoutMsMax: 300_000,
   callsInFlightPerInstanceMax: 64,
@@ -76,6 +78,8 @@ export const limits = {
   contentFetchTimeoutMs: 60_000,
   contentHeadersTimeoutMs: 5_000,
   contentStallTimeoutMs: 10_000,
+  /** How long peers may be silent about content before they are taken not to have it: a mistyped CID waits as long. */
+  contentPeerTimeoutMs: 5_000,
   /** How long one source may try before the next one is asked as well. */
   contentRaceDelayMs: 1_000,
   contentFetchesMax: 8,
@@ -206,6 +210,11 @@ export const limits = {
 
 // The design depends on these; the process does not start if an edit breaks one.
 assert(limits.callTimeoutMsDefault <= limits.callTimeoutMsMax, 'the default call fits the longest call')
+assert(
+  limits.answerHeaderBytesMax + 4 * KiB <= limits.headerBytesMax &&
+    2 * limits.answerHeaderBytesMax + 8 * KiB <= limits.frameBytesMax,
+  'the head of every answer fits, escaped or not',
+)
 assert(limits.frameBytesMax <= limits.streamWindowBytesMin, 'a frame fits the smallest window')
 assert(limits.frameBytesMax < limits.tunnelMessageBytesMax, 'a frame fits a message')
 assert(limits.tunnelSliceBytesMax <= limits.frameBytesMax, 'a slice fits a frame')

@@ -9,9 +9,15 @@ export interface CallBody {
   readonly body: IncomingRequest | Buffer | undefined
   /** SHA-256 of what has passed; asked for once the call is over. */
   digest(): Buffer
+  /**
+   * Drops what the program did not read, or the connection could not carry its next request; a caller that goes on
+   * sending for too long loses it. To be called once the answer is out.
+   */
+  discardRest(): void
 }
 
 const emptyDigest = createHash('sha256').digest()
+const nothing = () => undefined
 
 /**
  * Prepares a request's body. The stream stays paused until the runtime reads it.
@@ -20,16 +26,20 @@ const emptyDigest = createHash('sha256').digest()
  * @throws ProtocolError `body_too_large` for one that says so itself
  */
 export function openBody(request: IncomingRequest, onTooLarge: (error: ProtocolError) => void): CallBody {
-  if (!hasBody(request)) return { body: undefined, digest: () => emptyDigest }
+  if (!hasBody(request)) return { body: undefined, digest: () => emptyDigest, discardRest: nothing }
   const hash = createHash('sha256')
   assertLength(request, limits.requestBodyBytesMax)
   let bytes = 0
+  let unreadBytes: number | undefined
   let digest: Buffer | undefined
   // Paused by hand, so that a listener does not set it flowing before the runtime listens, too.
   request.pause()
   request.on('data', (chunk: Buffer) => {
     bytes += chunk.length
-    if (bytes > limits.requestBodyBytesMax) onTooLarge(tooLarge(limits.requestBodyBytesMax))
+    if (unreadBytes !== undefined) {
+      unreadBytes += chunk.length
+      if (unreadBytes > limits.unreadBodyBytesMax) request.destroy()
+    } else if (bytes > limits.requestBodyBytesMax) onTooLarge(tooLarge(limits.requestBodyBytesMax))
     // A program may answer before it has read everything; what comes later is not part of what it was asked.
     else if (!digest) hash.update(chunk)
   })
@@ -37,7 +47,14 @@ export function openBody(request: IncomingRequest, onTooLarge: (error: ProtocolE
     digest ??= hash.digest()
     return digest
   }
-  return { body: request, digest: takeDigest }
+  return {
+    body: request,
+    digest: takeDigest,
+    discardRest() {
+      unreadBytes ??= 0
+      if (!request.readableEnded && !request.destroyed) request.resume()
+    },
+  }
 }
 
 /** Reads a body whole, for a call that must be compared with an earlier one before it may run. */
@@ -54,7 +71,7 @@ export async function readWholeBody(request: IncomingRequest, bytesMax: number):
   }
   const body = Buffer.concat(chunks)
   const digest = createHash('sha256').update(body).digest()
-  return { body: hasBody(request) ? body : undefined, digest: () => digest }
+  return { body: hasBody(request) ? body : undefined, digest: () => digest, discardRest: nothing }
 }
 
 /** RFC 9112 section 6.3: a request has a body if it says how that is framed. */

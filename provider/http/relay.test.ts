@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
+import { limits } from '../../protocol/limits.ts'
 import type { CallHandler, Instance } from '../runtime/runtime.ts'
 import { type Ending, relay } from './relay.ts'
 
@@ -24,6 +25,7 @@ async function setup({ keptBytesMax = 0 } = {}) {
   } as Partial<Instance> as Instance
   const running = Promise.withResolvers<{ stop(error: ProtocolError): void }>()
   const bookingStarted = Promise.withResolvers<void>()
+  const left = Promise.withResolvers<void>()
 
   const server = createServer((_request, response) => {
     const call = relay({
@@ -40,6 +42,7 @@ async function setup({ keptBytesMax = 0 } = {}) {
       refuse: (error) => sendProblem(response as unknown as OutgoingResponse, error),
     })
     running.resolve(call)
+    response.on('close', () => left.resolve())
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   const request = get({ port: (server.address() as AddressInfo).port, agent: false })
@@ -56,6 +59,8 @@ async function setup({ keptBytesMax = 0 } = {}) {
     bookingStarted: bookingStarted.promise,
     endings,
     aborted: aborted.promise,
+    /** The caller has gone, and the relay knows. */
+    left: left.promise,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections()
       await new Promise((resolve) => server.close(resolve))
@@ -177,6 +182,68 @@ test('a call that is stopped from outside is nobody’s fault', async () => {
   expect((await call.answer).statusCode).toBe(413)
   expect(call.endings).toMatchObject([{ outcome: 'platform_fault' }])
 })
+
+test('a caller who has a part of the answer pays, even where its request is stopped then', async () => {
+  await using call = await setup()
+  call.program.onHead(200, [])
+  call.program.onData(Buffer.from('first'))
+  const answer = await call.answer
+  call.booked.resolve()
+  call.running.stop(new ProtocolError('body_too_large', 'Too much.', { hint: 'Send less.' }))
+  await expect(readAll(answer)).rejects.toThrow()
+  expect(call.endings).toMatchObject([{ outcome: 'caller_gone' }])
+})
+
+test('an answer that is kept is finished for its repetition when its caller leaves', async () => {
+  await using call = await setup({ keptBytesMax: 10 })
+  call.program.onHead(200, [])
+  call.program.onData(Buffer.from('first'))
+  await call.answer
+  call.request.destroy()
+  await call.left
+  expect(call.endings).toEqual([])
+  call.program.onData(Buffer.from(' last'))
+  call.program.onEnd(answered)
+  expect(call.endings).toMatchObject([{ outcome: 'answered', status: 200 }])
+  expect(call.endings[0]?.body?.toString()).toBe('first last')
+  call.booked.resolve()
+})
+
+test('an answer that gets too large to be kept is not finished for a caller who has left', async () => {
+  await using call = await setup({ keptBytesMax: 6 })
+  call.program.onHead(200, [])
+  call.program.onData(Buffer.from('first'))
+  await call.answer
+  call.request.destroy()
+  await call.left
+  call.program.onData(Buffer.from(' last'))
+  await call.aborted
+  expect(call.endings).toMatchObject([{ outcome: 'caller_gone', status: 499 }])
+})
+
+test('a head that is too large is the program’s fault, before anybody gets any of it', async () => {
+  await using call = await setup()
+  call.booked.resolve()
+  call.program.onHead(200, ['x-large', '"'.repeat(limits.answerHeaderBytesMax)])
+  await call.aborted
+  const answer = await call.answer
+  expect(answer.statusCode).toBe(502)
+  expect(JSON.parse(await readAll(answer))).toMatchObject({ code: 'program_output_invalid' })
+  expect(call.endings).toMatchObject([{ outcome: 'program_output_invalid', status: 502 }])
+})
+
+test.each(['at once', 'as a stream'])(
+  'a head that cannot be written ends one answer %s, and nothing else',
+  async (how) => {
+    await using call = await setup()
+    call.booked.resolve()
+    call.program.onHead(200, ['x-broken', 'line\r\nbreak'])
+    if (how === 'at once') call.program.onEnd(answered)
+    else await call.aborted
+    await expect(call.answer).rejects.toThrow()
+    expect(call.endings).toHaveLength(1)
+  },
+)
 
 test('an answer is kept for its repetition only while it is small', async () => {
   await using small = await setup({ keptBytesMax: 4 })

@@ -3,6 +3,7 @@ import type { Outcome } from '../../protocol/call.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
+import { limits } from '../../protocol/limits.ts'
 import { type CallOutcome, type Instance, toCallError } from '../runtime/runtime.ts'
 import { toCallerHeaders } from './program-headers.ts'
 
@@ -27,7 +28,10 @@ export interface RelayOptions {
   readonly response: OutgoingResponse
   /** Headers of ours that go with every answer. */
   readonly callHeaders: RawHeaders
-  /** Up to how many bytes of body are kept for `Ending.body`; 0 keeps none. */
+  /**
+   * Up to how many bytes of body are kept for `Ending.body`; 0 keeps none. A call whose answer is kept goes on when its
+   * caller leaves: it will ask again.
+   */
   readonly keptBytesMax: number
   /**
    * Books the call. The last byte of the answer waits for it, so that nobody holds a whole answer that the ledger could
@@ -52,6 +56,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
   let expectedBytes = -1
   let bytes = 0
   let isHeadSent = false
+  let isCallerGone = false
   let isOver = false
   let pending: Buffer[] = []
   let kept: Buffer[] | undefined = keptBytesMax > 0 ? [] : undefined
@@ -62,6 +67,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
       status = headStatus
       programHeaders = toCallerHeaders(rawHeaders)
       expectedBytes = contentLengthOf(programHeaders)
+      if (sizeOf(programHeaders) > limits.answerHeaderBytesMax) return breakOff(headTooLarge)
       // A program that streams may take its time between head and body: the caller should not wait for the latter.
       flushing = setImmediate(flush)
     },
@@ -70,6 +76,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
       bytes += chunk.length
       if (kept && bytes <= keptBytesMax) kept.push(chunk)
       else kept = undefined
+      if (isCallerGone) return kept ? undefined : leave()
       pending.push(chunk)
       // The piece that completes a known length is the end, and waits for the books.
       if (isHeadSent && bytes !== expectedBytes) flush()
@@ -79,16 +86,36 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
 
   function flush(): void {
     flushing = undefined
-    if (isOver || (pending.length > 0 && bytes === expectedBytes)) return
-    sendHead([])
-    for (const chunk of pending) if (!response.write(chunk)) exchange.pause()
+    if (isOver || isCallerGone || (pending.length > 0 && bytes === expectedBytes)) return
+    const isSent = trySend(() => {
+      sendHead([])
+      for (const chunk of pending) if (!response.write(chunk)) exchange.pause()
+    })
     pending = []
+    if (!isSent) breakOff(headTooLarge)
   }
 
   function sendHead(more: RawHeaders): void {
     if (isHeadSent) return
-    isHeadSent = true
     response.writeHead(status, [...programHeaders, ...callHeaders, ...more])
+    isHeadSent = true
+  }
+
+  /** What a program answers is hostile: a head that cannot be written breaks its own answer off, and nothing else. */
+  function trySend(send: () => void): boolean {
+    try {
+      send()
+      return true
+    } catch {
+      response.destroy()
+      return false
+    }
+  }
+
+  function breakOff(outcome: CallOutcome): void {
+    if (isOver) return
+    exchange.abort()
+    over(outcome)
   }
 
   function over(outcome: CallOutcome): void {
@@ -99,7 +126,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     const error = outcome.kind === 'answered' ? undefined : toCallError(outcome)
     const body = error === undefined && kept ? Buffer.concat(kept) : undefined
     const ending = {
-      outcome: isCutOff(outcome) ? ('caller_gone' as const) : toOutcome(outcome),
+      outcome: isCallersDoing(outcome) ? ('caller_gone' as const) : toOutcome(outcome),
       status: error ? error.status : status,
       bodyDigest,
       error,
@@ -112,18 +139,34 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     )
   }
 
-  /** A caller that breaks off its own request has had the work done all the same. */
-  function isCutOff({ kind }: CallOutcome): boolean {
+  /** The caller has left for good: the work was done all the same. */
+  function leave(): void {
+    isOver = true
+    if (flushing) clearImmediate(flushing)
+    exchange.abort()
+    const ending = { outcome: 'caller_gone' as const, status: 499, bodyDigest: hash.digest() }
+    book({ ...ending, error: undefined, rawHeaders: [], body: undefined }).catch(() => undefined)
+  }
+
+  /**
+   * A caller that breaks off its own request, or goes beyond a limit when it has a part of the answer already, has had
+   * the work done: else the last byte of a request would make the first 100 MiB of an answer free.
+   */
+  function isCallersDoing({ kind }: CallOutcome): boolean {
     const { body } = options.request
-    return kind === 'refused' && body !== undefined && !Buffer.isBuffer(body) && body.destroyed
+    return (
+      kind === 'refused' && (isHeadSent || (body !== undefined && !Buffer.isBuffer(body) && body.destroyed))
+    )
   }
 
   function finish(bodyDigest: Buffer): void {
+    if (response.destroyed) return
     // Only now is the digest known; for a stream it stands in the receipt.
     const digest = ['Content-Digest', `sha-256=:${bodyDigest.toString('base64')}:`]
-    sendHead(programHeaders.some((name, i) => i % 2 === 0 && /^content-digest$/i.test(name)) ? [] : digest)
-    const last = pending.length === 1 ? pending[0] : Buffer.concat(pending)
-    response.end(last)
+    trySend(() => {
+      sendHead(programHeaders.some((name, i) => i % 2 === 0 && /^content-digest$/i.test(name)) ? [] : digest)
+      response.end(pending.length === 1 ? pending[0] : Buffer.concat(pending))
+    })
   }
 
   function fail(error: ProtocolError): void {
@@ -134,20 +177,23 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
   response.on('drain', () => exchange.resume())
   response.on('close', () => {
     if (response.writableFinished || isOver) return
-    isOver = true
-    if (flushing) clearImmediate(flushing)
-    exchange.abort()
-    const ending = { outcome: 'caller_gone' as const, status: 499, bodyDigest: hash.digest() }
-    book({ ...ending, error: undefined, rawHeaders: [], body: undefined }).catch(() => undefined)
+    isCallerGone = true
+    pending = []
+    if (kept) exchange.resume()
+    else leave()
   })
 
-  return {
-    stop(error) {
-      if (isOver) return
-      exchange.abort()
-      over({ kind: 'refused', error })
-    },
-  }
+  return { stop: (error) => breakOff({ kind: 'refused', error }) }
+}
+
+const headTooLarge: CallOutcome = {
+  kind: 'output_invalid',
+  message: `The head of the program's answer has more than ${limits.answerHeaderBytesMax} bytes.`,
+}
+
+/** As it counts on the wire: name, colon, space, value, line end. */
+function sizeOf(rawHeaders: RawHeaders): number {
+  return rawHeaders.reduce((sum, text) => sum + text.length + 2, 0)
 }
 
 function contentLengthOf(rawHeaders: RawHeaders): number {

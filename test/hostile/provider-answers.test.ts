@@ -1,0 +1,48 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { KiB } from '../../protocol/base/bytes.ts'
+import { openMarket, type TestMarket } from '../support/market.ts'
+
+/** What a program answers harms nobody but itself. */
+
+const quotes = `export default { fetch(request) {
+  const { pathname, search } = new URL(request.url)
+  const headers = { 'x-large': '"'.repeat(Number(pathname.slice(1))) }
+  return new Response(search ? new ReadableStream({ pull: (c) => { c.enqueue(new Uint8Array(1)); c.close() } }) : 'x', { headers })
+} }`
+
+const both = [
+  '--provider',
+  'alice',
+  '--provider',
+  'bob',
+  '--owner-per-day',
+  'none',
+  '--calls-per-minute',
+  'none',
+]
+let at: TestMarket
+let quoting: string
+beforeAll(async () => {
+  at = await openMarket()
+  const dir = join(at.user.dir, 'quotes')
+  await mkdir(dir)
+  const manifest = { name: 'quotes', runtime: 'js', entry: 'index.js' }
+  await writeFile(join(dir, 'khachapuri.json'), JSON.stringify(manifest))
+  await writeFile(join(dir, 'index.js'), quotes)
+  quoting = (await at.deploy(dir, ...both)).cid
+})
+afterAll(() => at[Symbol.asyncDispose]())
+
+describe.each(['alice', 'bob'])('%s', (provider) => {
+  test.each(['/32675', '/32675?stream', `/${24 * KiB}`])(
+    'outlives a program whose head fits no frame: %s',
+    async (path) => {
+      const answer = await at.call({ provider, cid: quoting, path })
+      expect(answer.status).toBe(502)
+      const after = await at.call({ provider, cid: quoting, path: '/10' })
+      expect([after.status, after.header('x-large')]).toEqual([200, '"'.repeat(10)])
+    },
+  )
+})
