@@ -3,7 +3,7 @@ import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { type ErrorCode, isProtocolError, ProtocolError, toProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
-import { blockMismatch, type ReadBlock } from './block.ts'
+import { blockMismatch, blockNotFound, type ReadBlock } from './block.ts'
 import type { CID } from './cid.ts'
 import { type FetchOptions, fetchFromKeeper } from './http-source.ts'
 import { AllAttemptsFailed, raceInTurn } from './race-in-turn.ts'
@@ -110,12 +110,26 @@ async function fetchAnywhere(deps: ContentSourceDeps, wanted: Wanted, signal: Ab
 
 const sourcesMax = 16
 
+/**
+ * Peers that lack a block say nothing, so silence counts as a no: soon for the root, which a peer that is there gives at
+ * once; later for what comes below it, as somebody has the content then.
+ */
 async function fetchFromPeers(
   { readBlock }: { readBlock: ReadBlock },
   { cid, blockstore, budget }: FetchOptions,
   signal: AbortSignal,
 ): Promise<void> {
-  for await (const block of walkDag(readBlock, cid, budget, signal))
+  const readInTime: ReadBlock = async (wanted, readSignal) => {
+    const isRoot = wanted === cid
+    const silence = AbortSignal.timeout(isRoot ? limits.contentPeerTimeoutMs : limits.contentStallTimeoutMs)
+    try {
+      return await readBlock(wanted, AbortSignal.any([readSignal, silence]))
+    } catch (cause) {
+      readSignal.throwIfAborted()
+      throw silence.aborted ? blockNotFound(wanted, cause) : cause
+    }
+  }
+  for await (const block of walkDag(readInTime, cid, budget, signal))
     await blockstore.put(block.cid, block.bytes)
 }
 

@@ -2,7 +2,12 @@ import type { KeyObject } from 'node:crypto'
 import type { Address, Hex } from 'viem'
 import { toHex } from '../../protocol/base/bytes.ts'
 import { raceSignal } from '../../protocol/base/signal.ts'
-import { type DeploymentSpec, parseDeployment, verifyDeployment } from '../../protocol/deployment.ts'
+import {
+  type DeploymentSpec,
+  hashDraft,
+  parseDeployment,
+  verifyDeployment,
+} from '../../protocol/deployment.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { type CID, digestOfCid, parseContentCid } from '../../protocol/ipfs/cid.ts'
 import { readZip } from '../../protocol/ipfs/unpack-zip.ts'
@@ -19,6 +24,8 @@ export interface Deployment {
   readonly digest: Hex
   readonly isSealed: boolean
   readonly spec: DeploymentSpec
+  /** SHA-256 of what the owner signed, whatever the CID. */
+  readonly specDigest: Hex
   readonly programCid: CID
   readonly programId: ProgramId
 }
@@ -70,12 +77,12 @@ export function createDeployments(
     await verifyDeployment(spec, options.market)
     assertForUs(spec, options)
     const programCid = parseContentCid(spec.program)
-    await keep(cid, spec.owner)
     return {
       cid,
       digest: toHex(digestOfCid(cid)),
       isSealed: sealed !== undefined,
       spec,
+      specDigest: hashDraft(spec),
       programCid,
       programId: hashProgram({ programDigest: digestOfCid(programCid), params: spec.params }),
     }
@@ -105,10 +112,11 @@ export function createDeployments(
       }
       return raceSignal(pending, signal)
     },
-    async readProgram({ programCid, spec }, signal) {
+    async readProgram({ cid, programCid, spec }, signal) {
       const bytes = await fetchFile(programCid, { bytesMax: limits.zipBytesMax }, signal)
       const files = await readZip(bytes, signal)
-      await keep(programCid, spec.owner)
+      // Not before somebody pays for a call of it: what strangers only ask about is not kept for them.
+      for (const root of [cid, programCid]) await keep(root, spec.owner)
       return { files, entry: spec.entry }
     },
   }
