@@ -58,7 +58,7 @@ function chargeEach(): Count {
     const callId: Hex = `0x${randomBytes(32).toString('hex')}`
     const receipt = receiptOf(claimOf({ callId, priceUsdc }))
     const chargedUsdc = usdc(BigInt(charges) * priceUsdc)
-    const ownerUsage = { deployment: receipt.deployment, day: 0, chargedUsdc, minute: 0, calls: charges }
+    const ownerUsage = { spec: receipt.deployment, day: 0, chargedUsdc, minute: 0, calls: charges }
     const totals = { accountId: 1, chargedUsdc, calls: charges, pass: undefined, ownerUsage, key: undefined }
     store.commit([{ receiptId: charges, receipt, ...totals }])
   }

@@ -171,6 +171,7 @@ function reserve(deps: CallDeps, payee: CallOptions, call: Call): Reservation {
     payer,
     grant: deps.grants.grant(payer.address),
     deployment: deployment.digest,
+    spec: deployment.specDigest,
     priceUsdc,
     policy: payer.kind === 'owner' ? deployment.spec.policy : undefined,
     origin: typeof request.headers['origin'] === 'string' ? request.headers['origin'] : undefined,

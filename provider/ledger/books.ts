@@ -14,7 +14,7 @@ export interface Books {
   /** The payer's line, or a new one that is not in the books yet: a refused claim must leave nothing here. */
   account(payer: Address): Account
   pass(pass: Pass): PassLine
-  owner(deployment: Hex, nowMs: number): OwnerLine
+  owner(spec: Hex, nowMs: number): OwnerLine
   /** Takes new lines into the books. */
   keep(lines: Lines, nowMs: number): void
   nextReceiptId(): number
@@ -43,7 +43,7 @@ export interface PassLine {
 }
 
 export interface OwnerLine {
-  readonly deployment: Hex
+  readonly spec: Hex
   day: number
   chargedUsdc: Usdc
   reservedUsdc: Usdc
@@ -54,7 +54,7 @@ export interface OwnerLine {
 export function createBooks(totals: JournalTotals): Books {
   const accounts = new Map(totals.accounts.map((total) => [total.payer, accountOf(total)]))
   const passes = new Map(totals.passes.map((total) => [passKey(total), passLineOf(total)]))
-  const owners = new Map(totals.owners.map((total) => [total.deployment, ownerLineOf(total)]))
+  const owners = new Map(totals.owners.map((total) => [total.spec, ownerLineOf(total)]))
   let receiptId = totals.receiptId
   let lastAccountId = totals.accounts.reduce((id, { accountId }) => Math.max(id, accountId), 0)
   let sweptMinute = 0
@@ -78,10 +78,9 @@ export function createBooks(totals: JournalTotals): Books {
       accounts.get(payer) ?? accountOf({ accountId: 0, payer, chargedUsdc: zeroUsdc, calls: 0 }),
     pass: ({ payer, id, validBefore }) =>
       passes.get(passKey({ payer, id })) ?? passLineOf({ payer, id, validBefore, chargedUsdc: zeroUsdc }),
-    owner(deployment, nowMs) {
+    owner(spec, nowMs) {
       const line =
-        owners.get(deployment) ??
-        ownerLineOf({ deployment, day: 0, chargedUsdc: zeroUsdc, minute: 0, calls: 0 })
+        owners.get(spec) ?? ownerLineOf({ spec, day: 0, chargedUsdc: zeroUsdc, minute: 0, calls: 0 })
       turnTo(line, nowMs)
       return line
     },
@@ -93,7 +92,7 @@ export function createBooks(totals: JournalTotals): Books {
         accounts.set(account.payer, account)
       }
       if (pass) passes.set(passKey(pass), pass)
-      if (owner) owners.set(owner.deployment, owner)
+      if (owner) owners.set(owner.spec, owner)
     },
     nextReceiptId() {
       receiptId += 1

@@ -26,7 +26,7 @@ const passTotal = (line: PassLine | undefined): PassTotal | undefined =>
 
 const ownerTotal = (line: OwnerLine | undefined): OwnerTotal | undefined =>
   line && {
-    deployment: line.deployment,
+    spec: line.spec,
     day: line.day,
     chargedUsdc: line.chargedUsdc,
     minute: line.minute,

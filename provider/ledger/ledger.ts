@@ -25,6 +25,11 @@ export interface Claim {
   readonly grant: Grant | undefined
   /** SHA-256 in the deployment's CID. */
   readonly deployment: Hex
+  /**
+   * SHA-256 of what the owner signed. The owner's caps are counted by it: anybody can put the same spec under any number
+   * of CIDs, with a space more in its JSON.
+   */
+  readonly spec: Hex
   readonly priceUsdc: Usdc
   /** The deployment's; needed where the owner pays. */
   readonly policy: OwnerPolicy | undefined
@@ -156,11 +161,11 @@ export async function openLedger(
     for (const listener of listeners) listener(receipt.priceUsdc)
   }
 
-  function linesOf({ payer, deployment }: Claim): Lines {
+  function linesOf({ payer, spec }: Claim): Lines {
     return {
       account: books.account(payer.address),
       pass: payer.kind === 'pass' ? books.pass(payer.pass) : undefined,
-      owner: payer.kind === 'owner' ? books.owner(deployment, clock.nowMs()) : undefined,
+      owner: payer.kind === 'owner' ? books.owner(spec, clock.nowMs()) : undefined,
     }
   }
 

@@ -34,9 +34,10 @@ export interface PassTotal {
   readonly validBefore: number
 }
 
-/** What a deployment cost its owner today (UTC), and how often it was called in this minute. */
+/** What a spec cost its owner today (UTC), and how often it was called in this minute, under whatever CIDs it lies. */
 export interface OwnerTotal {
-  readonly deployment: Hex
+  /** SHA-256 of what the owner signed. */
+  readonly spec: Hex
   /** Days since 1970. */
   readonly day: number
   readonly chargedUsdc: Usdc

@@ -6,7 +6,7 @@ import type { LedgerIdentity } from './records.ts'
 
 /** "Khch". Tells our files from other SQLite files. */
 const applicationId = 0x4b_68_63_68
-const schemaVersion = 1
+const schemaVersion = 2
 
 /**
  * Opens the journal's file for this process alone: write-ahead log, synced in full at every commit.
@@ -91,7 +91,7 @@ const schema = `
     PRIMARY KEY (payer, id)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE owners (
-    deployment BLOB PRIMARY KEY,
+    spec BLOB PRIMARY KEY,
     day INTEGER NOT NULL, charged INTEGER NOT NULL,
     minute INTEGER NOT NULL, calls INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;

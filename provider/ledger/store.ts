@@ -80,8 +80,8 @@ function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) =
     for (const { pass } of lastOf(group, (r) => r.pass && r.pass.payer + r.pass.id)) {
       if (pass) savePass.run(pass.payer, bytesOf(pass.id), integerOf(pass.chargedUsdc), pass.validBefore)
     }
-    for (const { ownerUsage: o } of lastOf(group, (r) => r.ownerUsage?.deployment)) {
-      if (o) saveOwner.run(bytesOf(o.deployment), o.day, integerOf(o.chargedUsdc), o.minute, o.calls)
+    for (const { ownerUsage: o } of lastOf(group, (r) => r.ownerUsage?.spec)) {
+      if (o) saveOwner.run(bytesOf(o.spec), o.day, integerOf(o.chargedUsdc), o.minute, o.calls)
     }
     for (const { key, receipt } of group) if (key) writeKey(key, receipt)
   }
@@ -149,10 +149,10 @@ function readTotals(db: DatabaseSync, nowMs: number): JournalTotals {
       validBefore: Number(row['valid_before']),
     })),
     owners: rows(
-      'SELECT deployment, day, charged, minute, calls FROM owners WHERE day >= ?',
+      'SELECT spec, day, charged, minute, calls FROM owners WHERE day >= ?',
       Math.floor(nowSeconds / 86_400) - 1,
     ).map((row) => ({
-      deployment: hexOf(row['deployment']),
+      spec: hexOf(row['spec']),
       day: Number(row['day']),
       chargedUsdc: usdcOf(row['charged']),
       minute: Number(row['minute']),

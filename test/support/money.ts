@@ -24,6 +24,7 @@ export const provider: Address = addressOf(0xa11ce)
 export const payer: Address = addressOf(0xb0b)
 export const market = { chainId: 31_337, escrow: addressOf(0xe5c) }
 export const deployment: Hex = `0x${'d0'.repeat(32)}`
+export const spec: Hex = `0x${'5e'.repeat(32)}`
 
 export const openPolicy: OwnerPolicy = {
   ownerPays: { maxUsdcPerDay: null, maxCallsPerMinute: null },
@@ -62,6 +63,7 @@ export const claimOf = (changes: Partial<Claim> = {}): Claim => ({
   payer: { kind: 'owner', address: payer },
   grant: grantOf(),
   deployment,
+  spec,
   priceUsdc: usdc(500n),
   policy: openPolicy,
   origin: undefined,
