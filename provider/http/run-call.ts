@@ -4,7 +4,7 @@ import { toHex } from '../../protocol/base/bytes.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { callHeaders, hashRequest, isCharged } from '../../protocol/call.ts'
-import { ProtocolError } from '../../protocol/errors.ts'
+import type { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -20,6 +20,7 @@ import type { Ledger, Reservation } from '../ledger/ledger.ts'
 import type { StoredAnswer } from '../ledger/records.ts'
 import type { Instance } from '../runtime/runtime.ts'
 import { type CallBody, openBody, readWholeBody } from './call-body.ts'
+import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 import { toProgramHeaders } from './program-headers.ts'
 import { type Ending, relay } from './relay.ts'
 
@@ -121,7 +122,7 @@ async function runOnce(
       payer: call.payer.address,
       deployment: call.deployment.digest,
       key,
-      requestDigest: digestRequest(call, body),
+      requestDigest: fingerprintRequest(digestRequest(call, body), call.request),
     },
     signal,
   )
@@ -270,18 +271,4 @@ function toStoredAnswer({ status, rawHeaders, body }: Ending): StoredAnswer | un
 
 function digestRequest({ request, target }: Call, body: CallBody): Hex {
   return hashRequest({ method: request.method ?? 'GET', target, bodyDigest: body.digest() })
-}
-
-/** @throws ProtocolError `bad_request` for a key that is empty or too long */
-function readIdempotencyKey({ headers }: IncomingRequest): string | undefined {
-  const key = headers['idempotency-key']
-  if (key === undefined) return undefined
-  if (typeof key === 'string' && key.length > 0 && key.length <= limits.idempotencyKeyBytesMax) return key
-  throw new ProtocolError(
-    'bad_request',
-    'The Idempotency-Key is empty, too long, or there is more than one.',
-    {
-      hint: `Send one key of 1 to ${limits.idempotencyKeyBytesMax} characters, such as a UUID.`,
-    },
-  )
 }
