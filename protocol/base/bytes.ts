@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, hash } from 'node:crypto'
 
 export const KiB = 1024
 export const MiB = 1024 * KiB
@@ -6,9 +6,11 @@ export const GiB = 1024 * MiB
 
 /** SHA-256 (FIPS 180-4) of the parts one after the other. */
 export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
-  const hash = createHash('sha256')
-  for (const part of parts) hash.update(part)
-  return hash.digest()
+  // In one piece it takes half the time.
+  if (parts.length === 1) return hash('sha256', parts[0] as Uint8Array, 'buffer')
+  const digest = createHash('sha256')
+  for (const part of parts) digest.update(part)
+  return digest.digest()
 }
 
 /** Keccak-256, as Ethereum hashes. OpenSSL's takes 2 µs where JavaScript takes 90. */
@@ -18,8 +20,10 @@ export function keccak256(...parts: readonly Uint8Array[]): Uint8Array {
   return digest.digest()
 }
 
+const textEncoder = new TextEncoder()
+
 export const utf8 = {
-  encode: (text: string): Uint8Array => new TextEncoder().encode(text),
+  encode: (text: string): Uint8Array => textEncoder.encode(text),
   /** @throws TypeError on bytes that are not UTF-8. */
   decode: (bytes: Uint8Array): string => new TextDecoder('utf-8', { fatal: true }).decode(bytes),
 }
