@@ -36,6 +36,8 @@ export const limits = {
   callsInFlightPerProviderMax: 1024,
   idempotencyKeyBytesMax: 255,
   idempotentRequestBytesMax: 8 * MiB,
+  /** Of all calls together: each is held from its first byte to the end of its call. */
+  idempotentBodiesBytesMax: 256 * MiB,
   idempotentAnswerBytesMax: 1 * MiB,
   idempotentAnswerAgeMsMax: 24 * 60 * 60 * 1000,
   idempotentAnswersBytesMax: 1024 * MiB,
@@ -82,7 +84,10 @@ export const limits = {
   contentPeerTimeoutMs: 5_000,
   /** How long one source may try before the next one is asked as well. */
   contentRaceDelayMs: 1_000,
+  /** At keepers, at a time. */
   contentFetchesMax: 8,
+  /** At peers; a fetch that waits for them costs next to nothing. */
+  contentPeerFetchesMax: 64,
   keeperOwnerBytesMax: 1024 * MiB,
   keeperTotalBytesMax: 20 * 1024 * MiB,
   uploadsPerOwnerMax: 2,
@@ -111,6 +116,8 @@ export const limits = {
   envBytesMax: 128 * KiB,
   envEntriesMax: 512,
   deploymentsCachedMax: 1_000,
+  /** That are fetched and verified at a time, those that wait for peers included. */
+  deploymentsLoadingMax: 128,
   specProvidersMax: 16,
   specOriginsMax: 64,
   jsonDepthMax: 32,

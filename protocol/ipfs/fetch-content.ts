@@ -35,17 +35,14 @@ export interface ContentSourceDeps {
 
 export function createContentSource(deps: ContentSourceDeps): ContentSource {
   const flights = createSingleFlight<Uint8Array>()
-  let fetches = 0
+  const atKeepers = createPlaces(limits.contentFetchesMax)
+  const atPeers = createPlaces(limits.contentPeerFetchesMax)
   const findFile = async (cid: CID, bytesMax: number, signal: AbortSignal): Promise<Uint8Array> => {
     const local = await readLocal(deps, cid, { bytesMax }, signal)
     if (local.bytes) return local.bytes
-    if (fetches >= limits.contentFetchesMax) throw busy()
-    fetches += 1
-    try {
-      await fetchAnywhere(deps, { cid, bytesMax, isDamaged: local.isDamaged }, signal)
-    } finally {
-      fetches -= 1
-    }
+    using place = atKeepers.take()
+    if (!place) throw busy()
+    await fetchAnywhere(deps, { cid, bytesMax, isDamaged: local.isDamaged }, { place, atPeers }, signal)
     return readVerifiedFile(deps.blockstore, cid, { bytesMax }, signal)
   }
   return {
@@ -78,14 +75,33 @@ interface Wanted {
   readonly isDamaged: boolean
 }
 
-async function fetchAnywhere(deps: ContentSourceDeps, wanted: Wanted, signal: AbortSignal): Promise<void> {
+/** Peers are waited for in vain by everybody who makes up a CID, so that wait must not take a place at the keepers. */
+interface FetchPlaces {
+  readonly place: Disposable
+  readonly atPeers: Places
+}
+
+async function fetchAnywhere(
+  deps: ContentSourceDeps,
+  wanted: Wanted,
+  { place, atPeers }: FetchPlaces,
+  signal: AbortSignal,
+): Promise<void> {
   const { cid, bytesMax } = wanted
   const keepers = (typeof deps.sources === 'function' ? deps.sources() : deps.sources).slice(0, sourcesMax)
   const { blockstore, failure } = watchPuts(deps.blockstore)
   const options: FetchOptions = { cid, blockstore, budget: dagBudget(bytesMax) }
-  const attempts = keepers.map((url) => (s: AbortSignal) => fetchFromKeeper(url, options, s))
+  let keepersLeft = keepers.length
+  const attempts = keepers.map((url) => async (s: AbortSignal) => {
+    try {
+      await fetchFromKeeper(url, options, s)
+    } finally {
+      keepersLeft -= 1
+      if (keepersLeft === 0) place[Symbol.dispose]()
+    }
+  })
   const { peers } = deps
-  if (peers) attempts.push((s) => fetchFromPeers(peers, options, s))
+  if (peers) attempts.push((s) => fetchFromPeers(peers, { options, atPeers }, s))
   const names = [...keepers.map((url) => url.host), 'peers']
   const deadline = AbortSignal.timeout(limits.contentFetchTimeoutMs)
   try {
@@ -116,9 +132,11 @@ const sourcesMax = 16
  */
 async function fetchFromPeers(
   { readBlock }: { readBlock: ReadBlock },
-  { cid, blockstore, budget }: FetchOptions,
+  { options: { cid, blockstore, budget }, atPeers }: { options: FetchOptions; atPeers: Places },
   signal: AbortSignal,
 ): Promise<void> {
+  using place = atPeers.take()
+  if (!place) throw tooManyAtPeers(cid)
   const readInTime: ReadBlock = async (wanted, readSignal) => {
     const isRoot = wanted === cid
     const silence = AbortSignal.timeout(isRoot ? limits.contentPeerTimeoutMs : limits.contentStallTimeoutMs)
@@ -131,6 +149,24 @@ async function fetchFromPeers(
   }
   for await (const block of walkDag(readInTime, cid, budget, signal))
     await blockstore.put(block.cid, block.bytes)
+}
+
+/** Room for so many at a time. */
+interface Places {
+  /** A place until it is disposed of, which may be twice; undefined where there is none. */
+  take(): Disposable | undefined
+}
+
+function createPlaces(max: number): Places {
+  const taken = new Set<Disposable>()
+  return {
+    take() {
+      if (taken.size >= max) return undefined
+      const place: Disposable = { [Symbol.dispose]: () => void taken.delete(place) }
+      taken.add(place)
+      return place
+    },
+  }
 }
 
 /** Remembers what the store itself threw. */
@@ -190,4 +226,14 @@ function busy(): ProtocolError {
   return new ProtocolError('provider_busy', `More than ${limits.contentFetchesMax} fetches run already.`, {
     hint: 'Send it again in a moment.',
   })
+}
+
+function tooManyAtPeers(cid: CID): ProtocolError {
+  return new ProtocolError(
+    'content_unreachable',
+    `No peer was asked for ${cid}: too many others wait for some.`,
+    {
+      hint: 'Send it again in a moment, or upload the content to a keeper.',
+    },
+  )
 }

@@ -101,7 +101,7 @@ export function createDeployments(
       if (deployment) return deployment
       let pending = loading.get(text)
       if (!pending) {
-        if (loading.size >= limits.contentFetchesMax) throw busy()
+        if (loading.size >= limits.deploymentsLoadingMax) throw busy()
         pending = load(text)
           .then((loaded) => {
             remember(text, loaded)

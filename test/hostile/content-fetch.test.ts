@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { EventEmitter, once } from 'node:events'
 import type { RequestListener } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { MemoryBlockstore } from 'blockstore-core'
@@ -6,7 +7,8 @@ import { describe, expect, test } from 'vitest'
 import { MiB, utf8 } from '../../protocol/base/bytes.ts'
 import { type Clock, createTestClock, systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
-import { readVerifiedBlock } from '../../protocol/ipfs/block.ts'
+import { raceSignal } from '../../protocol/base/signal.ts'
+import { type ReadBlock, readVerifiedBlock } from '../../protocol/ipfs/block.ts'
 import { createContentSource } from '../../protocol/ipfs/fetch-content.ts'
 import { importFile, storeFile } from '../../protocol/ipfs/import-file.ts'
 import { proveKept, uploadCar } from '../../protocol/ipfs/upload-client.ts'
@@ -288,6 +290,34 @@ describe('a file that cannot be had', () => {
     const log = createTestLog()
     const content = createContentSource({ blockstore, sources: [keeper.url], clock: systemClock, log })
     await expect(content.fetchFile(cid, { bytesMax }, signal)).rejects.toThrow('ENOSPC')
+  })
+
+  test('that nobody has stops nobody: who waits for silent peers takes no place at the keepers', async () => {
+    await using keeper = await keeperWithProgram()
+    const asked = new EventEmitter()
+    const readBlock: ReadBlock = (wanted, readSignal) => {
+      asked.emit('peers', wanted)
+      return raceSignal(new Promise(() => undefined), readSignal)
+    }
+    const blockstore = new MemoryBlockstore()
+    const sources = [keeper.url]
+    const deps = { blockstore, sources, peers: { readBlock }, clock: systemClock, log: createTestLog() }
+    const content = createContentSource(deps)
+    const stop = new AbortController()
+    const fetchMadeUp = async (i: number) => {
+      const madeUp = await importFile(utf8.encode(`made up ${i}`))
+      return content.fetchFile(madeUp.cid, { bytesMax }, stop.signal)
+    }
+    const waiting: Promise<unknown>[] = []
+    for (let i = 0; i < limits.contentPeerFetchesMax; i += 1) {
+      const peersAsked = once(asked, 'peers')
+      waiting.push(fetchMadeUp(i).catch((error) => error))
+      await peersAsked
+    }
+    expect(Buffer.compare(await content.fetchFile(cid, { bytesMax }, signal), program)).toBe(0)
+    await expect(fetchMadeUp(waiting.length)).rejects.toMatchObject({ code: 'content_unreachable' })
+    stop.abort('enough')
+    expect(new Set(await Promise.all(waiting))).toEqual(new Set(['enough']))
   })
 
   test('is refused in time, where too many are fetched', async () => {
