@@ -1,6 +1,6 @@
 import type { Target } from './load.ts'
 import type { BenchContext, Table } from './measurement.ts'
-import { addedP50Us, ratioOf, runRounds, type Standing } from './rounds.ts'
+import { addedP50Us, ratioOf, runRounds, type Standing, warmUp } from './rounds.ts'
 
 export interface Comparison {
   readonly tables: readonly Table[]
@@ -17,8 +17,11 @@ export async function compareTargets(
   { targets, peer }: { readonly targets: readonly Target[]; readonly peer: Target },
 ): Promise<Comparison> {
   const found = new Map<number, readonly Standing[]>()
+  const names = targets.map(({ name }) => name).join(', ')
+  note(`warming up: ${names}`)
+  await warmUp(load, targets, seconds)
   for (const connections of connectionCounts) {
-    note(`${targets.map(({ name }) => name).join(', ')}: ${describeConnections(connections)}`)
+    note(`${names}: ${describeConnections(connections)}`)
     found.set(connections, await runRounds(load, targets, { connections, rounds, seconds }))
   }
   return {

@@ -86,8 +86,7 @@ export async function startBenchMarket(
   await endow(sender, contracts, { ...endowment, grants }, { nowMs: systemClock.nowMs(), signal })
 
   await mkdir(dir, { recursive: true })
-  const profiling =
-    profileDir === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profileDir, '--cpu-prof-interval', '200']
+  const profiling = profileDir === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profileDir]
   const env = { PATH: process.env['PATH'], KHACHAPURI_HOME: join(dir, 'home') }
   const start = (args: readonly string[], variables: Readonly<Record<string, string>>) => {
     const command = { command: process.execPath, args: [...profiling, cli, ...args, '--json'] }

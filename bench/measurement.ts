@@ -12,7 +12,6 @@ export interface Measurement {
 export interface BenchContext {
   /** Of one round at one target. */
   readonly seconds: number
-  /** That count; one more warms up. */
   readonly rounds: number
   readonly load: Load
   /** Empty, on a real disk, and gone when the bench ends. */

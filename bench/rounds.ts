@@ -19,7 +19,7 @@ export interface RoundsOptions {
 
 /**
  * Runs all targets in turn, round by round (A B C, then C B A), so that whatever drifts on the machine meets all of them.
- * A first round warms everything up and does not count.
+ * They are warm, see `warmUp`.
  *
  * @returns medians over the rounds
  */
@@ -29,13 +29,19 @@ export async function runRounds(
   { connections, rounds, seconds }: RoundsOptions,
 ): Promise<readonly Standing[]> {
   const samples = new Map(targets.map((target) => [target, [] as Sample[]]))
-  for (let round = 0; round <= rounds; round += 1) {
+  for (let round = 0; round < rounds; round += 1) {
     for (const target of round % 2 === 0 ? targets : targets.toReversed()) {
-      const sample = await load.run(target, { connections, seconds })
-      if (round > 0) samples.get(target)?.push(sample)
+      samples.get(target)?.push(await load.run(target, { connections, seconds }))
     }
   }
   return targets.map((target) => summarise(target.name, samples.get(target) ?? []))
+}
+
+/** Calls every target until its code is compiled: tens of thousands of times, in turns. */
+export async function warmUp(load: Load, targets: readonly Target[], seconds: number): Promise<void> {
+  for (let turn = 0; turn < 2; turn += 1) {
+    for (const target of targets) await load.run(target, { connections: 50, seconds })
+  }
 }
 
 function summarise(target: string, rounds: readonly Sample[]): Standing {

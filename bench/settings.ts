@@ -21,7 +21,7 @@ Measures the market beside its peers, on this machine, which should have nothing
 
   --only <name>      Run this measurement only; may be repeated
   --seconds <n>      Length of one round at one target (default 4)
-  --rounds <n>       Rounds that count (default 7); one more warms up
+  --rounds <n>       Rounds, of which the medians are told (default 7)
   --json             Print the results as JSON
   --write            Put the results into bench/README.md, too
   --profile <dir>    Let gateway and providers leave CPU profiles there
