@@ -18,6 +18,7 @@ import { connectTunnel, type TunnelStatus } from '../tunnel-client/connect-tunne
 import { createFindPayer } from './admission/find-payer.ts'
 import { createDeployments } from './deployments/deployments.ts'
 import type { Fault } from './faults.ts'
+import { createBodyRoom } from './http/call-body.ts'
 import { createPages } from './http/pages.ts'
 import { type CallDeps, runCall } from './http/run-call.ts'
 import { createListener } from './http/serve.ts'
@@ -210,6 +211,7 @@ export async function createProvider(
         (loadSignal) => deployments.readProgram(deployment, loadSignal),
         callSignal,
       ),
+    bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
     chainLostSinceMs: () => mirror.status().lostSinceMs,
   }
   const pages = createPages({

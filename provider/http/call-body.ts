@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { ProtocolError } from '../../protocol/errors.ts'
+import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import type { IncomingRequest } from '../../protocol/http/listener.ts'
 import { limits } from '../../protocol/limits.ts'
 
@@ -14,10 +14,33 @@ export interface CallBody {
    * sending for too long loses it. To be called once the answer is out.
    */
   discardRest(): void
+  /** Gives back the memory of a body that was held whole. To be called once the call is over. */
+  release(): void
+}
+
+/** Memory for bodies that are held whole, shared by all calls. */
+export interface BodyRoom {
+  /** @throws ProtocolError `provider_busy` where there is none left */
+  take(bytes: number): void
+  give(bytes: number): void
+}
+
+export function createBodyRoom(bytesMax: number): BodyRoom {
+  let bytesLeft = bytesMax
+  return {
+    take(bytes) {
+      if (bytes > bytesLeft) throw noRoom()
+      bytesLeft -= bytes
+    },
+    give(bytes) {
+      bytesLeft += bytes
+    },
+  }
 }
 
 const emptyDigest = createHash('sha256').digest()
 const nothing = () => undefined
+const noBody = { body: undefined, discardRest: nothing, release: nothing }
 
 /**
  * Prepares a request's body. The stream stays paused until the runtime reads it.
@@ -26,22 +49,19 @@ const nothing = () => undefined
  * @throws ProtocolError `body_too_large` for one that says so itself
  */
 export function openBody(request: IncomingRequest, onTooLarge: (error: ProtocolError) => void): CallBody {
-  if (!hasBody(request)) return { body: undefined, digest: () => emptyDigest, discardRest: nothing }
+  if (!hasBody(request)) return { ...noBody, digest: () => emptyDigest }
   const hash = createHash('sha256')
   assertLength(request, limits.requestBodyBytesMax)
   let bytes = 0
-  let unreadBytes: number | undefined
   let digest: Buffer | undefined
   // Paused by hand, so that a listener does not set it flowing before the runtime listens, too.
   request.pause()
   request.on('data', (chunk: Buffer) => {
-    bytes += chunk.length
-    if (unreadBytes !== undefined) {
-      unreadBytes += chunk.length
-      if (unreadBytes > limits.unreadBodyBytesMax) request.destroy()
-    } else if (bytes > limits.requestBodyBytesMax) onTooLarge(tooLarge(limits.requestBodyBytesMax))
     // A program may answer before it has read everything; what comes later is not part of what it was asked.
-    else if (!digest) hash.update(chunk)
+    if (digest) return
+    bytes += chunk.length
+    if (bytes > limits.requestBodyBytesMax) onTooLarge(tooLarge(limits.requestBodyBytesMax))
+    else hash.update(chunk)
   })
   const takeDigest = () => {
     digest ??= hash.digest()
@@ -50,28 +70,52 @@ export function openBody(request: IncomingRequest, onTooLarge: (error: ProtocolE
   return {
     body: request,
     digest: takeDigest,
-    discardRest() {
-      unreadBytes ??= 0
-      if (!request.readableEnded && !request.destroyed) request.resume()
-    },
+    release: nothing,
+    discardRest: () => discard(request),
   }
 }
 
-/** Reads a body whole, for a call that must be compared with an earlier one before it may run. */
-export async function readWholeBody(request: IncomingRequest, bytesMax: number): Promise<CallBody> {
+/** Reads what nobody wants, up to a limit: Node reads no further request on a connection before. */
+function discard(request: IncomingRequest): void {
+  if (request.readableEnded || request.destroyed) return
+  let bytes = 0
+  request.on('data', (chunk: Buffer) => {
+    bytes += chunk.length
+    if (bytes > limits.unreadBodyBytesMax) request.destroy()
+  })
+  request.resume()
+}
+
+/**
+ * Reads a body whole, for a call that must be compared with an earlier one before it may run. `release` gives its room
+ * back.
+ *
+ * @throws ProtocolError `body_too_large`, `provider_busy`; DOMException `AbortError` where the caller breaks off
+ */
+export async function readWholeBody(
+  request: IncomingRequest,
+  { bytesMax, room }: { bytesMax: number; room: BodyRoom },
+): Promise<CallBody> {
+  if (!hasBody(request)) return { ...noBody, digest: () => emptyDigest }
+  assertLength(request, bytesMax)
   const chunks: Buffer[] = []
-  if (hasBody(request)) {
-    assertLength(request, bytesMax)
-    let bytes = 0
-    for await (const chunk of request as AsyncIterable<Buffer>) {
+  let bytes = 0
+  try {
+    // Destroyed with its request, the connection could not carry the refusal.
+    for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+      if (bytes + chunk.length > bytesMax) throw tooLarge(bytesMax)
+      room.take(chunk.length)
       bytes += chunk.length
-      if (bytes > bytesMax) throw tooLarge(bytesMax)
       chunks.push(chunk)
     }
+  } catch (error) {
+    room.give(bytes)
+    discard(request)
+    throw isProtocolError(error) ? error : new DOMException('The caller has gone.', 'AbortError')
   }
   const body = Buffer.concat(chunks)
   const digest = createHash('sha256').update(body).digest()
-  return { body: hasBody(request) ? body : undefined, digest: () => digest, discardRest: nothing }
+  return { ...noBody, body, digest: () => digest, release: () => room.give(bytes) }
 }
 
 /** RFC 9112 section 6.3: a request has a body if it says how that is framed. */
@@ -88,5 +132,11 @@ function tooLarge(bytesMax: number): ProtocolError {
   return new ProtocolError('body_too_large', `The request body has more than ${bytesMax} bytes.`, {
     hint: 'Send less at once, or put it on IPFS and pass its CID.',
     details: { bytesMax },
+  })
+}
+
+function noRoom(): ProtocolError {
+  return new ProtocolError('provider_busy', 'Too many calls with an Idempotency-Key send their bodies now.', {
+    hint: 'Send it again in a moment.',
   })
 }

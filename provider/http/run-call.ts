@@ -19,7 +19,7 @@ import type { ClaimedKey, KeyClaim } from '../ledger/keys.ts'
 import type { Ledger, Reservation } from '../ledger/ledger.ts'
 import type { StoredAnswer } from '../ledger/records.ts'
 import type { Instance } from '../runtime/runtime.ts'
-import { type CallBody, openBody, readWholeBody } from './call-body.ts'
+import { type BodyRoom, type CallBody, openBody, readWholeBody } from './call-body.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 import { toProgramHeaders } from './program-headers.ts'
 import { type Ending, relay } from './relay.ts'
@@ -33,6 +33,8 @@ export interface CallDeps {
   readonly ledger: Ledger
   /** The running program of a deployment, started if need be. */
   readonly instanceOf: (deployment: Deployment, signal: AbortSignal) => Promise<Instance>
+  /** For the bodies of calls with an `Idempotency-Key`. */
+  readonly bodyRoom: BodyRoom
   /** Since when the chain has not answered, and grants are the last known ones; undefined while it does. */
   readonly chainLostSinceMs: () => number | undefined
 }
@@ -116,7 +118,23 @@ async function runOnce(
   key: string,
   signal: AbortSignal,
 ): Promise<void> {
-  const body = await readWholeBody(call.request, limits.idempotentRequestBytesMax)
+  const bytesMax = limits.idempotentRequestBytesMax
+  const body = await readWholeBody(call.request, { bytesMax, room: deps.bodyRoom })
+  let isStarted = false
+  try {
+    isStarted = await startOnce(deps, options, { call, body, key }, signal)
+  } finally {
+    if (!isStarted) body.release()
+  }
+}
+
+/** @returns whether the program runs; else the answer was there already. */
+async function startOnce(
+  deps: CallDeps,
+  options: CallOptions,
+  { call, body, key }: { call: Call; body: CallBody; key: string },
+  signal: AbortSignal,
+): Promise<boolean> {
   const claim = await deps.ledger.claimKey(
     {
       payer: call.payer.address,
@@ -128,10 +146,11 @@ async function runOnce(
   )
   if (claim.kind === 'stored') {
     sendStored(call, claim)
-    return
+    return false
   }
   try {
     await start(deps, options, call, body, claim.key, signal)
+    return true
   } catch (error) {
     claim.key[Symbol.dispose]()
     throw error
@@ -219,6 +238,7 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
         await deps.ledger.record(receipt)
       }
     } finally {
+      body.release()
       key?.[Symbol.dispose]()
     }
   }

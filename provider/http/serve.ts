@@ -29,6 +29,8 @@ export function createListener({ log, pages, runCall }: ServeDeps): RequestListe
         return
       }
       runCall({ request, response, cid: route.cid, target: route.target, refuse }).catch((thrown) => {
+        // Nothing went wrong, and nobody is there to be told.
+        if (response.destroyed && isAbort(thrown)) return
         const error = toProtocolError(thrown)
         if (error.code === 'internal') log.error('call_broken', { cid: route.cid, error: describe(thrown) })
         refuse(error)
@@ -38,6 +40,8 @@ export function createListener({ log, pages, runCall }: ServeDeps): RequestListe
     }
   }
 }
+
+const isAbort = (thrown: unknown) => thrown instanceof Error && thrown.name === 'AbortError'
 
 const describe = (thrown: unknown) =>
   thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { type IncomingMessage, request } from 'node:http'
+import { Readable } from 'node:stream'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { echoProgram, openMarket, type TestMarket } from '../support/market.ts'
+import { MiB } from '../../protocol/base/bytes.ts'
+import { echoProgram, nothing, openMarket, type TestMarket } from '../support/market.ts'
 
 /** Idempotency keys in the hands of strangers, and of callers whose connection breaks. */
 
@@ -59,6 +61,20 @@ test.each(['alice', 'bob'])(
       expect(receipt.json()).toMatchObject({ outcome: 'answered', status: 200, price: '500' })
     })
     expect(costs).toEqual({ paid: { developer: 500n }, earned: { [provider]: 500n } })
+  },
+)
+
+test.each(['alice', 'bob'])(
+  '%s says so where a body of unknown length is too large to be compared',
+  async (provider) => {
+    const chunks = Array.from({ length: 9 }, () => Buffer.alloc(MiB))
+    const rawHeaders = ['idempotency-key', randomUUID()]
+    const body = Readable.from(chunks)
+    const costs = await at.costsOf(async () => {
+      const answer = await at.call({ provider, cid: byOwner, method: 'POST', rawHeaders, body })
+      expect([answer.status, answer.problem().code]).toEqual([413, 'body_too_large'])
+    })
+    expect(costs).toEqual(nothing)
   },
 )
 
