@@ -1,8 +1,9 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { cp, mkdir, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { type Deployed, openMarket, type TestMarket } from '../support/market.ts'
 
 /** KH-3, CA-1, CA-2, CA-3: what a program is called, by whoever computes it, and whoever lies about it. */
@@ -113,6 +114,35 @@ describe('a deployment', () => {
     expect([exitCode, json()['code']]).toEqual([1, 'program_invalid'])
     expect(json()).not.toHaveProperty('cid')
   })
+})
+
+test('a program runs without chain, store and money, says where in words for scripts, and stops at Ctrl-C', async () => {
+  const { programId } = (await at.user.run(['build', 'app', '--json'])).json<Ids & Record<string, unknown>>()
+  const running = spawn(process.execPath, [cli, 'run', 'app'], {
+    env: { PATH: process.env['PATH'], HOME: at.user.dir },
+    cwd: at.user.dir,
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  const exited = once(running, 'exit')
+  onTestFinished(() => void running.kill('SIGKILL'))
+  let out = ''
+  for await (const chunk of running.stdout.iterator({ destroyOnReturn: false })) {
+    out += chunk
+    if (out.includes('http_url=') && out.endsWith('\n')) break
+  }
+  const facts = Object.fromEntries(
+    out
+      .trim()
+      .split('\n')
+      .map((line) => line.split('=', 2)),
+  )
+  expect(facts).toEqual({
+    program_id: programId,
+    http_url: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+\/$/),
+  })
+  expect(await (await fetch(`${facts['http_url']}hello?x=1`)).json()).toEqual({ greeting: 'Hello, world!' })
+  running.kill('SIGINT')
+  expect(await exited).toEqual([0, null])
 })
 
 test('a provider that lies about what it runs is caught, with what it said and what is true', async () => {
