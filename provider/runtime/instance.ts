@@ -1,9 +1,9 @@
-import { createConnection } from 'node:net'
 import type { Clock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { createHttpPool } from '../../protocol/http/h1-client.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
+import { connectProgram } from './connect-program.ts'
 import { ping } from './ping.ts'
 import { createCall, isWaitingForCaller, type RunningCall } from './running-call.ts'
 import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from './runtime.ts'
@@ -37,7 +37,7 @@ export function createInstance(
 ): Instance {
   const { timeoutMs, memoryMiB } = options.limits
   const pool = createHttpPool({
-    connect: () => createConnection(options.socketPath),
+    connect: () => connectProgram(options.socketPath),
     connectionsMax: limits.callsInFlightPerInstanceMax,
     requestsWaitingMax: 0,
     // The watchdog counts more exactly, and knows who is waiting for whom.

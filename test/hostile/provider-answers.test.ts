@@ -2,9 +2,9 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { KiB } from '../../protocol/base/bytes.ts'
-import { openMarket, type TestMarket } from '../support/market.ts'
+import { echoProgram, openMarket, type TestMarket } from '../support/market.ts'
 
-/** What a program answers harms nobody but itself. */
+/** What a program answers, or does not read, harms nobody but itself. */
 
 const quotes = `export default { fetch(request) {
   const { pathname, search } = new URL(request.url)
@@ -24,6 +24,7 @@ const both = [
 ]
 let at: TestMarket
 let quoting: string
+let echo: string
 beforeAll(async () => {
   at = await openMarket()
   const dir = join(at.user.dir, 'quotes')
@@ -32,6 +33,7 @@ beforeAll(async () => {
   await writeFile(join(dir, 'khachapuri.json'), JSON.stringify(manifest))
   await writeFile(join(dir, 'index.js'), quotes)
   quoting = (await at.deploy(dir, ...both)).cid
+  echo = (await at.deploy(echoProgram, ...both)).cid
 })
 afterAll(() => at[Symbol.asyncDispose]())
 
@@ -45,4 +47,16 @@ describe.each(['alice', 'bob'])('%s', (provider) => {
       expect([after.status, after.header('x-large')]).toEqual([200, '"'.repeat(10)])
     },
   )
+
+  test('gives the answer of a program that does not read its request, whatever that says', async () => {
+    const sizes = Array.from({ length: 40 }, (_, i) => i * 25 * KiB)
+    const costs = await at.costsOf(async () => {
+      for (const size of sizes) {
+        const answer = await at.call({ provider, cid: echo, path: '/ignore', body: Buffer.alloc(size) })
+        expect([size, answer.status, answer.text]).toEqual([size, 200, 'ignored'])
+      }
+    })
+    const price = 500n * BigInt(sizes.length)
+    expect(costs).toEqual({ paid: { developer: price }, earned: { [provider]: price } })
+  })
 })
