@@ -41,10 +41,12 @@ interface Refusal {
  * Makes calls that must be refused: with whole problem documents, without a record or a debit, and without a file written
  * anywhere, but for blocks that were fetched.
  */
-async function expectRefusals(calls: readonly MarketCall[], { status, code }: Refusal): Promise<void> {
+async function expectRefusals(calls: readonly (readonly [MarketCall, Refusal])[]): Promise<void> {
   const costs = await at.costsOf(async () => {
     const written = await filesWrittenBy(at.user.dir, async () => {
-      for (const answer of await Promise.all(calls.map(at.call))) {
+      const answers = await Promise.all(calls.map(([call]) => at.call(call)))
+      for (const [i, answer] of answers.entries()) {
+        const { status, code } = calls[i]![1]
         expect([answer.status, answer.problem().code]).toEqual([status, code])
         expect(answer.problem()).toMatchObject({
           type: `urn:khachapuri:problem:${code}`,
@@ -63,7 +65,9 @@ async function expectRefusals(calls: readonly MarketCall[], { status, code }: Re
   expect(costs).toEqual(nothing)
 }
 
-const expectRefusal = (call: MarketCall, refusal: Refusal) => expectRefusals([call], refusal)
+const expectRefusal = (call: MarketCall, refusal: Refusal) => expectRefusals([[call, refusal]])
+
+const both = ['alice', 'bob']
 
 const missing = 'bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku'
 const sha1Cid = 'bafkrcfaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'
@@ -93,16 +97,25 @@ describe('the address of a call', () => {
 })
 
 describe('content', () => {
-  test('that nobody has is not found, be it a deployment or its program', async () => {
+  test('that is missing, away or damaged is not run, be it the deployment or its program', async () => {
     const orphan = await publishSpec(at, spec, { program: missing })
-    const calls = ['alice', 'bob'].flatMap((provider) => [missing, orphan].map((cid) => ({ provider, cid })))
-    await expectRefusals(calls, { status: 404, code: 'cid_not_found' })
-  })
-
-  test('whose only keeper is away is said to be unreachable, not missing', async () => {
+    const notFound = { status: 404, code: 'cid_not_found' }
     await at.startProvider('lonely', { keepers: [new URL('http://127.0.0.1:1')] })
-    const cid = await publishSpec(at, spec, { createdAt: 1 })
-    await expectRefusal({ provider: 'lonely', cid }, { status: 504, code: 'content_unreachable' })
+    const away = await publishSpec(at, spec, { createdAt: 1 })
+    const [a, b] = [await deployFresh('one'), await deployFresh('two')]
+    const heal = [await damageBlock(gatewayBlocks(), a.program), await damageBlock(gatewayBlocks(), b.cid)]
+    const mismatch = { status: 502, code: 'cid_mismatch' }
+    // All at once, as each of them waits for peers that say nothing.
+    await expectRefusals([
+      ...both.flatMap((provider) => [missing, orphan].map((cid) => [{ provider, cid }, notFound] as const)),
+      [
+        { provider: 'lonely', cid: away },
+        { status: 504, code: 'content_unreachable' },
+      ],
+      ...both.flatMap((provider) => [a, b].map(({ cid }) => [{ provider, cid }, mismatch] as const)),
+    ])
+    await Promise.all(heal.map((mend) => mend()))
+    for (const { cid } of [a, b]) expect((await at.call({ cid })).status).toBe(200)
   })
 
   test('that is no deployment at all is refused', async () => {
@@ -122,15 +135,6 @@ describe('content', () => {
 
   test('a program in the place of a deployment is refused', async () => {
     await expectRefusal({ cid: spec.program }, { status: 422, code: 'deployment_invalid' })
-  })
-
-  test('of program or deployment with one wrong bit in every store is not run; with the store it heals', async () => {
-    const [a, b] = [await deployFresh('one'), await deployFresh('two')]
-    const heal = [await damageBlock(gatewayBlocks(), a.program), await damageBlock(gatewayBlocks(), b.cid)]
-    const calls = ['alice', 'bob'].flatMap((provider) => [a, b].map(({ cid }) => ({ provider, cid })))
-    await expectRefusals(calls, { status: 502, code: 'cid_mismatch' })
-    await Promise.all(heal.map((mend) => mend()))
-    for (const { cid } of [a, b]) expect((await at.call({ cid })).status).toBe(200)
   })
 
   test('that rots in the store of a provider is fetched again, and given to nobody', async () => {
@@ -216,8 +220,8 @@ describe('a hostile zip is refused before anything is written and anybody pays',
 
   test.each(zips)('%s', async (_what, zip, reason) => {
     const cid = await publishSpec(at, spec, { program: await publish(at, zip()), entry: 'index.js' })
-    const calls = ['alice', 'bob'].map((provider) => ({ provider, cid }))
-    await expectRefusals(calls, { status: 422, code: 'program_invalid' })
+    const refusal = { status: 422, code: 'program_invalid' }
+    await expectRefusals(both.map((provider) => [{ provider, cid }, refusal]))
     const problem = (await at.call({ cid })).problem()
     expect(problem['reason']).toMatch(reason)
   })
