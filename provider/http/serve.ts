@@ -1,12 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { getRequestListener } from '@hono/node-server'
+import { getRequestListener, RequestError } from '@hono/node-server'
 import type { Hono } from 'hono'
 import type { Hex } from 'viem'
 import type { Log } from '../../protocol/base/log.ts'
 import { callHeaders } from '../../protocol/call.ts'
-import { type ProtocolError, toProtocolError } from '../../protocol/errors.ts'
+import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
 import type { RequestListener } from '../../protocol/http/listener.ts'
-import { sendProblem } from '../../protocol/http/problem-response.ts'
+import { problemResponse, sendProblem } from '../../protocol/http/problem-response.ts'
 import { parseRoute } from './call-path.ts'
 import type { CallRequest } from './run-call.ts'
 
@@ -18,7 +18,10 @@ export interface ServeDeps {
 
 /** The provider's whole HTTP surface: calls go the fast way, everything else to its pages. */
 export function createListener({ log, pages, runCall }: ServeDeps): RequestListener {
-  const servePage = getRequestListener(pages.fetch, { overrideGlobalObjects: false })
+  const servePage = getRequestListener(pages.fetch, {
+    overrideGlobalObjects: false,
+    errorHandler: (thrown) => problemResponse(thrown instanceof RequestError ? badRequest() : thrown),
+  })
   return (request, response) => {
     const refuse = (error: ProtocolError, callId?: Hex) =>
       sendProblem(response, error, callId === undefined ? [] : [callHeaders.call, callId])
@@ -45,3 +48,10 @@ const isAbort = (thrown: unknown) => thrown instanceof Error && thrown.name === 
 
 const describe = (thrown: unknown) =>
   thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)
+
+/** A host or a path of which no URL can be made. */
+function badRequest(): ProtocolError {
+  return new ProtocolError('bad_request', 'The host and the path of the request make no URL.', {
+    hint: 'Send a path that begins with / and one host.',
+  })
+}
