@@ -1,7 +1,7 @@
 // Plain JavaScript for whatever Node (20 or newer) is on the PATH: brings the project's own Node and the locked
 // packages when they are missing, then runs a script of the project with them.
 //   node devnet/with-node.mjs <script.ts> [arguments]
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { constants } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -17,8 +17,8 @@ if (Number(process.versions.node.split('.')[0]) < 20) {
     'Install Node 20 or newer; the project brings its own Node 26 itself.',
   )
 }
-if (!isInstalled()) install()
-run(process.argv.slice(2))
+if (!isInstalled()) await install()
+await run(process.argv.slice(2))
 
 /** Whether what npm last put into node_modules is what the lockfile says, but for what other machines need. */
 function isInstalled() {
@@ -39,18 +39,31 @@ function readLock(path) {
   }
 }
 
-function install() {
+async function install() {
   const { version } = readLock(join(root, 'package-lock.json'))?.['node_modules/node'] ?? {}
   if (!version) fail('package-lock.json names no Node.', 'Take it from the repository again.')
   console.error(`Installing Node ${version} and the locked packages (once; a minute or so) …`)
+  const startedMs = performance.now()
+  const reminder = setInterval(() => {
+    console.error(`  still installing after ${Math.round((performance.now() - startedMs) / 1000)} s …`)
+  }, 10_000)
   // npm itself must run under the new Node, so that it picks the native packages of that version.
-  const { status, signal, error } = spawnSync(
-    'npx',
-    ['--yes', '--package', `node@${version}`, 'npm', 'ci', '--include=dev', '--no-audit', '--no-fund'],
-    { cwd: root, stdio: ['ignore', 2, 2], shell: isWindows },
+  const npm = [
+    '--yes',
+    '--package',
+    `node@${version}`,
+    'npm',
+    'ci',
+    '--include=dev',
+    '--no-audit',
+    '--no-fund',
+  ]
+  const { error, code } = await waitFor(
+    spawn('npx', npm, { cwd: root, stdio: ['ignore', 2, 2], shell: isWindows }),
   )
-  if (signal) process.exit(128 + constants.signals[signal])
-  if (error || status !== 0) {
+  clearInterval(reminder)
+  if (code > 128) process.exit(code)
+  if (error || code !== 0) {
     fail(
       'The packages could not be installed.',
       "See npm's message above; the package registry must be reachable once.",
@@ -59,17 +72,26 @@ function install() {
   console.error('Installed.')
 }
 
-function run([script, ...rest]) {
+async function run([script, ...rest]) {
   const args = ['--disable-warning=ExperimentalWarning', join(root, script), ...rest]
-  const child = spawn(node, args, { stdio: 'inherit' })
-  // Ctrl-C at a terminal reaches the whole group, a signal of npm or of a service manager this process alone; whoever
-  // hears the same signal twice takes it for one.
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
-  child.on('error', (error) =>
-    fail(`The project's Node did not start: ${error.message}`, 'Remove node_modules and try again.'),
-  )
-  child.on('exit', (code, signal) => {
-    process.exitCode = code ?? 128 + constants.signals[signal]
+  const { error, code } = await waitFor(spawn(node, args, { stdio: 'inherit' }))
+  if (error) fail(`The project's Node did not start: ${error.message}`, 'Remove node_modules and try again.')
+  process.exitCode = code
+}
+
+/**
+ * Waits for a process to end. Ctrl-C at a terminal reaches the whole group, a signal of npm or of a service manager this
+ * process alone; whoever hears the same signal twice takes it for one.
+ */
+function waitFor(child) {
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP']
+  const pass = (signal) => child.kill(signal)
+  for (const signal of signals) process.on(signal, pass)
+  return new Promise((resolve) => {
+    child.on('error', (error) => resolve({ error, code: 1 }))
+    child.on('exit', (code, signal) => resolve({ code: code ?? 128 + constants.signals[signal] }))
+  }).finally(() => {
+    for (const signal of signals) process.off(signal, pass)
   })
 }
 

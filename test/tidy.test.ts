@@ -121,6 +121,19 @@ test('the lockfile names no registry', () => {
   expect(lock).not.toContain('"resolved": "http')
 })
 
+test('the lockfile names the packages of all platforms, as npm refuses to install from one that does not', () => {
+  const { packages } = JSON.parse(readFileSync(join(root, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { optionalDependencies?: Record<string, string> }>
+  }
+  const missing = Object.entries(packages).flatMap(([path, { optionalDependencies = {} }]) =>
+    Object.keys(optionalDependencies).filter(
+      (name) => !packages[`node_modules/${name}`] && !packages[`${path}/node_modules/${name}`],
+    ),
+  )
+  expect(Object.keys(packages).length).toBeGreaterThan(100)
+  expect(missing).toEqual([])
+})
+
 test('nothing is left for later, mocked, skipped without a reason or retried', () => {
   const files = [
     'protocol',
