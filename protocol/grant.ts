@@ -27,6 +27,7 @@ export type GrantVerdict =
   | { readonly kind: 'covers' }
   | { readonly kind: 'missing' }
   | { readonly kind: 'expired'; readonly expiry: number }
+  | { readonly kind: 'unseen' }
   | { readonly kind: 'price_above_cap'; readonly capUsdc: Usdc }
   | { readonly kind: 'too_low'; readonly leftUsdc: Usdc }
 
@@ -35,21 +36,27 @@ export type GrantVerdict =
  *
  * @param owedUsdc - All that was charged to this grant since it exists, settled or not, and what is reserved for calls
  * in flight. The grant can pay `spent + budget` in all.
+ * @param chainLostSeconds - For how long the chain has not been seen. Within the notice that is no risk: a revocation in
+ * the meantime still leaves time to settle. After it the payer may have taken everything back.
  */
 export function decideGrant({
   grant,
   owedUsdc,
   priceUsdc,
   nowSeconds,
+  chainLostSeconds = 0,
 }: {
   grant: Grant | undefined
   owedUsdc: Usdc
   priceUsdc: Usdc
   nowSeconds: number
+  chainLostSeconds?: number
 }): GrantVerdict {
   if (!grant) return { kind: 'missing' }
   if (nowSeconds + limits.grantExpiryMarginSeconds >= grant.expiry)
     return { kind: 'expired', expiry: grant.expiry }
+  if (chainLostSeconds * 1000 + limits.settleMarginMs > grant.noticeHours * 3_600_000)
+    return { kind: 'unseen' }
   if (priceUsdc > grant.priceUsdc) return { kind: 'price_above_cap', capUsdc: grant.priceUsdc }
   const total = grant.spentUsdc + grant.budgetUsdc
   if (owedUsdc + priceUsdc > total) {

@@ -196,6 +196,7 @@ function reserve(deps: CallDeps, payee: CallOptions, call: Call): Reservation {
     policy: payer.kind === 'owner' ? deployment.spec.policy : undefined,
     origin: typeof request.headers['origin'] === 'string' ? request.headers['origin'] : undefined,
     nowSeconds: Math.floor(deps.clock.nowMs() / 1000),
+    chainLostSeconds: chainLostSeconds(deps) ?? 0,
   })
   if (result.kind === 'refused') throw withWaysToPay(result.error, { ...payee, priceUsdc })
   return result.reservation
@@ -260,10 +261,14 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
 }
 
 /** Says that the call was admitted on what was known some time ago. */
-function chainAge({ clock, chainLostSinceMs }: CallDeps): string[] {
+function chainAge(deps: CallDeps): string[] {
+  const seconds = chainLostSeconds(deps)
+  return seconds === undefined ? [] : [callHeaders.chainAge, String(seconds)]
+}
+
+function chainLostSeconds({ clock, chainLostSinceMs }: CallDeps): number | undefined {
   const lostSinceMs = chainLostSinceMs()
-  if (lostSinceMs === undefined) return []
-  return [callHeaders.chainAge, String(Math.ceil((clock.nowMs() - lostSinceMs) / 1000))]
+  return lostSinceMs === undefined ? undefined : Math.ceil((clock.nowMs() - lostSinceMs) / 1000)
 }
 
 function toReceipt(

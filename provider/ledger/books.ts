@@ -37,7 +37,8 @@ export interface Account {
 export interface PassLine {
   readonly payer: Address
   readonly id: Hex
-  readonly validBefore: number
+  /** The latest of all passes under this id. */
+  validBefore: number
   chargedUsdc: Usdc
   reservedUsdc: Usdc
 }
@@ -65,7 +66,7 @@ export function createBooks(totals: JournalTotals): Books {
     if (minute <= sweptMinute) return
     sweptMinute = minute
     for (const [key, line] of passes) {
-      if (line.reservedUsdc === zeroUsdc && line.validBefore * 1000 <= nowMs) passes.delete(key)
+      if (line.reservedUsdc === zeroUsdc && line.validBefore * 1000 + passGraceMs <= nowMs) passes.delete(key)
     }
     for (const [key, line] of owners) {
       if (line.reservedUsdc === zeroUsdc && line.day < dayOf(nowMs)) owners.delete(key)
@@ -76,8 +77,12 @@ export function createBooks(totals: JournalTotals): Books {
     accounts: { [Symbol.iterator]: () => accounts.values() },
     account: (payer) =>
       accounts.get(payer) ?? accountOf({ accountId: 0, payer, chargedUsdc: zeroUsdc, calls: 0 }),
-    pass: ({ payer, id, validBefore }) =>
-      passes.get(passKey({ payer, id })) ?? passLineOf({ payer, id, validBefore, chargedUsdc: zeroUsdc }),
+    pass({ payer, id, validBefore }) {
+      const line =
+        passes.get(passKey({ payer, id })) ?? passLineOf({ payer, id, validBefore, chargedUsdc: zeroUsdc })
+      line.validBefore = Math.max(line.validBefore, validBefore)
+      return line
+    },
     owner(spec, nowMs) {
       const line =
         owners.get(spec) ?? ownerLineOf({ spec, day: 0, chargedUsdc: zeroUsdc, minute: 0, calls: 0 })
@@ -133,6 +138,9 @@ export interface Lines {
   readonly pass: PassLine | undefined
   readonly owner: OwnerLine | undefined
 }
+
+/** For how long after its end a pass is remembered: a clock that is put right must not fill it up again. */
+export const passGraceMs = 86_400_000
 
 const minuteOf = (nowMs: number) => Math.floor(nowMs / 60_000)
 const dayOf = (nowMs: number) => Math.floor(nowMs / 86_400_000)

@@ -14,12 +14,15 @@ import type { Claim } from './ledger.ts'
  * @returns why not, as the caller reads it; undefined where it is covered.
  */
 export function decideClaim(claim: Claim, lines: Lines, provider: Address): ProtocolError | undefined {
-  const { payer, grant, priceUsdc, nowSeconds } = claim
+  const { payer, grant, priceUsdc, nowSeconds, chainLostSeconds } = claim
   const refusal =
     payer.kind === 'pass' ? refuseByPass(claim, payer.pass, lines, provider) : refuseByOwner(claim, lines)
   if (refusal) return refusal
   const owedUsdc = addUsdc(lines.account.chargedUsdc, lines.account.reservedUsdc)
-  return explainGrant(decideGrant({ grant, owedUsdc, priceUsdc, nowSeconds }), { claim, provider })
+  return explainGrant(decideGrant({ grant, owedUsdc, priceUsdc, nowSeconds, chainLostSeconds }), {
+    claim,
+    provider,
+  })
 }
 
 function refuseByPass(claim: Claim, pass: Pass, lines: Lines, provider: Address): ProtocolError | undefined {
@@ -61,6 +64,12 @@ function explainGrant(
         hint,
         details,
       })
+    case 'unseen':
+      return new ProtocolError(
+        'chain_unreachable',
+        `The provider has not seen the chain for about as long as the notice of the grant of ${payer.address}.`,
+        { hint: 'Come back when the chain answers, or call another provider.', details },
+      )
     case 'price_above_cap':
       return aboveCap('grant', verdict.capUsdc, { priceUsdc, hint, details })
     case 'too_low':

@@ -36,6 +36,8 @@ export interface Claim {
   /** The request's `Origin`. */
   readonly origin: string | undefined
   readonly nowSeconds: number
+  /** For how long the chain has not answered; 0 while it does. */
+  readonly chainLostSeconds: number
 }
 
 export type Reserved =

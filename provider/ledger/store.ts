@@ -3,6 +3,7 @@ import type { Address, Hex } from 'viem'
 import { type Outcome, outcomes } from '../../protocol/call.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
+import { passGraceMs } from './books.ts'
 import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
 import type { ChargeRecord, FoundKey, JournalTotals, KeyRecord, KeyScope, LedgerIdentity } from './records.ts'
 
@@ -132,7 +133,7 @@ function createKeyWriter(db: DatabaseSync): (key: KeyRecord, receipt: Receipt) =
 function readTotals(db: DatabaseSync, nowMs: number): JournalTotals {
   const rows = (sql: string, ...values: SQLInputValue[]) => bigIntStatement(db, sql).all(...values)
   const nowSeconds = Math.floor(nowMs / 1000)
-  db.prepare('DELETE FROM passes WHERE valid_before <= ?').run(nowSeconds)
+  db.prepare('DELETE FROM passes WHERE valid_before <= ?').run(Math.floor((nowMs - passGraceMs) / 1000))
   const [last] = rows('SELECT ifnull(max(id), 0) AS id FROM receipts')
   return {
     receiptId: Number(last?.['id']),

@@ -68,6 +68,7 @@ export const claimOf = (changes: Partial<Claim> = {}): Claim => ({
   policy: openPolicy,
   origin: undefined,
   nowSeconds: 1_700_000_000,
+  chainLostSeconds: 0,
   ...changes,
 })
 
