@@ -66,7 +66,8 @@ export function createBooks(totals: JournalTotals): Books {
     if (minute <= sweptMinute) return
     sweptMinute = minute
     for (const [key, line] of passes) {
-      if (line.reservedUsdc === zeroUsdc && line.validBefore * 1000 + passGraceMs <= nowMs) passes.delete(key)
+      const isPlayedOut = line.chargedUsdc === zeroUsdc || line.validBefore * 1000 + passGraceMs <= nowMs
+      if (line.reservedUsdc === zeroUsdc && isPlayedOut) passes.delete(key)
     }
     for (const [key, line] of owners) {
       if (line.reservedUsdc === zeroUsdc && line.day < dayOf(nowMs)) owners.delete(key)

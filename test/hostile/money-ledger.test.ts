@@ -2,8 +2,17 @@ import { expect, test } from 'vitest'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Pass } from '../../protocol/pass.ts'
 import { usdc } from '../../protocol/usdc.ts'
+import { addCharge, createBooks } from '../../provider/ledger/books.ts'
 import type { Claim } from '../../provider/ledger/ledger.ts'
-import { chargeCall, claimOf, createTempDir, grantOf, openTestLedger, passOf } from '../support/money.ts'
+import {
+  chargeCall,
+  claimOf,
+  createTempDir,
+  grantOf,
+  openTestLedger,
+  passOf,
+  randomHex,
+} from '../support/money.ts'
 
 /** Payers and bearers of passes who want more than was signed for, and clocks that help them. */
 
@@ -82,6 +91,22 @@ test.each(['in a running process', 'over a restart'])(
     expect(s.tryClaim(s.claimWith(pass))).toBe('pass_exhausted')
   },
 )
+
+test('passes whose calls cost nothing leave nothing behind, however far off their end is', () => {
+  const books = createBooks({ receiptId: 0, accounts: [], passes: [], owners: [] })
+  const keep = (pass: Pass, atMs: number) => {
+    const lines = { account: books.account(pass.payer), pass: books.pass(pass), owner: undefined }
+    books.keep(lines, atMs)
+    return lines
+  }
+  const [unpaid, paid] = [passOf({ id: randomHex() }), passOf({ id: randomHex() })]
+  keep(unpaid, startMs)
+  const before = books.pass(unpaid)
+  addCharge(keep(paid, startMs), usdc(7n), startMs)
+  keep(passOf({ id: randomHex() }), startMs + hour)
+  expect(books.pass(unpaid)).not.toBe(before)
+  expect(books.pass(paid).chargedUsdc).toBe(7n)
+})
 
 test('nobody is served on a grant that may have been revoked and reclaimed while the chain was away', async () => {
   await using s = await setup()
