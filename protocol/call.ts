@@ -16,7 +16,7 @@ export const callHeaders = {
 /**
  * How a call ended, by the code in its receipt. Codes are wire format.
  *
- * `platform_fault` is never charged; the program faults are charged to an owner who pays for its own deployment, and to
+ * `platform_fault` is never charged; nor is `payment_failed`, where the chain refused an x402 payment after the call; the program faults are charged to an owner who pays for its own deployment, and to
  * nobody else.
  */
 export const outcomes = {
@@ -28,13 +28,14 @@ export const outcomes = {
   program_output_invalid: 5,
   caller_gone: 6,
   platform_fault: 7,
+  payment_failed: 8,
 } as const
 export type Outcome = keyof typeof outcomes
 
 /** What a call with this outcome costs. */
 export function isCharged(outcome: Outcome, payerIsOwner: boolean): boolean {
   if (outcome === 'answered' || outcome === 'caller_gone') return true
-  return outcome !== 'platform_fault' && payerIsOwner
+  return outcome !== 'platform_fault' && outcome !== 'payment_failed' && payerIsOwner
 }
 
 /** Binds a receipt to what was asked: `sha256("<method> <target>\n<hex sha256 of body>\n")`. */

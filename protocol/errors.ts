@@ -27,6 +27,12 @@ export const errorTable = {
   pass_not_for_provider: { status: 401, retryable: false },
   pass_not_for_deployment: { status: 401, retryable: false },
   pass_exhausted: { status: 402, retryable: false },
+  payment_invalid: { status: 402, retryable: false },
+  payment_mismatch: { status: 402, retryable: false },
+  payment_expired: { status: 402, retryable: false },
+  payment_failed: { status: 402, retryable: false },
+  payment_used: { status: 409, retryable: false },
+  payment_conflict: { status: 409, retryable: false },
   idempotency_conflict: { status: 409, retryable: false },
   idempotency_answer_gone: { status: 409, retryable: false },
 

@@ -129,6 +129,22 @@ export const limits = {
   /** Signatures that fail cost 1.4 ms each; beyond this, tokens that are not known yet must wait. */
   passFailuresPerSecondMax: 50,
 
+  // x402
+  x402HeaderBytesMax: 8 * KiB,
+  x402UrlBytesMax: 2 * KiB,
+  /** A contract may take more than the 65 bytes of a key. */
+  x402SignatureBytesMax: 2 * KiB,
+  /** How long an answer waits to see its payment in a block, before it goes out with the payment pending. */
+  x402SettleWaitMs: 30_000,
+  /** How long a payment must still be valid after the longest time that its call may take. */
+  x402SettleMarginSeconds: 60,
+  /** Between signing and arriving, and for clocks that differ. */
+  x402SlackSeconds: 60,
+  /** A payment that is valid for longer would have to be remembered for longer. */
+  x402WindowSecondsMax: 24 * 60 * 60,
+  /** Whose calls run or whose settlement is not known yet. */
+  x402PaymentsOpenMax: 1_000,
+
   // Ledger
   /** One fsync for at most so many calls. */
   ledgerGroupRecordsMax: 512,

@@ -1,7 +1,18 @@
 import type { Address } from 'viem'
 import type { Pass } from './pass.ts'
+import type { Payment } from './x402.ts'
 
-/** The account whose escrow pays for a call, and how that was proved. A bare header naming an account proves nothing. */
-export type Payer =
+/** An account whose grant pays for a call, and how that was proved. A bare header naming an account proves nothing. */
+export type GrantPayer =
   | { readonly kind: 'owner'; readonly address: Address }
   | { readonly kind: 'pass'; readonly address: Address; readonly pass: Pass }
+
+/** An account that pays for one call from its wallet, by an authorization with its signature. */
+export interface X402Payer {
+  readonly kind: 'x402'
+  readonly address: Address
+  readonly payment: Payment
+}
+
+/** Who pays for a call. */
+export type Payer = GrantPayer | X402Payer

@@ -1,7 +1,8 @@
-import { type Address, encodeDeployData, encodeFunctionData, type Hex } from 'viem'
+import { type Address, encodeDeployData, encodeFunctionData, type Hex, parseAbi } from 'viem'
 import { type Name, nameNode } from '../name.ts'
 import { encodeSettleRows, type SettleRow } from '../settlement.ts'
 import { formatUsdc, type Usdc } from '../usdc.ts'
+import type { Authorization } from '../x402.ts'
 import { devUsdcAbi, escrowAbi, registryAbi, resolverAbi, resolverBytecode } from './contracts.ts'
 
 /** One transaction before it has a sender. */
@@ -88,7 +89,34 @@ export const usdcCalls = (usdc: Address) => ({
     to: usdc,
     data: encodeFunctionData({ abi: devUsdcAbi, functionName: 'mint', args: [to, amountUsdc] }),
   }),
+  transferWithAuthorization: (authorization: Authorization, signature: Hex): ChainCall => ({
+    label: `take ${formatUsdc(authorization.valueUsdc)} USDC from ${authorization.from}`,
+    to: usdc,
+    data: encodeTransfer(authorization, signature),
+  }),
 })
+
+/** Circle's token takes what contracts sign as bytes; what a key signs, every token of EIP-3009 takes in three parts. */
+const signedBytesAbi = parseAbi([
+  'function transferWithAuthorization(address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce, bytes signature)',
+])
+const keySignatureChars = 2 + 65 * 2
+
+function encodeTransfer(
+  { from, to, valueUsdc, validAfter, validBefore, nonce }: Authorization,
+  signature: Hex,
+): Hex {
+  const functionName = 'transferWithAuthorization'
+  const args = [from, to, valueUsdc, BigInt(validAfter), BigInt(validBefore), nonce] as const
+  if (signature.length !== keySignatureChars) {
+    return encodeFunctionData({ abi: signedBytesAbi, functionName, args: [...args, signature] })
+  }
+  // Cut by hand: a contract's signature may have this length, too, and any last byte.
+  const r: Hex = `0x${signature.slice(2, 66)}`
+  const s: Hex = `0x${signature.slice(66, 130)}`
+  const v = Number.parseInt(signature.slice(130), 16)
+  return encodeFunctionData({ abi: devUsdcAbi, functionName, args: [...args, v < 2 ? v + 27 : v, r, s] })
+}
 
 /** The calls of the registry at `registry`. */
 export const registryCalls = (registry: Address) => ({

@@ -1,0 +1,199 @@
+import {
+  type Address,
+  BaseError,
+  domainSeparator,
+  type Hash,
+  type Hex,
+  type PublicClient,
+  parseAbi,
+  zeroAddress,
+} from 'viem'
+import { isProtocolError } from '../errors.ts'
+import { limits } from '../limits.ts'
+import { type Usdc, usdc } from '../usdc.ts'
+import { type Authorization, hashAuthorization, type Token, tokenDomain } from '../x402.ts'
+import { usdcCalls } from './calls.ts'
+import { reachChain } from './client.ts'
+import { devUsdcAbi, escrowAbi } from './contracts.ts'
+
+/** What the chain says about payments by authorization. Every method is one round of requests, with a time limit. */
+export interface PaymentToken {
+  readonly token: Token
+  readonly chainId: number
+  /** Whether the payer's contract takes the signature (ERC-1271); false where the payer has none. */
+  isSignedByContract(authorization: Authorization, signature: Hex, signal: AbortSignal): Promise<boolean>
+  /** What the payer has, and whether the transfer would go through now. */
+  simulate(authorization: Authorization, signature: Hex, signal: AbortSignal): Promise<Simulation>
+  readStanding(authorization: Authorization, signal: AbortSignal): Promise<Standing>
+  /** What used an authorization up, from a block on; undefined where no log says it. */
+  findUse(authorization: Authorization, fromBlock: bigint, signal: AbortSignal): Promise<Use | undefined>
+}
+
+export interface Simulation {
+  readonly balanceUsdc: Usdc
+  readonly wouldPass: boolean
+}
+
+export interface Standing {
+  readonly balanceUsdc: Usdc
+  readonly isUsed: boolean
+  /** Of the newest block, in seconds: what the token compares the window with. */
+  readonly timestamp: number
+}
+
+export type Use =
+  | { readonly kind: 'transferred'; readonly transaction: Hash }
+  | { readonly kind: 'cancelled'; readonly transaction: Hash }
+
+const contractSignerAbi = parseAbi([
+  'function isValidSignature(bytes32 hash, bytes signature) view returns (bytes4)',
+])
+const validSignature = '0x1626ba7e'
+
+/**
+ * Reads what the escrow's token calls itself, and holds it to that: a signature for another domain would move nothing.
+ *
+ * @returns undefined where the token does not know EIP-3009, or not by that name
+ * @throws ProtocolError `chain_unreachable`
+ */
+export async function readPaymentToken(
+  client: PublicClient,
+  { chainId, escrow }: { chainId: number; escrow: Address },
+  signal: AbortSignal,
+): Promise<PaymentToken | undefined> {
+  const read = { address: escrow, abi: escrowAbi, functionName: 'token' } as const
+  const address = await reachChain(client.readContract(read), 'read the token', signal)
+  const ask = { address, abi: devUsdcAbi } as const
+  const found = await readIfThere(
+    () =>
+      Promise.all([
+        client.readContract({ ...ask, functionName: 'name' }),
+        client.readContract({ ...ask, functionName: 'version' }),
+        client.readContract({ ...ask, functionName: 'DOMAIN_SEPARATOR' }),
+        client.readContract({
+          ...ask,
+          functionName: 'authorizationState',
+          args: [zeroAddress, `0x${'00'.repeat(32)}`],
+        }),
+      ]),
+    'read the token',
+    signal,
+  )
+  if (!found) return undefined
+  const [name, version, separator] = found
+  const token: Token = { address, name, version }
+  const isOurs = separator === domainSeparator({ domain: tokenDomain({ chainId, token }) })
+  return isOurs ? createPaymentToken(client, { chainId, token }) : undefined
+}
+
+function createPaymentToken(
+  client: PublicClient,
+  { chainId, token }: { chainId: number; token: Token },
+): PaymentToken {
+  const ask = { address: token.address, abi: devUsdcAbi } as const
+  const readBalance = (account: Address) =>
+    client.readContract({ ...ask, functionName: 'balanceOf', args: [account] })
+
+  return {
+    token,
+    chainId,
+    async isSignedByContract(authorization, signature, signal) {
+      const hash = hashAuthorization(authorization, { chainId, token })
+      const answer = await readIfThere(
+        () =>
+          client.readContract({
+            address: authorization.from,
+            abi: contractSignerAbi,
+            functionName: 'isValidSignature',
+            args: [hash, signature],
+          }),
+        'check a signature',
+        signal,
+      )
+      return answer === validSignature
+    },
+
+    async simulate(authorization, signature, signal) {
+      const { to, data } = usdcCalls(token.address).transferWithAuthorization(authorization, signature)
+      const [balance, wouldPass] = await Promise.all([
+        reachChain(readBalance(authorization.from), 'read a balance', signal),
+        reachChain(
+          client.call({ account: authorization.to, to: to as Address, data }),
+          'try a payment',
+          signal,
+        ).then(
+          () => true,
+          (error: unknown) => {
+            if (isRefusal(error)) return false
+            throw error
+          },
+        ),
+      ])
+      return { balanceUsdc: boundUsdc(balance), wouldPass }
+    },
+
+    async readStanding({ from, nonce }, signal) {
+      const request = { ...ask, functionName: 'authorizationState', args: [from, nonce] } as const
+      const [balance, isUsed, block] = await reachChain(
+        Promise.all([readBalance(from), client.readContract(request), client.getBlock()]),
+        'look at a payment',
+        signal,
+      )
+      return { balanceUsdc: boundUsdc(balance), isUsed, timestamp: Number(block.timestamp) }
+    },
+
+    async findUse({ from: authorizer, nonce }, fromBlock, signal) {
+      const newest = await reachChain(client.getBlockNumber(), 'find a payment', signal)
+      for (let block = fromBlock; block <= newest; block += rangeBlocks) {
+        const last = block + rangeBlocks - 1n
+        const range = { fromBlock: block, toBlock: last < newest ? last : newest }
+        const args = { authorizer, nonce }
+        const find = (eventName: 'AuthorizationUsed' | 'AuthorizationCanceled') =>
+          client.getContractEvents({ ...ask, ...range, eventName, args })
+        const [used, cancelled] = await reachChain(
+          Promise.all([find('AuthorizationUsed'), find('AuthorizationCanceled')]),
+          'find a payment',
+          signal,
+        )
+        if (used[0]) return { kind: 'transferred', transaction: used[0].transactionHash }
+        if (cancelled[0]) return { kind: 'cancelled', transaction: cancelled[0].transactionHash }
+      }
+      return undefined
+    },
+  }
+}
+
+const rangeBlocks = BigInt(limits.logRangeBlocksMax)
+
+/** Anybody may be richer than 64 bits say; no call costs as much. */
+const boundUsdc = (amount: bigint): Usdc =>
+  usdc(BigInt.asUintN(64, amount) === amount ? amount : 2n ** 64n - 1n)
+
+/** Asks a contract that may not be there or may not know the question. @returns undefined then */
+async function readIfThere<T>(
+  ask: () => Promise<T>,
+  what: string,
+  signal: AbortSignal,
+): Promise<T | undefined> {
+  try {
+    return await reachChain(ask(), what, signal)
+  } catch (error) {
+    if (isRefusal(error)) return undefined
+    throw error
+  }
+}
+
+/** Whether the chain itself said no; everything else is trouble on the way, and says nothing. */
+function isRefusal(error: unknown): boolean {
+  if (!isProtocolError(error)) return false
+  if (error.code !== 'chain_unreachable') return true
+  const { cause } = error
+  return cause instanceof BaseError && cause.walk(isSaidByChain) !== null
+}
+
+function isSaidByChain(part: unknown): boolean {
+  if (!(part instanceof Error)) return false
+  if (part.name === 'ContractFunctionZeroDataError' || part.name === 'ContractFunctionRevertedError')
+    return true
+  return part.name === 'RpcRequestError' && /revert/i.test(part.message)
+}
