@@ -123,6 +123,15 @@ test('a change while the name is being read is not lost', async () => {
   expect(s.names.peek(alice)).toMatchObject({ provider: { server: 'http://two.example' } })
 })
 
+test('a change of another name while the name is being read costs nothing', async () => {
+  await using s = setup()
+  const reading = s.resolve(alice)
+  s.chain.change({ kind: 'name', node: nameNode(parseName('bob')) })
+  await reading
+  await settled()
+  expect(s.chain.reads).toBe(1)
+})
+
 test('while the chain is away the last known answer is served, says its age, and the chain is not stormed', async () => {
   await using s = setup({ ageMsMax: 1_000, negativeAgeMsMax: 500 })
   await s.resolve(alice)

@@ -163,7 +163,10 @@ export function createNameCache(
   }
 
   function refreshChanged(change: NameChange): void {
-    for (const name of reading.keys()) changedMeanwhile.add(name)
+    for (const name of reading.keys()) {
+      // Which resolver a name has that is being read is not known yet.
+      if (change.kind === 'resolver' || nameNode(name) === change.node) changedMeanwhile.add(name)
+    }
     for (const [name, { node }] of unowned) {
       if (change.kind === 'name' && node === change.node) unowned.delete(name)
     }

@@ -44,6 +44,18 @@ async function register(name: string, server: string) {
   return { sender, resolver: registered.resolver }
 }
 
+/** Waits until the gateway has heard of all that happened: it hears in order, and of this name last. */
+async function letGatewayCatchUp(): Promise<void> {
+  await using origin = await openOrigin((_, response) => response.end('last'))
+  const last = `last-${origin.port}`
+  expect((await ask(last)).status).toBe(404)
+  await register(last, origin.url)
+  await askUntil(
+    () => ask(last),
+    ({ status }) => status === 200,
+  )
+}
+
 /** How often the gateway has read this name from the chain; each reading asks the registry for its resolver once. */
 function countReadings(name: Name): number {
   const question = encodeFunctionData({
@@ -119,6 +131,7 @@ describe('a provider under 1,000 requests', () => {
     await using third = await openOrigin((_, response) => response.end('third'))
     const name = parseName('popular')
     const { sender, resolver } = await register(name, first.url)
+    await letGatewayCatchUp()
 
     const lane = async () => {
       for (let i = 0; i < 20; i++) expect((await ask(name)).text).toBe('first')
