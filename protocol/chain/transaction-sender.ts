@@ -104,10 +104,12 @@ export function createTransactionSender(
     )
     // A pool refuses what cannot pay, and no block would ever say what became of it.
     assertPayable({ neededWei: gasLimit(gas) * fees.maxFeePerGas, balanceWei, call })
+    const maxFeePerGas = withHeadroom(fees.maxFeePerGas, balanceWei / gasLimit(gas))
     const nonce = Math.max(count, nonceMin)
     const raw = await account.signTransaction({
       ...target,
       ...fees,
+      maxFeePerGas,
       type: 'eip1559',
       chainId,
       nonce,
@@ -198,6 +200,19 @@ function gasLimit(estimated: bigint): bigint {
   const wanted = (estimated * 3n) / 2n + 10_000n
   return wanted < limits.transactionGasMax ? wanted : limits.transactionGasMax
 }
+
+/**
+ * A settlement that a block finds too cheap would hold up all that come after it, past the last moment of a grant. What
+ * a block does not ask for is not paid, so the offer goes far above the fee of now, but not beyond what is there.
+ */
+function withHeadroom(feePerGasWei: bigint, affordableWei: bigint): bigint {
+  const wanted = feePerGasWei * feeHeadroom
+  const offered = wanted < affordableWei ? wanted : affordableWei
+  return offered > feePerGasWei ? offered : feePerGasWei
+}
+
+/** Base fees rise by an eighth in a block: twenty full ones in a row. */
+const feeHeadroom = 10n
 
 function assertPayable({
   neededWei,

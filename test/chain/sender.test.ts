@@ -234,3 +234,24 @@ test('a nonce that another program took is a replacement, and a wait that is giv
   expect(await sender.wait(record, never)).toEqual({ kind: 'replaced' })
   expect(s.store.saved.at(-1)?.state).toBe('replaced')
 })
+
+test('a transaction whose chain gets five times as dear before its block is mined all the same', async () => {
+  await using s = await setup()
+  const sender = s.createSender()
+  await s.chain.setMining('by hand')
+  const record = await sender.send(mintCall(s), { purpose: 'a' }, never)
+  const { baseFeePerGas } = await s.chain.client.getBlock()
+  const params = [toHex((baseFeePerGas ?? 0n) * 5n)]
+  await s.chain.client.request({ method: 'hardhat_setNextBlockBaseFeePerGas', params } as never)
+  await s.chain.mine()
+  expect((await sender.look(record, never))?.kind).toBe('mined')
+})
+
+test('an account that has just enough for the fee of now offers no more than it has', async () => {
+  await using s = await setup()
+  const poor = await s.chain.createAccount()
+  const sender = s.createSender([], poor)
+  const params = [poor.address, toHex(parseEther('0.0004'))]
+  await s.chain.client.request({ method: 'hardhat_setBalance', params } as never)
+  expect((await sender.run(mintCall(s), never)).status).toBe('success')
+})
