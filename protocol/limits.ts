@@ -32,7 +32,7 @@ export const limits = {
   answerHeaderBytesMax: 24 * KiB,
   callTimeoutMsDefault: 10_000,
   callTimeoutMsMax: 300_000,
-  callsInFlightPerInstanceMax: 64,
+  callsInFlightPerInstanceMax: 512,
   callsInFlightPerProviderMax: 1024,
   idempotencyKeyBytesMax: 255,
   idempotentRequestBytesMax: 8 * MiB,

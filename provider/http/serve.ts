@@ -7,6 +7,7 @@ import { callHeaders } from '../../protocol/call.ts'
 import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
 import type { RequestListener } from '../../protocol/http/listener.ts'
 import { problemResponse, sendProblem } from '../../protocol/http/problem-response.ts'
+import { limits } from '../../protocol/limits.ts'
 import { parseRoute } from './call-path.ts'
 import type { CallRequest } from './run-call.ts'
 
@@ -22,6 +23,7 @@ export function createListener({ log, pages, runCall }: ServeDeps): RequestListe
     overrideGlobalObjects: false,
     errorHandler: (thrown) => problemResponse(thrown instanceof RequestError ? badRequest() : thrown),
   })
+  let callsInFlight = 0
   return (request, response) => {
     const refuse = (error: ProtocolError, callId?: Hex) =>
       sendProblem(response, error, callId === undefined ? [] : [callHeaders.call, callId])
@@ -31,6 +33,11 @@ export function createListener({ log, pages, runCall }: ServeDeps): RequestListe
         servePage(request as IncomingMessage, response as unknown as ServerResponse)
         return
       }
+      if (callsInFlight >= limits.callsInFlightPerProviderMax) throw busy(callsInFlight)
+      callsInFlight += 1
+      response.once('close', () => {
+        callsInFlight -= 1
+      })
       runCall({ request, response, cid: route.cid, target: route.target, refuse }).catch((thrown) => {
         // Nothing went wrong, and nobody is there to be told.
         if (response.destroyed && isAbort(thrown)) return
@@ -48,6 +55,12 @@ const isAbort = (thrown: unknown) => thrown instanceof Error && thrown.name === 
 
 const describe = (thrown: unknown) =>
   thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)
+
+function busy(callsInFlight: number): ProtocolError {
+  return new ProtocolError('provider_busy', `The provider answers ${callsInFlight} calls already.`, {
+    hint: 'Send it again in a moment.',
+  })
+}
 
 /** A host or a path of which no URL can be made. */
 function badRequest(): ProtocolError {
