@@ -15,14 +15,15 @@ const connectionCounts = [1, 50]
 export async function compareTargets(
   { load, rounds, seconds, note }: BenchContext,
   { targets, peer }: { readonly targets: readonly Target[]; readonly peer: Target },
+  signal: AbortSignal,
 ): Promise<Comparison> {
   const found = new Map<number, readonly Standing[]>()
   const names = targets.map(({ name }) => name).join(', ')
   note(`warming up: ${names}`)
-  await warmUp(load, targets, seconds)
+  await warmUp(load, targets, { seconds }, signal)
   for (const connections of connectionCounts) {
     note(`${names}: ${describeConnections(connections)}`)
-    found.set(connections, await runRounds(load, targets, { connections, rounds, seconds }))
+    found.set(connections, await runRounds(load, targets, { connections, rounds, seconds }, signal))
   }
   return {
     tables: [...found].map(([connections, standings]) =>

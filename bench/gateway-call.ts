@@ -26,10 +26,14 @@ export const gatewayCall: Measurement = {
     await using peers = new AsyncDisposableStack()
     const nginx = await startNginx({ dir: join(context.dir, 'nginx'), upstream: provider }, signal)
     if (nginx) peers.use(nginx)
-    const { tables, ratioOf } = await compareTargets(context, {
-      targets: [provider, direct, tunnel, ...(nginx ? [nginx.target] : [])],
-      peer: provider,
-    })
+    const { tables, ratioOf } = await compareTargets(
+      context,
+      {
+        targets: [provider, direct, tunnel, ...(nginx ? [nginx.target] : [])],
+        peer: provider,
+      },
+      signal,
+    )
     return {
       tables,
       remarks: [

@@ -27,10 +27,12 @@ export async function runRounds(
   load: Load,
   targets: readonly Target[],
   { connections, rounds, seconds }: RoundsOptions,
+  signal: AbortSignal,
 ): Promise<readonly Standing[]> {
   const samples = new Map(targets.map((target) => [target, [] as Sample[]]))
   for (let round = 0; round < rounds; round += 1) {
     for (const target of round % 2 === 0 ? targets : targets.toReversed()) {
+      signal.throwIfAborted()
       samples.get(target)?.push(await load.run(target, { connections, seconds }))
     }
   }
@@ -38,9 +40,15 @@ export async function runRounds(
 }
 
 /** Calls every target until its code is compiled: tens of thousands of times, in turns. */
-export async function warmUp(load: Load, targets: readonly Target[], seconds: number): Promise<void> {
-  for (let turn = 0; turn < 2; turn += 1) {
-    for (const target of targets) await load.run(target, { connections: 50, seconds })
+export async function warmUp(
+  load: Load,
+  targets: readonly Target[],
+  { seconds }: { readonly seconds: number },
+  signal: AbortSignal,
+): Promise<void> {
+  for (const target of [...targets, ...targets]) {
+    signal.throwIfAborted()
+    await load.run(target, { connections: 50, seconds })
   }
 }
 

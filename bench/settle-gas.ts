@@ -27,8 +27,8 @@ interface Measured {
 export const settleGas: Measurement = {
   name: 'settle-gas',
   title: 'Gas of a settlement',
-  async run() {
-    const { batches, consumeGas } = await settleBatches()
+  async run(_context, signal) {
+    const { batches, consumeGas } = await settleBatches(signal)
     return {
       tables: [tabulate(batches, consumeGas)],
       remarks: [
@@ -38,12 +38,17 @@ export const settleGas: Measurement = {
   },
 }
 
-async function settleBatches(): Promise<{ batches: readonly Measured[]; consumeGas: bigint }> {
+async function settleBatches(
+  signal: AbortSignal,
+): Promise<{ batches: readonly Measured[]; consumeGas: bigint }> {
   await using chain = await openContractsOnChain()
   const provider = addressOf('provider')
   await chain.unlock(provider)
   const payers = Array.from({ length: Math.max(...payerCounts) }, (_, index) => addressOf(`payer ${index}`))
-  for (const payer of payers) await openGrant(chain, payer, provider)
+  for (const payer of payers) {
+    signal.throwIfAborted()
+    await openGrant(chain, payer, provider)
+  }
 
   // The steady state: neither the provider's balance nor any grant is met for the first time.
   const settled = new Map<Address, bigint>()
@@ -123,7 +128,14 @@ function tabulate(batches: readonly Measured[], consumeGas: bigint): Table {
     ],
     rows: batches.map(({ payers, calls, gas }) => {
       const perCall = Number(gas) / calls
-      return [payers, calls, gas, Number(gas) / payers, perCall, Number(consumeGas) / perCall].map(Number)
+      return [
+        `${payers}`,
+        `${calls}`,
+        Number(gas),
+        Number(gas) / payers,
+        perCall,
+        Number(consumeGas) / perCall,
+      ]
     }),
   }
 }

@@ -22,16 +22,20 @@ export const warmCall: Measurement = {
     const hono = peers.use(await startNodePeer({ name: 'bare hono', file: 'hono.ts' }, signal))
     const node = peers.use(await startNodePeer({ name: 'bare node:http', file: 'node-http.ts' }, signal))
     const inMemory = dave && providerTarget(dave, { name: 'provider, books in memory', cid })
-    const { tables } = await compareTargets(context, {
-      targets: [
-        providerTarget(alice, { cid }),
-        ...(inMemory ? [inMemory] : []),
-        workerd.target,
-        hono.target,
-        node.target,
-      ],
-      peer: workerd.target,
-    })
+    const { tables } = await compareTargets(
+      context,
+      {
+        targets: [
+          providerTarget(alice, { cid }),
+          ...(inMemory ? [inMemory] : []),
+          workerd.target,
+          hono.target,
+          node.target,
+        ],
+        peer: workerd.target,
+      },
+      signal,
+    )
     return {
       tables,
       remarks: [
