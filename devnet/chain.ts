@@ -12,8 +12,22 @@ export interface DevChain extends AsyncDisposable {
   fund(account: Address): Promise<void>
 }
 
-/** @param port - 0 takes a free one. */
-export async function createDevChain({ port }: { port: number }): Promise<DevChain> {
+export interface DevChainOptions {
+  /** 0 takes a free one. */
+  readonly port: number
+  /**
+   * How far its clock is behind everybody's. Each registration of a name uses up a minute of it (see
+   * `createDevChainTime`). Payments that are signed to hold from ten minutes ago on must hold here, too.
+   */
+  readonly secondsBehind?: number
+}
+
+const secondsBehindDefault = 9 * 60
+
+export async function createDevChain({
+  port,
+  secondsBehind = secondsBehindDefault,
+}: DevChainOptions): Promise<DevChain> {
   const config = {
     networks: {
       market: {
@@ -21,6 +35,7 @@ export async function createDevChain({ port }: { port: number }): Promise<DevCha
         chainType: 'l1' as const,
         chainId: devChainId,
         accounts: [],
+        initialDate: new Date(Date.now() - secondsBehind * 1_000),
         // Else each block is a second later than the one before, and busy chains run ahead of everybody's clocks.
         allowBlocksWithSameTimestamp: true,
       },

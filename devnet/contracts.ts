@@ -10,9 +10,15 @@ import { assert } from '../protocol/base/assert.ts'
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
 import { type ChainCall, escrowCalls, usdcCalls } from '../protocol/chain/calls.ts'
-import { devUsdcBytecode, escrowAbi, escrowBytecode, registryBytecode } from '../protocol/chain/contracts.ts'
+import {
+  devUsdcBytecode,
+  escrowAbi,
+  escrowBytecode,
+  registryAbi,
+  registryBytecode,
+} from '../protocol/chain/contracts.ts'
 import { createTransactionSender, type TransactionSender } from '../protocol/chain/transaction-sender.ts'
-import type { Usdc } from '../protocol/usdc.ts'
+import { parseUsdc, type Usdc } from '../protocol/usdc.ts'
 
 /** The contracts of a market. */
 export interface Contracts {
@@ -48,8 +54,26 @@ export async function deployContracts(
   const usdc = await deploy('make the token', devUsdcBytecode)
   const escrowData = encodeDeployData({ abi: escrowAbi, bytecode: escrowBytecode, args: [usdc] })
   const escrow = await deploy('make the escrow', escrowData)
-  const registry = await deploy('make the registry', registryBytecode)
+  const registryData = encodeDeployData({
+    abi: registryAbi,
+    bytecode: registryBytecode,
+    args: [usdc, bondUsdc],
+  })
+  const registry = await deploy('make the registry', registryData)
   return { chainId, usdc, escrow, registry }
+}
+
+/** What stands for each name of a development market. */
+const bondUsdc = parseUsdc('5')
+
+/** Gives an account what the bond of `names` names takes. */
+export async function endowNames(
+  sender: TransactionSender,
+  { usdc }: Contracts,
+  { account, names = 1 }: { account: Address; names?: number },
+  signal: AbortSignal,
+): Promise<void> {
+  await sender.run(usdcCalls(usdc).mint(account, (bondUsdc * BigInt(names)) as Usdc), signal)
 }
 
 export interface Endowment {

@@ -11,7 +11,7 @@ import { parseUsdc, type Usdc } from '../protocol/usdc.ts'
 import type { Fault } from '../provider/faults.ts'
 import { createProvider, type Provider, type Reach } from '../provider/provider.ts'
 import { createDevChain, type DevChain } from './chain.ts'
-import { type Contracts, createSender, deployContracts, endow } from './contracts.ts'
+import { type Contracts, createSender, deployContracts, endow, endowNames } from './contracts.ts'
 
 /** Everybody in the market who has a key. */
 export const roles = ['deployer', 'developer', 'payer', 'alice', 'bob'] as const
@@ -77,6 +77,11 @@ export async function createMarket(
 
   onProgress('contracts')
   const contracts = await deployContracts(senderOf('deployer'), chainId, signal)
+
+  for (const role of ['alice', 'bob'] as const) {
+    const account = accounts[role].account.address
+    await endowNames(senderOf('deployer'), contracts, { account }, signal)
+  }
 
   onProgress('gateway')
   const gateway = starting.use(

@@ -216,6 +216,8 @@ export const limits = {
   /** No chain takes a transaction that may use more (EIP-7825). */
   transactionGasMax: 2n ** 24n,
   mirrorIntervalMs: 2_000,
+  /** How often a chain is asked what time it is, where something waits for it. */
+  chainTimeIntervalMs: 2_000,
   settleIntervalMs: 60_000,
   settleRetryDelayMsMin: 500,
   settleRetryDelayMsMax: 60_000,

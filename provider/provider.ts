@@ -3,6 +3,7 @@ import { type Address, getAddress, type LocalAccount } from 'viem'
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
 import { raceSignal } from '../protocol/base/signal.ts'
+import { createChainTime, createDevChainTime } from '../protocol/chain/chain-time.ts'
 import { assertChain, createChainClient } from '../protocol/chain/client.ts'
 import { createGrantMirror, type MirrorStatus } from '../protocol/chain/grant-mirror.ts'
 import { createNameReader } from '../protocol/chain/name-reader.ts'
@@ -17,7 +18,7 @@ import type { Usdc } from '../protocol/usdc.ts'
 import { connectTunnel, type TunnelStatus } from '../tunnel-client/connect-tunnel.ts'
 import { createFindPayer } from './admission/find-payer.ts'
 import { createDeployments } from './deployments/deployments.ts'
-import type { Fault } from './faults.ts'
+import { type Fault, isDevChain } from './faults.ts'
 import { createBodyRoom } from './http/call-body.ts'
 import { createPages } from './http/pages.ts'
 import { type CallDeps, runCall } from './http/run-call.ts'
@@ -34,6 +35,8 @@ export interface ProviderDeps {
   /** Uniform in [0, 1), for jitter. */
   readonly random: () => number
   readonly log: Log
+  /** Hears of the steps of a registration, which takes a minute. */
+  readonly onProgress?: (step: string) => void
 }
 
 /** How callers reach the provider. */
@@ -100,7 +103,7 @@ export interface Provider extends AsyncDisposable {
  * @throws ProtocolError `chain_unreachable`, `name_taken`, `port_taken`, `tunnel_refused`, `ledger_unavailable`, …
  */
 export async function createProvider(
-  { clock, random, log: parentLog }: ProviderDeps,
+  { clock, random, log: parentLog, onProgress = () => undefined }: ProviderDeps,
   options: ProviderOptions,
   signal: AbortSignal,
 ): Promise<Provider> {
@@ -226,8 +229,22 @@ export async function createProvider(
   handler = createListener({ log, pages, runCall: (call) => runCall(callDeps, callOptions, call) })
 
   const registered = await registerProvider(
-    { names: createNameReader({ client, clock, log }, { registry: contracts.registry }), sender },
-    { name, registry: contracts.registry, server, publicKeyDer: sealKeys.publicKeyDer },
+    {
+      client,
+      chainTime: isDevChain(market.chainId)
+        ? createDevChainTime({ client, clock })
+        : createChainTime({ client, clock }),
+      names: createNameReader({ client, clock, log }, { registry: contracts.registry }),
+      sender,
+      onProgress,
+    },
+    {
+      name,
+      chainId: market.chainId,
+      registry: contracts.registry,
+      server,
+      publicKeyDer: sealKeys.publicKeyDer,
+    },
     signal,
   )
   const tunnel =

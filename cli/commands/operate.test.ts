@@ -42,7 +42,12 @@ test('a provider at home: one command makes keys, registers and serves through t
     url: `http://carol.${market.gateway.domain}/`,
     server: market.gateway.info.tunnel,
     priceUsdc: '200',
-    registered: ['make a resolver', 'register carol'],
+    registered: [
+      'make a resolver',
+      'commit to a name',
+      `let ${market.contracts.registry} take 5 USDC`,
+      'register carol',
+    ],
   })
   expect((await user.run(['resolve', 'carol', '--json'])).json()).toMatchObject({ address: up.address })
 

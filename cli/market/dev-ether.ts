@@ -1,6 +1,11 @@
 import { type Address, createTestClient, http, parseEther } from 'viem'
+import { usdcCalls } from '../../protocol/chain/calls.ts'
 import { reachChain } from '../../protocol/chain/client.ts'
+import type { Bond } from '../../protocol/chain/registry.ts'
+import { readWallet } from '../../protocol/chain/registry.ts'
+import type { CommandContext } from '../command.ts'
 import type { OpenMarket } from './open.ts'
+import { openSender, type Writer } from './write.ts'
 
 const etherGiven = parseEther('10')
 
@@ -16,4 +21,17 @@ export async function giveEther(
     if (balanceWei === 0n)
       await reachChain(test.setBalance({ address, value: etherGiven }), 'give ether', signal)
   }
+}
+
+/** Makes what an account's wallet lacks of a name's bond, on a development chain, whose USDC anybody may make. */
+export async function giveBond(
+  writer: Writer,
+  { token, amountUsdc }: Bond,
+  context: CommandContext,
+): Promise<void> {
+  const { client, market, account } = writer
+  const wallet = { token, account: account.address, spender: market.contracts.registry }
+  const { balance } = await readWallet(client, wallet, context.signal)
+  if (balance >= amountUsdc) return
+  await openSender(writer, context).run(usdcCalls(token).mint(account.address, amountUsdc), context.signal)
 }

@@ -3,12 +3,13 @@ import { join } from 'node:path'
 import { type Address, createTestClient, http, type LocalAccount, type PublicClient } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { createDevChain } from '../../devnet/chain.ts'
-import { type Contracts, createSender, deployContracts } from '../../devnet/contracts.ts'
+import { type Contracts, createSender, deployContracts, endowNames } from '../../devnet/contracts.ts'
 import type { Gateway } from '../../gateway/gateway.ts'
 import { startGateway } from '../../gateway/start-gateway.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import { usdcCalls } from '../../protocol/chain/calls.ts'
+import { createDevChainTime } from '../../protocol/chain/chain-time.ts'
 import { createChainClient } from '../../protocol/chain/client.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import type { TransactionSender } from '../../protocol/chain/transaction-sender.ts'
@@ -57,10 +58,23 @@ export async function createTestMarket(): Promise<TestMarket> {
   const developer = accountOf('developer')
   await senderOf('deployer').run(usdcCalls(contracts.usdc).mint(developer.address, parseUsdc('100')), signal)
   const aliceSender = senderOf('alice')
+  await endowNames(aliceSender, contracts, { account: aliceSender.address }, signal)
   const { publicKeyDer } = await openSealKeys(join(user.dir, 'alice-keys'))
   await registerProvider(
-    { names: createNameReader(deps, { registry: contracts.registry }), sender: aliceSender },
-    { name: parseName('alice'), registry: contracts.registry, server: 'http://127.0.0.1:1', publicKeyDer },
+    {
+      client,
+      chainTime: createDevChainTime(deps),
+      names: createNameReader(deps, { registry: contracts.registry }),
+      sender: aliceSender,
+      onProgress: () => undefined,
+    },
+    {
+      name: parseName('alice'),
+      chainId,
+      registry: contracts.registry,
+      server: 'http://127.0.0.1:1',
+      publicKeyDer,
+    },
     signal,
   )
   const gateway = starting.use(

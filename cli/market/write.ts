@@ -75,7 +75,10 @@ async function tryCall(
 }
 
 /** A command lives as long as its transactions, so nothing needs to outlive it; the hash is told before the wait. */
-function openSender({ market, client, account }: Writer, { clock }: CommandContext): TransactionSender {
+export function openSender(
+  { market, client, account }: Writer,
+  { clock }: CommandContext,
+): TransactionSender {
   return createTransactionSender(
     { client, clock, log: createLog({ level: 'silent' }), store: { save: async () => {} } },
     { account, chainId: market.chainId, open: [], pollIntervalMs: isDevChain(market) ? 50 : 2_000 },

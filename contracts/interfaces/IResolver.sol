@@ -1,10 +1,29 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.37;
 
-/// @title What the world may know of one provider
-/// @notice Clients pin `addr` and `pubkey` and stop when they change.
+import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
+import {
+    IEnsAddr,
+    IEnsAddress,
+    IEnsContenthash,
+    IEnsMulticall,
+    IEnsText,
+    IEnsVersionable
+} from "./IEnsResolver.sol";
+
+/// @title What the world may know of one provider and of its names
+/// @notice Clients pin `addr` and `pubkey` and stop when they change. What has a node is for ENS
+/// clients and for the names of deployments; `addr(node)` is `addr()` for every name.
 /// Warning: all of it is the provider's own word. `server` is hostile input to whoever dials it.
-interface IResolver {
+interface IResolver is
+    IEnsAddr,
+    IEnsAddress,
+    IEnsText,
+    IEnsContenthash,
+    IEnsVersionable,
+    IEnsMulticall,
+    IERC165
+{
     /// @notice The provider is now paid and recognised at `addr`.
     event AddrChanged(address addr);
     /// @notice The provider is now reached at `server`.
@@ -40,4 +59,13 @@ interface IResolver {
 
     /// @notice Changes the key that secrets are sealed with. Clients that pinned it stop.
     function setPubkey(bytes calldata pubkey_) external;
+
+    /// @notice Changes a text of a name. Keys have at most 64 bytes, values 2048.
+    function setText(bytes32 node, string calldata key, string calldata value) external;
+
+    /// @notice Changes what a name stands for. At most 256 bytes.
+    function setContenthash(bytes32 node, bytes calldata hash) external;
+
+    /// @notice Empties all texts and the contenthash of a name.
+    function clearRecords(bytes32 node) external;
 }

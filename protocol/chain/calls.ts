@@ -1,5 +1,6 @@
 import { type Address, encodeDeployData, encodeFunctionData, type Hex, parseAbi } from 'viem'
 import { type Name, nameNode } from '../name.ts'
+import type { RegistrationTerms } from '../registration.ts'
 import { encodeSettleRows, type SettleRow } from '../settlement.ts'
 import { formatUsdc, type Usdc } from '../usdc.ts'
 import type { Authorization } from '../x402.ts'
@@ -120,13 +121,27 @@ function encodeTransfer(
 
 /** The calls of the registry at `registry`. */
 export const registryCalls = (registry: Address) => ({
-  register: (name: Name, resolver: Address): ChainCall => ({
+  commit: (commitment: Hex): ChainCall => ({
+    label: 'commit to a name',
+    to: registry,
+    data: encodeFunctionData({ abi: registryAbi, functionName: 'commit', args: [commitment] }),
+  }),
+  register: ({ name, owner, resolver, durationSeconds, secret }: RegistrationTerms): ChainCall => ({
     label: `register ${name}`,
     to: registry,
     data: encodeFunctionData({
       abi: registryAbi,
       functionName: 'register',
-      args: [nameNode(name), resolver],
+      args: [name, owner, resolver, BigInt(durationSeconds), secret],
+    }),
+  }),
+  renew: (name: Name, durationSeconds: number): ChainCall => ({
+    label: `renew ${name}`,
+    to: registry,
+    data: encodeFunctionData({
+      abi: registryAbi,
+      functionName: 'renew',
+      args: [nameNode(name), BigInt(durationSeconds)],
     }),
   }),
   setResolver: (name: Name, resolver: Address): ChainCall => ({
@@ -180,5 +195,25 @@ export const resolverCalls = (resolver: Address) => ({
     label: 'set the public key',
     to: resolver,
     data: encodeFunctionData({ abi: resolverAbi, functionName: 'setPubkey', args: [pubkey] }),
+  }),
+  /** A text of one of the names that this resolver answers for. */
+  setText: (name: Name, { key, value }: { key: string; value: string }): ChainCall => ({
+    label: `set the text "${key}" of ${name}`,
+    to: resolver,
+    data: encodeFunctionData({
+      abi: resolverAbi,
+      functionName: 'setText',
+      args: [nameNode(name), key, value],
+    }),
+  }),
+  /** @param hash - As ENSIP-7 has it. */
+  setContenthash: (name: Name, hash: Hex): ChainCall => ({
+    label: `set what ${name} stands for`,
+    to: resolver,
+    data: encodeFunctionData({
+      abi: resolverAbi,
+      functionName: 'setContenthash',
+      args: [nameNode(name), hash],
+    }),
   }),
 })

@@ -82,6 +82,21 @@ const explanations: Readonly<Record<string, (args: readonly unknown[]) => Explan
     'Revoke the grant if that is not done yet, and try again then.',
   ],
   NodeTaken: ([, owner]) => ['name_taken', `The name belongs to ${owner}.`, 'Choose another name.'],
+  NodeInQuarantine: ([, from]) => [
+    'name_taken',
+    `The name was given back or has lapsed, and is nobody's until ${asTime(from)}.`,
+    'Choose another name, or register it then.',
+  ],
+  NodeExpired: ([, expiry]) => [
+    'transaction_failed',
+    `The name has expired, at ${asTime(expiry)}.`,
+    'Renew it first: starting its provider does.',
+  ],
+  CommitmentTooNew: ([, from]) => [
+    'transaction_failed',
+    `The name can be registered from ${asTime(from)} on.`,
+    'Register it then: a name is committed to a minute before.',
+  ],
   NotNodeOwner: ([, owner]) => [
     'name_taken',
     `The name belongs to ${owner}.`,

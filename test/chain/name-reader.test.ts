@@ -2,15 +2,10 @@ import { type Address, createPublicClient, encodeDeployData, type Hex, http } fr
 import { expect, test } from 'vitest'
 import { createTestClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
-import {
-  registryAbi,
-  registryBytecode,
-  resolverAbi,
-  resolverBytecode,
-} from '../../protocol/chain/contracts.ts'
+import { registryAbi, resolverAbi, resolverBytecode } from '../../protocol/chain/contracts.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import { type Name, type NameChange, nameNode, parseName } from '../../protocol/name.ts'
-import { openContractsOnChain } from '../support/contracts-on-chain.ts'
+import { deployRegistry, openContractsOnChain, registerOnChain } from '../support/contracts-on-chain.ts'
 
 const owner: Address = '0x00000000000000000000000000000000000000A1'
 const account: Address = '0x00000000000000000000000000000000000000a2'
@@ -19,7 +14,7 @@ const alice = parseName('alice')
 async function setup() {
   const chain = await openContractsOnChain()
   await chain.unlock(owner)
-  const registry = await chain.deploy(registryBytecode)
+  const registry = await deployRegistry(chain)
   const clock = createTestClock()
   const deps = { client: chain.client, clock, log: createTestLog() }
   const reader = createNameReader(deps, { registry, pollIntervalMs: 1_000 })
@@ -37,14 +32,7 @@ async function setup() {
           args: [owner, account, server, pubkey],
         }),
       ),
-    register: (name: Name, resolver: Address) =>
-      chain.send({
-        from: owner,
-        to: registry,
-        abi: registryAbi,
-        functionName: 'register',
-        args: [nameNode(name), resolver],
-      }),
+    register: (name: Name, resolver: Address) => registerOnChain(chain, { registry, name, owner, resolver }),
   }
 }
 

@@ -10,7 +10,16 @@ import {
   type PublicClient,
   toHex,
 } from 'viem'
-import { devUsdcAbi, devUsdcBytecode, escrowAbi, escrowBytecode } from '../../protocol/chain/contracts.ts'
+import {
+  devUsdcAbi,
+  devUsdcBytecode,
+  escrowAbi,
+  escrowBytecode,
+  registryAbi,
+  registryBytecode,
+} from '../../protocol/chain/contracts.ts'
+import type { Name } from '../../protocol/name.ts'
+import { registrationCommitment, registrationRules } from '../../protocol/registration.ts'
 
 /** A fresh chain inside this process, with the token and the escrow on it. */
 export interface ContractsOnChain extends AsyncDisposable {
@@ -82,6 +91,33 @@ export async function openContractsOnChain(): Promise<ContractsOnChain> {
     },
     [Symbol.asyncDispose]: () => connection.close(),
   }
+}
+
+/** Puts a registry on the chain, whose names take this bond. */
+export function deployRegistry(chain: ContractsOnChain, bondUsdc = 0n): Promise<Address> {
+  return chain.deploy(
+    encodeDeployData({ abi: registryAbi, bytecode: registryBytecode, args: [chain.usdc, bondUsdc] }),
+  )
+}
+
+/** Registers a name for an unlocked account, a minute of the chain's time after committing to it. */
+export async function registerOnChain(
+  chain: ContractsOnChain,
+  { registry, name, owner, resolver }: { registry: Address; name: Name; owner: Address; resolver: Address },
+): Promise<void> {
+  const durationSeconds = registrationRules.durationMin
+  const secret = toHex(1n, { size: 32 })
+  const terms = { name, owner, resolver, durationSeconds, secret }
+  const chainId = await chain.client.getChainId()
+  const to = { from: owner, to: registry, abi: registryAbi } as const
+  const commitment = registrationCommitment(terms, { chainId, registry })
+  await chain.send({ ...to, functionName: 'commit', args: [commitment] })
+  await chain.wait(registrationRules.commitmentAgeMin)
+  await chain.send({
+    ...to,
+    functionName: 'register',
+    args: [name, owner, resolver, BigInt(durationSeconds), secret],
+  })
 }
 
 /** Gives `payer` free balance: mints, approves at the token, deposits. */

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Address, Hex, LocalAccount } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { createTestUser, type TestUser } from '../../cli/testing.ts'
-import { createSender, endow } from '../../devnet/contracts.ts'
+import { createSender, endow, endowNames } from '../../devnet/contracts.ts'
 import { createMarket, type DevMarket, type MarketAccount } from '../../devnet/market.ts'
 import { writeMarketFile } from '../../devnet/market-file.ts'
 import { assert } from '../../protocol/base/assert.ts'
@@ -212,6 +212,12 @@ export async function openMarket(options: TestMarketOptions = {}): Promise<TestM
     async startProvider(name, changes = {}) {
       const account = privateKeyToAccount(generatePrivateKey())
       await dev.chain.fund(account.address)
+      const sender = createSender(
+        { client, clock: systemClock, log: createTestLog() },
+        account,
+        market.chainId,
+      )
+      await endowNames(sender, contracts, { account: account.address }, signal)
       const provider = guests.use(
         await createProvider(
           { clock: systemClock, random: () => 0.5, log: createTestLog() },

@@ -6,7 +6,7 @@ import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { writeMarket } from '../../cli/market/testing-market.ts'
 import { createTestUser, type TestUser } from '../../cli/testing.ts'
 import { createDevChain } from '../../devnet/chain.ts'
-import { type Contracts, createSender, deployContracts, endow } from '../../devnet/contracts.ts'
+import { type Contracts, createSender, deployContracts, endow, endowNames } from '../../devnet/contracts.ts'
 import type { MarketAccount } from '../../devnet/market.ts'
 import type { Gateway } from '../../gateway/gateway.ts'
 import { startGateway } from '../../gateway/start-gateway.ts'
@@ -60,7 +60,7 @@ export const echoProgram = join(import.meta.dirname, 'programs', 'echo')
 export async function openOutageMarket(): Promise<OutageMarket> {
   await using starting = new AsyncDisposableStack()
   const user = starting.use(await createTestUser())
-  const chain = starting.use(await createDevChain({ port: 0 }))
+  const chain = starting.use(await createDevChain({ port: 0, secondsBehind: 3_600 }))
   const { chainId } = chain
   const client = createChainClient({ chainId, rpcUrls: [chain.rpcUrl] })
   const rpc = {
@@ -73,6 +73,10 @@ export async function openOutageMarket(): Promise<OutageMarket> {
   const senderOf = ({ account }: MarketAccount) =>
     createSender({ client, clock: systemClock, log }, account, chainId)
   const contracts = await deployContracts(senderOf(accounts.deployer), chainId, signal)
+  for (const role of ['alice', 'bob'] as const) {
+    const account = accounts[role].account.address
+    await endowNames(senderOf(accounts.deployer), contracts, { account, names: 50 }, signal)
+  }
   await endowDeveloper(senderOf(accounts.developer), contracts, accounts)
   let gatewayPort = 0
   const announce = (url: URL) =>

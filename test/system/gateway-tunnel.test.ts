@@ -7,16 +7,11 @@ import { createGateway } from '../../gateway/gateway.ts'
 import { createTunnelHub } from '../../gateway/tunnels/tunnel-hub.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
-import {
-  registryAbi,
-  registryBytecode,
-  resolverAbi,
-  resolverBytecode,
-} from '../../protocol/chain/contracts.ts'
+import { resolverAbi, resolverBytecode } from '../../protocol/chain/contracts.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import type { RequestListener } from '../../protocol/http/listener.ts'
-import { nameNode, parseName } from '../../protocol/name.ts'
-import { openContractsOnChain } from '../support/contracts-on-chain.ts'
+import { parseName } from '../../protocol/name.ts'
+import { deployRegistry, openContractsOnChain, registerOnChain } from '../support/contracts-on-chain.ts'
 import { domain, newAccount, openTunnel } from '../support/tunnels.ts'
 
 /** Names on a real chain, a gateway that reads them, and the account of the provider `alice` at home. */
@@ -25,7 +20,7 @@ async function setup() {
   const chain = stack.use(await openContractsOnChain())
   const account = newAccount()
   await chain.unlock(account.address)
-  const registry = await chain.deploy(registryBytecode)
+  const registry = await deployRegistry(chain)
   const clock = systemClock
   const log = createTestLog()
   const gateway = stack.use(
@@ -58,13 +53,7 @@ async function setup() {
       args: [account.address, account.address, gateway.info.tunnel, '0x1234'],
     }),
   )
-  await chain.send({
-    from: account.address,
-    to: registry,
-    abi: registryAbi,
-    functionName: 'register',
-    args: [nameNode(parseName('alice')), resolver],
-  })
+  await registerOnChain(chain, { registry, name: parseName('alice'), owner: account.address, resolver })
   const call = async (path = '/'): Promise<IncomingMessage> => {
     const headers = { host: `alice.${gateway.domain}` }
     const request = httpRequest({ host: gateway.host, port: gateway.port, agent: false, path, headers }).end()

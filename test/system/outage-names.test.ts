@@ -4,6 +4,7 @@ import type { Gateway } from '../../gateway/gateway.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import { deployResolverCall, registryCalls, resolverCalls } from '../../protocol/chain/calls.ts'
+import { createDevChainTime } from '../../protocol/chain/chain-time.ts'
 import { registryAbi } from '../../protocol/chain/contracts.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import { gatewayHeaders } from '../../protocol/http/headers.ts'
@@ -32,13 +33,16 @@ const ask = (provider: string) => callThrough(gateway, { provider, path: '/' })
 
 /** Registers a name of alice's account, and tells what its resolver's address is. */
 async function register(name: string, server: string) {
+  const { client } = at
   const sender = at.senderOf(at.accounts.alice)
-  const { registry } = at.contracts
-  const names = createNameReader(
-    { client: at.client, clock: systemClock, log: createTestLog() },
-    { registry },
+  const { registry, chainId } = at.contracts
+  const names = createNameReader({ client, clock: systemClock, log: createTestLog() }, { registry })
+  const chainTime = createDevChainTime({ client, clock: systemClock })
+  await registerProvider(
+    { client, chainTime, names, sender, onProgress: () => undefined },
+    { name: parseName(name), chainId, registry, server, publicKeyDer },
+    signal,
   )
-  await registerProvider({ names, sender }, { name: parseName(name), registry, server, publicKeyDer }, signal)
   const registered = await names.readName(parseName(name), signal)
   if (!registered) throw new Error(`${name} is not registered`)
   return { sender, resolver: registered.resolver }
@@ -112,10 +116,9 @@ describe('a name', () => {
   })
 
   test('whose resolver is no contract, or the gateway itself, is blocked or offline', async () => {
-    const sender = at.senderOf(at.accounts.alice)
-    const nothing = parseName('nothing')
+    const { sender } = await register('nothing', '')
     await sender.run(
-      registryCalls(at.contracts.registry).register(nothing, toHex(0xdead, { size: 20 })),
+      registryCalls(at.contracts.registry).setResolver(parseName('nothing'), toHex(0xdead, { size: 20 })),
       signal,
     )
     expect((await ask('nothing')).problem()).toMatchObject({ status: 502, code: 'provider_address_blocked' })

@@ -1,10 +1,12 @@
 import { join } from 'node:path'
-import type { Address } from 'viem'
+import type { LocalAccount } from 'viem'
 import { createLog } from '../../../protocol/base/log.ts'
 import { reachChain } from '../../../protocol/chain/client.ts'
 import { createNameReader } from '../../../protocol/chain/name-reader.ts'
+import { readBond } from '../../../protocol/chain/registry.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import { type Name, parseName } from '../../../protocol/name.ts'
+import { assertRegistrable } from '../../../protocol/registration.ts'
 import { formatUsdc, parseUsdc } from '../../../protocol/usdc.ts'
 import { parseFault } from '../../../provider/faults.ts'
 import { createProvider } from '../../../provider/provider.ts'
@@ -12,7 +14,7 @@ import { type CommandContext, defineCommand, usageError } from '../../command.ts
 import { parseCount, parseDuration } from '../../duration.ts'
 import { homeOf } from '../../files.ts'
 import { isDevChain } from '../../market/chain.ts'
-import { giveEther } from '../../market/dev-ether.ts'
+import { giveBond, giveEther } from '../../market/dev-ether.ts'
 import { providerUrl, readGatewayInfo } from '../../market/market.ts'
 import { type OpenMarket, openMarket } from '../../market/open.ts'
 import { accountOptions, marketOptions } from '../../market/options.ts'
@@ -86,13 +88,14 @@ export const providerUp = defineCommand({
         ? join(homeOf(context.env), 'providers', name)
         : resolvePath(context.cwd, values.dir)
     const account = await openProviderAccount({ dir, flags: values, market }, context)
-    await prepareAccount({ ...opened, name, account: account.address, yes: values.yes ?? false }, context)
+    await prepareAccount({ ...opened, name, account, yes: values.yes ?? false }, context)
 
     await using provider = await createProvider(
       {
         clock: context.clock,
         random: Math.random,
         log: createLog({ level: values.verbose ? 'info' : 'warn' }),
+        onProgress: (step) => context.note(`On chain: ${step}`),
       },
       {
         name,
@@ -143,32 +146,37 @@ export const providerUp = defineCommand({
 
 interface Preparation extends OpenMarket {
   readonly name: Name
-  readonly account: Address
+  readonly account: LocalAccount
   readonly yes: boolean
 }
 
-/** Registering costs gas: on a development chain that is a gift, elsewhere it is asked for and must be there. */
+/** Registering costs gas and takes a bond: on a development chain both are a gift, elsewhere they are asked for. */
 async function prepareAccount(
   { market, client, name, account, yes }: Preparation,
   context: CommandContext,
 ): Promise<void> {
   const { clock, signal } = context
-  if (isDevChain(market)) return giveEther({ market, client }, new Set([account]), signal)
-  const names = createNameReader(
-    { client, clock, log: createLog({ level: 'silent' }) },
-    { registry: market.contracts.registry },
-  )
+  const { registry } = market.contracts
+  const isDev = isDevChain(market)
+  if (isDev) await giveEther({ market, client }, new Set([account.address]), signal)
+  const names = createNameReader({ client, clock, log: createLog({ level: 'silent' }) }, { registry })
   if (await names.readName(name, signal)) return
-  const balanceWei = await reachChain(client.getBalance({ address: account }), 'read the ether', signal)
+  assertRegistrable(name)
+  const bond = await readBond(client, registry, signal)
+  if (isDev) return giveBond({ market, client, account }, bond, context)
+  const { address } = account
+  const balanceWei = await reachChain(client.getBalance({ address }), 'read the ether', signal)
   if (balanceWei === 0n) {
     throw new ProtocolError(
       'balance_too_low',
-      `The account ${account} has no ETH to register "${name}" with.`,
+      `The account ${address} has no ETH to register "${name}" with.`,
       {
         hint: `Send it some on chain ${market.chainId}, and start again.`,
       },
     )
   }
-  context.note(`"${name}" is not registered yet. This takes two transactions of ${account}, which cost gas.`)
+  context.note(
+    `"${name}" is not registered yet. This takes four transactions of ${address}, which cost gas, a minute, and a bond of ${formatUsdc(bond.amountUsdc)} USDC, which comes back when the name is given back.`,
+  )
   if (!yes) await context.confirm(`Register "${name}"?`)
 }
