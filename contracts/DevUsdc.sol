@@ -6,6 +6,9 @@ import {ERC3009} from "@openzeppelin/contracts/token/ERC20/extensions/draft-ERC3
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {
+    SignatureChecker
+} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {Nonces} from "@openzeppelin/contracts/utils/Nonces.sol";
 
 /// @title The USDC of development chains and tests: anybody may mint it
@@ -48,6 +51,90 @@ contract DevUsdc is ERC20, ERC3009, IERC20Permit, Nonces {
         require(signer == owner, PermitSignerInvalid(signer, owner));
 
         _approve(owner, spender, value);
+    }
+
+    // As in FiatTokenV2_2: the same with a signature of any kind, a key's or a contract's (ERC-1271).
+
+    /// @notice `permit` with a signature of any kind.
+    function permit(
+        address owner,
+        address spender,
+        uint256 value,
+        uint256 deadline,
+        bytes calldata signature
+    ) external {
+        require(block.timestamp <= deadline, PermitExpired(deadline));
+        bytes32 structHash = keccak256(
+            abi.encode(PERMIT_TYPEHASH, owner, spender, value, _useNonce(owner), deadline)
+        );
+        _requireSigned(owner, structHash, signature);
+        _approve(owner, spender, value);
+    }
+
+    /// @notice `transferWithAuthorization` with a signature of any kind.
+    function transferWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        bytes calldata signature
+    ) external {
+        bytes32 structHash = keccak256(
+            abi.encode(
+                TRANSFER_WITH_AUTHORIZATION_TYPEHASH,
+                from,
+                to,
+                value,
+                validAfter,
+                validBefore,
+                nonce
+            )
+        );
+        _requireSigned(from, structHash, signature);
+        _transferWithAuthorization(from, to, value, validAfter, validBefore, nonce);
+    }
+
+    /// @notice `receiveWithAuthorization` with a signature of any kind.
+    function receiveWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        bytes calldata signature
+    ) external {
+        bytes32 structHash = keccak256(
+            abi.encode(
+                RECEIVE_WITH_AUTHORIZATION_TYPEHASH,
+                from,
+                to,
+                value,
+                validAfter,
+                validBefore,
+                nonce
+            )
+        );
+        _requireSigned(from, structHash, signature);
+        require(to == msg.sender, ERC20InvalidReceiver(to));
+        _transferWithAuthorization(from, to, value, validAfter, validBefore, nonce);
+    }
+
+    function _requireSigned(
+        address account,
+        bytes32 structHash,
+        bytes calldata signature
+    ) private view {
+        require(
+            SignatureChecker.isValidSignatureNowCalldata(
+                account,
+                _hashTypedDataV4(structHash),
+                signature
+            ),
+            ERC3009InvalidSignature()
+        );
     }
 
     /// @inheritdoc IERC20Permit

@@ -40,6 +40,10 @@ library GrantSlots {
         return uint32(GrantSlot.unwrap(slot) >> EXPIRY_BIT);
     }
 
+    function epoch(GrantSlot slot) internal pure returns (uint256) {
+        return GrantSlot.unwrap(slot) >> EPOCH_BIT;
+    }
+
     /// @dev Moves `paid` from budget to spent and adds calls. The caller has checked that
     /// `paid <= budget` and that neither `spent` nor `calls` overflows its bits: then no sum
     /// reaches its neighbour.
@@ -62,6 +66,10 @@ library GrantSlots {
     /// @dev The word of `IEscrow.Settled`: `spent u64 | budget u64 | paid u64 | calls u32`.
     function usage(GrantSlot slot, uint256 paid) internal pure returns (uint256) {
         return uint128(GrantSlot.unwrap(slot)) | (paid << 128) | (slot.calls() << 192);
+    }
+
+    function paidOf(uint256 usage_) internal pure returns (uint256) {
+        return uint64(usage_ >> 128);
     }
 
     function unpack(GrantSlot slot) internal pure returns (IEscrow.Grant memory grant) {

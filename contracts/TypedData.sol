@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.37;
 
-/// @title The four signed objects of the protocol as EIP-712 typed data
+import {IEscrow} from "./interfaces/IEscrow.sol";
+
+/// @title What is signed in the protocol, as EIP-712 typed data: its four objects, and the two
+/// things that the escrow does for whoever signed them
 /// @notice The domain is that of the Escrow: name `Khachapuri`, version `1`, its chain and address.
 /// @dev The same types are in protocol/; a property test keeps the two equal. Members stay in
 /// this order for ever: the order is part of what was signed.
@@ -22,6 +25,14 @@ library TypedData {
     bytes32 internal constant RECEIPT_TYPEHASH =
         keccak256(
             "Receipt(bytes32 callId,bytes32 programId,bytes32 deployment,address payer,address provider,bytes32 requestDigest,bytes32 responseDigest,uint16 status,uint8 outcome,uint64 price,uint64 startedAt,uint32 durationMs)"
+        );
+    bytes32 internal constant APPROVE_TYPEHASH =
+        keccak256(
+            "Approve(address payer,address provider,address signer,uint40 price,uint64 budget,uint32 expiry,uint8 notice,uint256 nonce,uint256 deadline)"
+        );
+    bytes32 internal constant WITHDRAW_TYPEHASH =
+        keccak256(
+            "Withdraw(address owner,address to,uint64 amount,uint256 nonce,uint256 deadline)"
         );
 
     /// @notice What an owner signs so that providers may run a program under its spec.
@@ -101,11 +112,51 @@ library TypedData {
     }
 
     function hash(Voucher memory voucher) internal pure returns (bytes32) {
-        // Every member is one word, so the struct's encoding is the members' encoding.
-        return keccak256(abi.encode(VOUCHER_TYPEHASH, voucher));
+        return
+            hashVoucher(
+                voucher.payer,
+                voucher.provider,
+                voucher.maxAmount,
+                voucher.maxCalls,
+                voucher.epoch
+            );
+    }
+
+    /// @dev Without a struct in memory: a settlement hashes a thousand of these.
+    function hashVoucher(
+        address payer,
+        address provider,
+        uint64 maxAmount,
+        uint32 maxCalls,
+        uint8 epoch
+    ) internal pure returns (bytes32) {
+        return
+            keccak256(
+                abi.encode(VOUCHER_TYPEHASH, payer, provider, maxAmount, maxCalls, epoch)
+            );
     }
 
     function hash(Receipt memory receipt) internal pure returns (bytes32) {
+        // Every member is one word, so the struct's encoding is the members' encoding.
         return keccak256(abi.encode(RECEIPT_TYPEHASH, receipt));
+    }
+
+    function hashApprove(
+        address payer,
+        IEscrow.Terms memory terms,
+        uint256 nonce,
+        uint256 deadline
+    ) internal pure returns (bytes32) {
+        return keccak256(abi.encode(APPROVE_TYPEHASH, payer, terms, nonce, deadline));
+    }
+
+    function hashWithdraw(
+        address owner,
+        address to,
+        uint64 amount,
+        uint256 nonce,
+        uint256 deadline
+    ) internal pure returns (bytes32) {
+        return keccak256(abi.encode(WITHDRAW_TYPEHASH, owner, to, amount, nonce, deadline));
     }
 }

@@ -153,6 +153,7 @@ export const limits = {
   /** A call must not start so late that it would end after the grant. */
   grantExpiryMarginSeconds: 5,
   settleRowsMax: 1000,
+  redeemRowsMax: 1000,
   /** Of one usage root; the rest goes into the next batch. */
   settleReceiptsMax: 100_000,
 

@@ -1,7 +1,15 @@
-import type { Address, Hex } from 'viem'
+import {
+  type Address,
+  type Hex,
+  parseSignature,
+  serializeCompactSignature,
+  signatureToCompactSignature,
+  size,
+} from 'viem'
 import { assert } from './base/assert.ts'
 import { limits } from './limits.ts'
 import type { Usdc } from './usdc.ts'
+import type { Voucher } from './voucher.ts'
 
 /** What one payer owes a provider since its grant exists. Cumulative, so sending it twice pays once. */
 export interface SettleRow {
@@ -21,4 +29,43 @@ export function encodeSettleRows(rows: readonly SettleRow[]): Hex {
     bytes.writeUInt32BE(calls, at + 28)
   })
   return `0x${bytes.toString('hex')}`
+}
+
+/** What a provider claims of one voucher. Cumulative, like the voucher, so sending it twice pays once. */
+export interface RedeemRow {
+  readonly voucher: Pick<Voucher, 'payer' | 'maxAmount' | 'maxCalls' | 'epoch'>
+  /** At most the voucher's `maxAmount`. */
+  readonly amountUsdc: Usdc
+  /** At most the voucher's `maxCalls`. */
+  readonly calls: number
+  /** 65 bytes, as `signVoucher` makes them, or 64 (EIP-2098). */
+  readonly signature: Hex
+}
+
+const redeemRowBytes = 109
+
+/**
+ * Rows as `Escrow.redeem` reads them, big endian, one after the other: payer 20 bytes, amount 8, maxAmount 8, calls 4,
+ * maxCalls 4, epoch 1, and the signature in 64.
+ */
+export function encodeRedeemRows(rows: readonly RedeemRow[]): Hex {
+  assert(rows.length <= limits.redeemRowsMax, 'a settlement fits one transaction')
+  const bytes = Buffer.alloc(rows.length * redeemRowBytes)
+  rows.forEach(({ voucher, amountUsdc, calls, signature }, index) => {
+    const at = index * redeemRowBytes
+    bytes.write(voucher.payer.slice(2), at, 20, 'hex')
+    bytes.writeBigUInt64BE(amountUsdc, at + 20)
+    bytes.writeBigUInt64BE(voucher.maxAmount, at + 28)
+    bytes.writeUInt32BE(calls, at + 36)
+    bytes.writeUInt32BE(voucher.maxCalls, at + 40)
+    bytes.writeUInt8(voucher.epoch, at + 44)
+    bytes.write(compactSignature(signature).slice(2), at + 45, 64, 'hex')
+  })
+  return `0x${bytes.toString('hex')}`
+}
+
+/** EIP-2098: the parity of the signature moves into the free highest bit of `s`. */
+function compactSignature(signature: Hex): Hex {
+  if (size(signature) === 64) return signature
+  return serializeCompactSignature(signatureToCompactSignature(parseSignature(signature)))
 }

@@ -11,7 +11,9 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 /// grant belongs to one payer, one provider and one signer; signer zero is metered use, which the
 /// provider reports. A grant is open from `approve` until `reclaim`. While it is open the payer may
 /// only improve it; to leave, it revokes, waits for the notice, and reclaims.
-/// Warning: tokens that are sent here without `deposit` belong to nobody and never come back.
+///
+/// What is signed for somebody else to send can be signed by a key or by a contract (ERC-1271).
+/// Warning: tokens that are sent here without a deposit belong to nobody and never come back.
 interface IEscrow {
     /// @notice All that is known of one grant; it fills one storage slot in this order, lowest
     /// bits first.
@@ -44,6 +46,35 @@ interface IEscrow {
         uint8 notice;
     }
 
+    /// @notice What somebody signed at the token so that the escrow may take it (EIP-3009). The
+    /// nonce is not here: it is computed from what the money is for.
+    struct Authorization {
+        address from;
+        uint256 amount;
+        uint256 validAfter;
+        uint256 validBefore;
+    }
+
+    /// @notice A voucher whose signer is a contract (ERC-1271), with what is claimed of it.
+    /// @param claimed Amount and calls that are claimed, cumulative as in `redeem`.
+    /// @param maxAmount This and `maxCalls` are what was signed for.
+    struct ContractVoucher {
+        address payer;
+        address signer;
+        uint64 claimed;
+        uint64 maxAmount;
+        uint32 calls;
+        uint32 maxCalls;
+        uint8 epoch;
+        bytes signature;
+    }
+
+    /// @notice How many calls a provider gives away, and gave away, in all.
+    struct Credits {
+        uint64 granted;
+        uint64 used;
+    }
+
     /// @notice Why a row of a settlement was left out.
     enum SkipReason {
         /// The payer has no open grant for this provider.
@@ -53,7 +84,15 @@ interface IEscrow {
         /// More than the price for each new call.
         PriceAboveCap,
         /// The budget does not cover one more call.
-        BudgetTooLow
+        BudgetTooLow,
+        /// No key and no contract signed this voucher.
+        SignatureInvalid,
+        /// The voucher is of another epoch of the grant.
+        EpochOther,
+        /// More is claimed than was signed for.
+        AboveVoucher,
+        /// More trial calls than were granted.
+        CreditsTooLow
     }
 
     // ------------------------------------------------------------------ events
@@ -112,6 +151,15 @@ interface IEscrow {
     /// calls u32`; all but `paid` are the grant's new values.
     event Settled(address indexed payer, address indexed provider, uint256 usage);
 
+    /// @notice One voucher was paid from the grant of its `signer`.
+    /// @param usage See `Settled`.
+    event Redeemed(
+        address indexed payer,
+        address indexed provider,
+        address signer,
+        uint256 usage
+    );
+
     /// @notice One row of a settlement was left out; its grant is as it was.
     /// @param index The number of the row in its batch, from 0.
     event Skipped(
@@ -128,6 +176,34 @@ interface IEscrow {
         uint64 paid,
         uint64 balance,
         bytes32 usageRoot
+    );
+
+    /// @notice `provider` gives `user` so many trial calls more; `granted` and `used` are the sums.
+    event CreditsGranted(
+        address indexed provider,
+        address indexed user,
+        uint64 calls,
+        uint64 granted,
+        uint64 used
+    );
+
+    /// @notice `user` has made `used` trial calls in all.
+    event CreditsUsed(
+        address indexed provider,
+        address indexed user,
+        uint64 granted,
+        uint64 used
+    );
+
+    /// @notice Somebody who paid `spent` for `calls` in this grant says how content it is.
+    event Rated(
+        address indexed payer,
+        address indexed provider,
+        address signer,
+        uint8 score,
+        bytes32 receiptHash,
+        uint64 spent,
+        uint32 calls
     );
 
     // ------------------------------------------------------------------ errors
@@ -164,8 +240,14 @@ interface IEscrow {
     error PriceAboveCap(uint256 price, uint256 cap);
     /// @notice The grant's budget does not cover the price.
     error BudgetTooLow(uint256 budget, uint256 price);
-    /// @notice Rows have 32 bytes each, and there must be one.
+    /// @notice Rows have a fixed length, and there must be one.
     error RowsMalformed(uint256 length);
+    /// @notice What was signed was to be done before.
+    error DeadlinePassed(uint256 deadline);
+    /// @notice This is not what `account` signed, or it was done already.
+    error SignatureInvalid(address account);
+    /// @notice Only who paid may rate.
+    error NothingSpent(address payer, address provider, address signer);
 
     // ------------------------------------------------------------------- money
 
@@ -173,9 +255,46 @@ interface IEscrow {
     /// @dev Reverts unless exactly `amount` arrives.
     function deposit(uint256 amount) external;
 
+    /// @notice Moves `amount` from the caller to the free balance of `account`, and changes nothing
+    /// else of it.
+    function depositFor(address account, uint256 amount) external;
+
+    /// @notice `deposit` with the caller's permit (EIP-2612) for the escrow. If the permit was sent
+    /// before, by anybody, the allowance that it gave is used.
+    function depositWithPermit(
+        uint256 amount,
+        uint256 deadline,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Moves what `authorization.from` signed at the token to its free balance. Anybody may
+    /// send it.
+    /// @param salt Any number; what is signed has `depositNonce(salt)`.
+    function depositWithAuthorization(
+        Authorization calldata authorization,
+        bytes32 salt,
+        bytes calldata signature
+    ) external;
+
+    /// @notice The EIP-3009 nonce of a deposit. No nonce of a grant is one of these.
+    function depositNonce(bytes32 salt) external pure returns (bytes32);
+
     /// @notice Moves `amount` of the caller's free balance to the caller.
     /// @dev Reverts unless exactly `amount` leaves.
     function withdraw(uint256 amount) external;
+
+    /// @notice Moves `amount` of the caller's free balance to `to`.
+    function withdrawTo(address to, uint256 amount) external;
+
+    /// @notice `withdrawTo` for `owner`, who signed it: `TypedData.WITHDRAW_TYPEHASH` with its next
+    /// nonce. Anybody may send it.
+    function withdrawBySig(
+        address owner,
+        address to,
+        uint64 amount,
+        uint256 deadline,
+        bytes calldata signature
+    ) external;
 
     // ------------------------------------------------------------------ payers
 
@@ -190,6 +309,31 @@ interface IEscrow {
     /// grant may be cut: not the price, the budget, the expiry or the notice.
     /// @dev It may also lengthen a grant that was revoked or has expired.
     function approve(Terms calldata terms) external;
+
+    /// @notice `approve` for `payer`, who signed it: `TypedData.APPROVE_TYPEHASH` with its next
+    /// nonce. Anybody may send it.
+    function approveBySig(
+        address payer,
+        Terms calldata terms,
+        uint256 deadline,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Deposits what `authorization.from` signed at the token, and approves `terms` for it.
+    /// Anybody may send it: it is done as signed, or not at all.
+    /// @param salt Any number; what is signed has `grantNonce(terms, salt)`.
+    function depositAndApproveWithAuthorization(
+        Authorization calldata authorization,
+        Terms calldata terms,
+        bytes32 salt,
+        bytes calldata signature
+    ) external;
+
+    /// @notice The EIP-3009 nonce of a deposit that opens or improves a grant: it binds every term.
+    function grantNonce(
+        Terms calldata terms,
+        bytes32 salt
+    ) external pure returns (bytes32);
 
     /// @notice Ends the caller's metered grant now; see the long form.
     function revoke(address provider) external;
@@ -221,6 +365,47 @@ interface IEscrow {
     /// @param usageRoot The provider's commitment to the calls that it charges, for the event.
     function settle(bytes calldata rows, bytes32 usageRoot) external;
 
+    /// @notice Collects what payers or their session keys promised by vouchers, as `settle` does: a
+    /// voucher that cannot be paid is skipped, with an event, and changes nothing. Each is paid from
+    /// the grant of the key that signed it.
+    /// @param rows 109 bytes each: `payer 20 | claimed 8 | maxAmount 8 | calls 4 | maxCalls 4 |
+    /// epoch 1 | r 32 | vs 32`, big-endian, with the signature as in EIP-2098. `claimed` and `calls`
+    /// are cumulative and at most what was signed for: `maxAmount` and `maxCalls`.
+    /// @param usageRoot The provider's commitment to the calls that it charges, for the event.
+    function redeem(bytes calldata rows, bytes32 usageRoot) external;
+
+    /// @notice `redeem` for signers that are contracts. A signer that reverts, or that uses more than
+    /// 500,000 gas, only has its own voucher skipped.
+    /// Warning: a contract may change its mind about what it signed. Redeem at once, or take
+    /// vouchers of session keys only.
+    function redeemContract(
+        ContractVoucher[] calldata vouchers,
+        bytes32 usageRoot
+    ) external;
+
+    // -------------------------------------------------------- trials, ratings
+
+    /// @notice Gives `user` trial calls at the caller's cost. They are no money and never become any.
+    function grantCredits(address user, uint64 calls) external;
+
+    /// @notice Counts trial calls that the caller served. A row that is above what was granted, or
+    /// was counted before, is skipped with an event.
+    /// @param rows 32 bytes each: `user 20 | used 12`, big-endian; `used` is cumulative.
+    function useCredits(bytes calldata rows) external;
+
+    /// @notice Tells what the caller thinks of a provider that it paid from its metered grant.
+    /// @param score From 0 to 100.
+    /// @param receiptHash The receipt that this is about, or zero.
+    function rate(address provider, uint8 score, bytes32 receiptHash) external;
+
+    /// @notice `rate` by whoever paid from the grant of `signer`.
+    function rate(
+        address provider,
+        address signer,
+        uint8 score,
+        bytes32 receiptHash
+    ) external;
+
     // ------------------------------------------------------------------- views
 
     /// @notice The one token that is held here, for ever.
@@ -244,6 +429,24 @@ interface IEscrow {
         address provider,
         address signer
     ) external view returns (Grant memory);
+
+    /// @notice The trial calls of `user` with `provider`.
+    function creditsOf(
+        address provider,
+        address user
+    ) external view returns (Credits memory);
+
+    /// @notice How many signed approvals and withdrawals of `account` were done. The next one must
+    /// be signed with this number.
+    function nonces(address account) external view returns (uint256);
+
+    /// @notice Whether `signer` signed `digest`: with its key, whether it has code or not (EIP-7702),
+    /// or as a contract (ERC-1271).
+    function isSignedBy(
+        address signer,
+        bytes32 digest,
+        bytes calldata signature
+    ) external view returns (bool);
 
     /// @notice The EIP-712 domain of all signed objects; see `TypedData`.
     // solhint-disable-next-line func-name-mixedcase

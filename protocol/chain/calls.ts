@@ -1,7 +1,7 @@
 import { type Address, encodeDeployData, encodeFunctionData, type Hex, parseAbi } from 'viem'
 import { type Name, nameNode } from '../name.ts'
 import type { RegistrationTerms } from '../registration.ts'
-import { encodeSettleRows, type SettleRow } from '../settlement.ts'
+import { encodeRedeemRows, encodeSettleRows, type RedeemRow, type SettleRow } from '../settlement.ts'
 import { formatUsdc, type Usdc } from '../usdc.ts'
 import type { Authorization } from '../x402.ts'
 import { devUsdcAbi, escrowAbi, registryAbi, resolverAbi, resolverBytecode } from './contracts.ts'
@@ -33,6 +33,11 @@ export const escrowCalls = (escrow: Address) => ({
     label: `deposit ${formatUsdc(amountUsdc)} USDC`,
     to: escrow,
     data: encodeFunctionData({ abi: escrowAbi, functionName: 'deposit', args: [amountUsdc] }),
+  }),
+  depositFor: (account: Address, amountUsdc: Usdc): ChainCall => ({
+    label: `deposit ${formatUsdc(amountUsdc)} USDC for ${account}`,
+    to: escrow,
+    data: encodeFunctionData({ abi: escrowAbi, functionName: 'depositFor', args: [account, amountUsdc] }),
   }),
   withdraw: (amountUsdc: Usdc): ChainCall => ({
     label: `withdraw ${formatUsdc(amountUsdc)} USDC`,
@@ -74,6 +79,15 @@ export const escrowCalls = (escrow: Address) => ({
       abi: escrowAbi,
       functionName: 'settle',
       args: [encodeSettleRows(rows), usageRoot],
+    }),
+  }),
+  redeem: (rows: readonly RedeemRow[], usageRoot: Hex): ChainCall => ({
+    label: `redeem ${rows.length} vouchers`,
+    to: escrow,
+    data: encodeFunctionData({
+      abi: escrowAbi,
+      functionName: 'redeem',
+      args: [encodeRedeemRows(rows), usageRoot],
     }),
   }),
 })

@@ -81,6 +81,26 @@ const explanations: Readonly<Record<string, (args: readonly unknown[]) => Explan
     `The provider may settle until ${asTime(from)}, so nothing can be reclaimed before.`,
     'Revoke the grant if that is not done yet, and try again then.',
   ],
+  DeadlinePassed: ([deadline]) => [
+    'transaction_failed',
+    `What was signed had to be done by ${asTime(deadline)}.`,
+    'Sign it again with a later deadline.',
+  ],
+  SignatureInvalid: ([account]) => [
+    'transaction_failed',
+    `This is not what ${account} signed, or it was done already.`,
+    'Sign it again with the next nonce.',
+  ],
+  NothingSpent: () => [
+    'transaction_failed',
+    'Only who paid this provider may rate it.',
+    'Name the signer of the grant that paid.',
+  ],
+  ERC3009UsedAuthorization: () => [
+    'transaction_failed',
+    'The authorisation was used or cancelled already.',
+    'Look at the balance: the deposit may be there.',
+  ],
   NodeTaken: ([, owner]) => ['name_taken', `The name belongs to ${owner}.`, 'Choose another name.'],
   NodeInQuarantine: ([, from]) => [
     'name_taken',

@@ -28,7 +28,7 @@ export interface LogRange {
   readonly toBlock: bigint
 }
 
-const eventNames = ['Approved', 'Revoked', 'Reclaimed', 'Settled', 'Consumed'] as const
+const eventNames = ['Approved', 'Revoked', 'Reclaimed', 'Settled', 'Redeemed', 'Consumed'] as const
 const grantAbi = escrowAbi.filter(
   (entry) => entry.type === 'event' && eventNames.some((name) => name === entry.name),
 )
@@ -84,16 +84,25 @@ function toGrantEvent(log: GrantLog): GrantEvent {
     }
     case 'Reclaimed':
       return { kind: 'reclaimed', blockNumber, payer, signer: log.args.signer, apply: () => undefined }
-    default: {
-      const { spentUsdc, budgetUsdc, calls } = parseUsage(log.args.usage)
-      return {
-        kind: 'charged',
-        blockNumber,
-        payer,
-        signer: zeroAddress,
-        apply: (grant) => grant && { ...grant, spentUsdc, budgetUsdc, calls },
-      }
-    }
+    case 'Redeemed':
+      return toCharge(log, log.args.signer)
+    default:
+      return toCharge(log, zeroAddress)
+  }
+}
+
+/** Metered use and vouchers alike: the event carries the grant's new values. */
+function toCharge(
+  { blockNumber, args: { payer, usage } }: Extract<GrantLog, { args: { usage: bigint } }>,
+  signer: Address,
+): GrantEvent {
+  const { spentUsdc, budgetUsdc, calls } = parseUsage(usage)
+  return {
+    kind: 'charged',
+    blockNumber: BigInt(blockNumber),
+    payer,
+    signer,
+    apply: (grant) => grant && { ...grant, spentUsdc, budgetUsdc, calls },
   }
 }
 

@@ -180,9 +180,9 @@ contract EscrowMoneyTest is EscrowTest {
 
     function test_ATokenCannotEnterTheMoneyFunctionsAgain() public {
         bytes[3] memory calls = [
-            abi.encodeCall(Escrow.deposit, (1)),
-            abi.encodeCall(Escrow.withdraw, (1)),
-            abi.encodeCall(Escrow.withdraw, (400))
+            abi.encodeCall(IEscrow.deposit, (1)),
+            abi.encodeCall(IEscrow.withdraw, (1)),
+            abi.encodeCall(IEscrow.withdraw, (400))
         ];
         for (uint256 i = 0; i < calls.length; ++i) {
             bad.setHook(address(badEscrow), calls[i]);
@@ -223,7 +223,7 @@ contract EscrowMoneyTest is EscrowTest {
         // The token itself is a provider, and collects while it moves the payer's money.
         vm.prank(payer);
         badEscrow.approve(address(bad), 10, 100);
-        bad.setHook(address(badEscrow), abi.encodeCall(Escrow.consume, (payer, 10)));
+        bad.setHook(address(badEscrow), abi.encodeCall(IEscrow.consume, (payer, 10)));
         vm.prank(payer);
         badEscrow.withdraw(300);
         vm.assertTrue(bad.hookSucceeded(), "collected");

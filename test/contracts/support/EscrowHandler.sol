@@ -77,7 +77,7 @@ contract EscrowHandler is EscrowModel, Test {
         address thief = who % 2 == 0 ? stranger : accounts[(who >> 1) % accounts.length];
         uint256 amount = free[thief] + bound(extra, 1, type(uint128).max);
         vm.prank(thief);
-        (bool done, ) = address(escrow).call(abi.encodeCall(Escrow.withdraw, (amount)));
+        (bool done, ) = address(escrow).call(abi.encodeCall(IEscrow.withdraw, (amount)));
         _check(!done, "I-11: nobody withdraws what is not free");
         reached["overdraw"]++;
     }

@@ -3,11 +3,13 @@ pragma solidity ^0.8.37;
 
 import {DevUsdc} from "../../../contracts/DevUsdc.sol";
 import {Escrow} from "../../../contracts/Escrow.sol";
+import {TypedData} from "../../../contracts/TypedData.sol";
 import {IEscrow} from "../../../contracts/interfaces/IEscrow.sol";
+import {Signing} from "./Signing.sol";
 import {Test} from "./Test.sol";
 
 /// @title An escrow with one payer and one provider, and short words for what they do
-abstract contract EscrowTest is Test {
+abstract contract EscrowTest is Test, Signing {
     address internal constant METERED = address(0);
     uint256 internal constant NOTICE = 48 hours;
 
@@ -37,6 +39,15 @@ abstract contract EscrowTest is Test {
         if (budget != 0) fund(who, budget);
         vm.prank(who);
         escrow.approve(provider, price, budget);
+    }
+
+    /// @dev Brings `budget` and opens a grant for vouchers of `signer` with it.
+    function grantSigned(address who, address signer, uint256 price, uint256 budget) internal {
+        if (budget != 0) fund(who, budget);
+        IEscrow.Terms memory terms = termsOf(price, budget, NOW + 9 days, 48);
+        terms.signer = signer;
+        vm.prank(who);
+        escrow.approve(terms);
     }
 
     function grantOf(address who) internal view returns (IEscrow.Grant memory) {
@@ -71,6 +82,38 @@ abstract contract EscrowTest is Test {
     function settle(bytes memory rows) internal {
         vm.prank(provider);
         escrow.settle(rows, bytes32("root"));
+    }
+
+    function voucherOf(
+        address who,
+        uint256 maxAmount,
+        uint256 maxCalls,
+        uint256 epoch
+    ) internal view returns (TypedData.Voucher memory) {
+        return
+            TypedData.Voucher({
+                payer: who,
+                provider: provider,
+                maxAmount: uint64(maxAmount),
+                maxCalls: uint32(maxCalls),
+                epoch: uint8(epoch)
+            });
+    }
+
+    /// @dev A row that claims all that a voucher of epoch 0 is for.
+    function redeemRow(
+        address who,
+        string memory signer,
+        uint256 amount,
+        uint256 calls
+    ) internal view returns (bytes memory) {
+        TypedData.Voucher memory voucher = voucherOf(who, amount, calls, 0);
+        return redeemRow(voucher, amount, calls, signVoucher(escrow, voucher, keyOf(signer)));
+    }
+
+    function redeem(bytes memory rows) internal {
+        vm.prank(provider);
+        escrow.redeem(rows, bytes32("root"));
     }
 
     /// @dev As `IEscrow.Settled` documents it.

@@ -10,9 +10,13 @@ abstract contract Test {
     /// @dev A time as it is today: tests that subtract from it must not fall below zero.
     uint256 internal constant NOW = 1_800_000_000;
 
-    /// @dev An account with an address as people have them.
+    /// @dev An account with an address as people have them; `keyOf` signs for it.
     function account(string memory label) internal pure returns (address) {
-        return address(uint160(uint256(keccak256(bytes(label)))));
+        return vm.addr(keyOf(label));
+    }
+
+    function keyOf(string memory label) internal pure returns (uint256) {
+        return uint256(keccak256(bytes(label)));
     }
 
     /// @dev Any number as one between `low` and `high`, both included.

@@ -28,6 +28,8 @@ interface Vm {
 
     function addr(uint256 privateKey) external pure returns (address);
 
+    function etch(address account, bytes calldata code) external;
+
     function assume(bool condition) external pure;
 
     function expectRevert(bytes calldata reason) external;
