@@ -325,10 +325,43 @@ export function recoverAuthorizationSigner(
   )
 }
 
+/** What a payment has, and what it must have instead. */
+export interface Mismatch {
+  readonly what: 'scheme' | 'network' | 'asset' | 'payTo' | 'amount'
+  readonly found: string
+  readonly wanted: string
+}
+
+/**
+ * Compares a payment with what was asked for, the amount only where it is given. What is signed decides; what was
+ * accepted must agree with it, or the payer means something else than it signs.
+ */
+export function findMismatch(
+  { accepted, authorization }: Payment,
+  {
+    chainId,
+    asset,
+    payTo,
+    amountUsdc,
+  }: Pick<PaymentTerms, 'chainId' | 'asset' | 'payTo'> & Partial<PaymentTerms>,
+): Mismatch | undefined {
+  const amount = (amountUsdc ?? authorization.valueUsdc).toString()
+  const fields: readonly (readonly [Mismatch['what'], found: string, wanted: string])[] = [
+    ['scheme', accepted.scheme, 'exact'],
+    ['network', accepted.network, networkOf(chainId)],
+    ['asset', accepted.asset, asset.address],
+    ['payTo', accepted.payTo, payTo],
+    ['payTo', authorization.to, payTo],
+    ['amount', authorization.valueUsdc.toString(), amount],
+    ['amount', accepted.amount, amount],
+  ]
+  const wrong = fields.find(([, found, wanted]) => found.toLowerCase() !== wanted.toLowerCase())
+  return wrong && { what: wrong[0], found: wrong[1], wanted: wrong[2] }
+}
+
 export type PaymentVerdict =
   | { readonly kind: 'covers' }
-  /** `what` is of the payment: the value that it has, and the one that it must have. */
-  | { readonly kind: 'mismatch'; readonly what: string; readonly found: string; readonly wanted: string }
+  | ({ readonly kind: 'mismatch' } & Mismatch)
   | { readonly kind: 'not_yet_valid' }
   | { readonly kind: 'expires_too_soon'; readonly neededUntil: number }
   | { readonly kind: 'valid_too_long'; readonly validUntilMax: number }
@@ -339,35 +372,16 @@ export type PaymentVerdict =
  * @param neededSeconds - For how long it must be valid from now on, so that it can be settled after the call.
  */
 export function decidePayment(
-  { accepted, authorization }: Payment,
+  payment: Payment,
   terms: PaymentTerms,
   { nowSeconds, neededSeconds }: { nowSeconds: number; neededSeconds: number },
 ): PaymentVerdict {
-  const mismatch = findMismatch({ accepted, authorization }, terms)
+  const mismatch = findMismatch(payment, terms)
   if (mismatch) return { kind: 'mismatch', ...mismatch }
-  const { validAfter, validBefore } = authorization
+  const { validAfter, validBefore } = payment.authorization
   if (validAfter >= nowSeconds) return { kind: 'not_yet_valid' }
   const neededUntil = nowSeconds + neededSeconds
   if (validBefore < neededUntil) return { kind: 'expires_too_soon', neededUntil }
   const validUntilMax = nowSeconds + limits.x402WindowSecondsMax
   return validBefore > validUntilMax ? { kind: 'valid_too_long', validUntilMax } : { kind: 'covers' }
-}
-
-function findMismatch(
-  { accepted, authorization }: Pick<Payment, 'accepted' | 'authorization'>,
-  terms: PaymentTerms,
-): { what: string; found: string; wanted: string } | undefined {
-  const { scheme, network, amount, asset, payTo } = formatTerms(terms)
-  // What is signed decides; what was accepted must agree, or the payer means something else than it signs.
-  const fields: readonly (readonly [what: string, found: string, wanted: string])[] = [
-    ['scheme', accepted.scheme, scheme],
-    ['network', accepted.network, network],
-    ['asset', accepted.asset, asset],
-    ['payTo', accepted.payTo, payTo],
-    ['payTo', authorization.to, payTo],
-    ['amount', accepted.amount, amount],
-    ['amount', authorization.valueUsdc.toString(), amount],
-  ]
-  const wrong = fields.find(([, found, wanted]) => found.toLowerCase() !== wanted.toLowerCase())
-  return wrong && { what: wrong[0], found: wrong[1], wanted: wrong[2] }
 }

@@ -29,6 +29,7 @@ import { openPrograms } from './open-programs.ts'
 import { registerProvider } from './register-provider.ts'
 import { openSealKeys } from './seal-keys.ts'
 import { createSettler, type Settler } from './settlement/settler.ts'
+import { openX402 } from './x402/x402.ts'
 
 export interface ProviderDeps {
   readonly clock: Clock
@@ -78,6 +79,8 @@ export interface ProviderOptions {
   readonly mirrorIntervalMs?: number
   readonly settleIntervalMs?: number
   readonly settleThresholdUsdc?: Usdc
+  /** How long an answer that is paid by x402 waits for its payment to be mined. */
+  readonly x402WaitMs?: number
   readonly fault?: Fault
 }
 
@@ -152,6 +155,13 @@ export async function createProvider(
       },
     ),
   )
+  const payee = { provider: account.address, name, market }
+  const x402 = await openX402(
+    { client, clock, log, random, ledger, sender, blockNumber: () => mirror.status().blockNumber },
+    { ...payee, ...(options.x402WaitMs !== undefined && { settleWaitMs: options.x402WaitMs }) },
+    signal,
+  )
+  if (x402) starting.use(x402)
   const programs = starting.use(
     await openPrograms({ clock, log }, { chainId: market.chainId, owner: account.address }, signal),
   )
@@ -200,12 +210,12 @@ export async function createProvider(
     tier: programs.tier,
     version: options.version,
   }
-  const payee = { provider: account.address, name, market }
   const callDeps: CallDeps = {
     clock,
     log,
     deployments,
-    findPayer: createFindPayer({ clock, grants: mirror }, payee),
+    findPayer: createFindPayer({ clock, grants: mirror, ...(x402 && { readPayment: x402.read }) }, payee),
+    x402,
     grants: mirror,
     ledger,
     instanceOf: (deployment, callSignal) =>

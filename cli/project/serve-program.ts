@@ -5,7 +5,7 @@ import type { IncomingRequest } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import type { Params } from '../../protocol/program.ts'
 import { openBody } from '../../provider/http/call-body.ts'
-import { toProgramHeaders } from '../../provider/http/program-headers.ts'
+import { isNobodys, toProgramHeaders } from '../../provider/http/program-headers.ts'
 import { relay } from '../../provider/http/relay.ts'
 import { createInstances, type Instances, type Launch } from '../../provider/runtime/instances.ts'
 import { createJsRuntime } from '../../provider/runtime/js/js-runtime.ts'
@@ -84,7 +84,7 @@ async function answer(
   const head = {
     method: request.method ?? 'GET',
     target: request.url ?? '/',
-    rawHeaders: toProgramHeaders(request.rawHeaders),
+    rawHeaders: toProgramHeaders(request.rawHeaders, isNobodys),
   }
   relaying = relay({
     instance,
@@ -92,7 +92,7 @@ async function answer(
     response,
     callHeaders: [],
     keptBytesMax: 0,
-    book: async () => {},
+    book: async () => ({ headers: [] }),
     refuse: (error) => sendProblem(response, toProtocolError(error)),
   })
 }

@@ -6,6 +6,7 @@ import type { Grant } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type Pass, parsePass, verifyPass } from '../../protocol/pass.ts'
 import type { Market } from '../../protocol/typed-data.ts'
+import { createFailureBucket } from './failure-bucket.ts'
 
 /** Knows passes by sight: a signature is checked once, then a token is recognised by its HMAC in microseconds. */
 export interface PassDesk {
@@ -32,7 +33,7 @@ export function createPassDesk({ clock, grants }: PassDeskDeps, options: PassDes
   const secret = randomBytes(32)
   const known = new Map<string, Pass>()
   const checking = new Map<string, Promise<Pass>>()
-  const failures = createFailureBucket(clock)
+  const failures = createFailureBucket(clock, limits.passFailuresPerSecondMax)
 
   function remember(id: string, pass: Pass): void {
     known.set(id, pass)
@@ -90,27 +91,6 @@ export function createPassDesk({ clock, grants }: PassDeskDeps, options: PassDes
       const checked = check(id, token)
       checking.set(id, checked)
       return checked
-    },
-  }
-}
-
-/** A bucket that failures fill and time empties. */
-function createFailureBucket(clock: Clock) {
-  let level = 0
-  let levelAtMs = clock.monotonicMs()
-  const drain = () => {
-    const nowMs = clock.monotonicMs()
-    level = Math.max(0, level - ((nowMs - levelAtMs) / 1000) * limits.passFailuresPerSecondMax)
-    levelAtMs = nowMs
-  }
-  return {
-    isFull(): boolean {
-      drain()
-      return level >= limits.passFailuresPerSecondMax
-    },
-    add(): void {
-      drain()
-      level += 1
     },
   }
 }

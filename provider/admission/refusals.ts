@@ -10,11 +10,13 @@ export interface PaymentFacts {
   readonly name?: string
   readonly market: Market
   readonly priceUsdc: Usdc
+  /** Whether an x402 payment would pay for this call, too. */
+  readonly takesX402?: boolean
 }
 
 /** One way to pay for a call, as a member of the problem document. */
 export interface PaymentWay {
-  readonly way: 'pass' | 'grant'
+  readonly way: 'pass' | 'grant' | 'x402'
   /** What it means, for people. */
   readonly detail: string
   /** What to run, in order. */
@@ -47,15 +49,19 @@ export function withWaysToPay(error: ProtocolError, facts: PaymentFacts): Protoc
       provider,
       chainId: market.chainId,
       escrow: market.escrow,
-      pay: waysToPay(facts),
       ...error.details,
+      pay: waysToPay(facts),
     },
     cause: error.cause,
   })
 }
 
-/** The list that every 402 carries; further ways (vouchers, x402 with its own header) are further entries here. */
-export function waysToPay({ name = '<provider>', priceUsdc }: PaymentFacts): readonly PaymentWay[] {
+/** The list that every 402 carries; further ways (vouchers) are further entries here. */
+export function waysToPay({
+  name = '<provider>',
+  priceUsdc,
+  takesX402 = false,
+}: PaymentFacts): readonly PaymentWay[] {
   const price = formatUsdc(priceUsdc)
   const approve = `khachapuri approve ${name} --price ${price} --budget <usdc>`
   return [
@@ -75,5 +81,14 @@ export function waysToPay({ name = '<provider>', priceUsdc }: PaymentFacts): rea
       detail: 'The owner of a deployment whose callers need not pay keeps a grant for this provider.',
       commands: ['khachapuri deposit <usdc>', approve],
     },
+    ...(takesX402 ? [byX402] : []),
   ]
+}
+
+const byX402: PaymentWay = {
+  way: 'x402',
+  detail:
+    'Pay this one call from a wallet, with any x402 client: the terms are in the header PAYMENT-REQUIRED.',
+  commands: [],
+  header: 'PAYMENT-SIGNATURE: …',
 }

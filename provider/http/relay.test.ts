@@ -6,6 +6,7 @@ import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { CallHandler, Instance } from '../runtime/runtime.ts'
+import type { Booked } from './call-money.ts'
 import { type Ending, relay } from './relay.ts'
 
 /**
@@ -13,7 +14,7 @@ import { type Ending, relay } from './relay.ts'
  * answer's first and its last byte.
  */
 async function setup({ keptBytesMax = 0 } = {}) {
-  const booked = Promise.withResolvers<void>()
+  const booked = Promise.withResolvers<Booked>()
   const endings: Ending[] = []
   const aborted = Promise.withResolvers<void>()
   const program = Promise.withResolvers<CallHandler>()
@@ -87,7 +88,7 @@ test('an answer that is there at once leaves only after it was booked, with its 
     new Promise((r) => setImmediate(() => r('held'))),
   ])
   expect(early).toBe('held')
-  call.booked.resolve()
+  call.booked.resolve({ headers: [] })
   const answer = await call.answer
   expect(await readAll(answer)).toBe('hello')
   expect(answer.headers['content-digest']).toBe('sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:')
@@ -104,7 +105,7 @@ test('a stream goes out as it comes, and ends only after it was booked', async (
   call.program.onEnd(answered)
   await call.bookingStarted
   expect(answer.complete).toBe(false)
-  call.booked.resolve()
+  call.booked.resolve({ headers: [] })
   await readAll(answer)
   expect(answer.complete).toBe(true)
 })
@@ -119,13 +120,13 @@ test('the last piece of a known length waits for the books', async () => {
   call.program.onEnd(answered)
   await call.bookingStarted
   expect(answer.complete).toBe(false)
-  call.booked.resolve()
+  call.booked.resolve({ headers: [] })
   expect(await readAll(answer)).toBe('cd')
 })
 
 test('a program may set no header of this network', async () => {
   await using call = await setup()
-  call.booked.resolve()
+  call.booked.resolve({ headers: [] })
   call.program.onHead(200, ['Khachapuri-Call', '0xff', 'Connection', 'x', 'X-Own', '1'])
   call.program.onEnd(answered)
   const { headers } = await call.answer
@@ -156,7 +157,7 @@ test('a stream that cannot be booked breaks off instead of ending', async () => 
 
 test('a fault before the answer is a problem document, and is booked as a fault', async () => {
   await using call = await setup()
-  call.booked.resolve()
+  call.booked.resolve({ headers: [] })
   call.program.onEnd({ kind: 'crashed', message: 'oh no' })
   const answer = await call.answer
   expect(answer.statusCode).toBe(502)
@@ -176,7 +177,7 @@ test('a caller who leaves has the work booked, and the program is told', async (
 
 test('a call that is stopped from outside is nobody’s fault', async () => {
   await using call = await setup()
-  call.booked.resolve()
+  call.booked.resolve({ headers: [] })
   call.running.stop(new ProtocolError('body_too_large', 'Too much.', { hint: 'Send less.' }))
   await call.aborted
   expect((await call.answer).statusCode).toBe(413)
@@ -188,7 +189,7 @@ test('a caller who has a part of the answer pays, even where its request is stop
   call.program.onHead(200, [])
   call.program.onData(Buffer.from('first'))
   const answer = await call.answer
-  call.booked.resolve()
+  call.booked.resolve({ headers: [] })
   call.running.stop(new ProtocolError('body_too_large', 'Too much.', { hint: 'Send less.' }))
   await expect(readAll(answer)).rejects.toThrow()
   expect(call.endings).toMatchObject([{ outcome: 'caller_gone' }])
@@ -206,7 +207,7 @@ test('an answer that is kept is finished for its repetition when its caller leav
   call.program.onEnd(answered)
   expect(call.endings).toMatchObject([{ outcome: 'answered', status: 200 }])
   expect(call.endings[0]?.body?.toString()).toBe('first last')
-  call.booked.resolve()
+  call.booked.resolve({ headers: [] })
 })
 
 test('an answer that gets too large to be kept is not finished for a caller who has left', async () => {
@@ -223,7 +224,7 @@ test('an answer that gets too large to be kept is not finished for a caller who 
 
 test('a head that is too large is the program’s fault, before anybody gets any of it', async () => {
   await using call = await setup()
-  call.booked.resolve()
+  call.booked.resolve({ headers: [] })
   call.program.onHead(200, ['x-large', '"'.repeat(limits.answerHeaderBytesMax)])
   await call.aborted
   const answer = await call.answer
@@ -236,7 +237,7 @@ test.each(['at once', 'as a stream'])(
   'a head that cannot be written ends one answer %s, and nothing else',
   async (how) => {
     await using call = await setup()
-    call.booked.resolve()
+    call.booked.resolve({ headers: [] })
     call.program.onHead(200, ['x-broken', 'line\r\nbreak'])
     if (how === 'at once') call.program.onEnd(answered)
     else await call.aborted

@@ -6,7 +6,8 @@ import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type CallOutcome, type Instance, toCallError } from '../runtime/runtime.ts'
-import { toCallerHeaders } from './program-headers.ts'
+import type { Booked } from './call-money.ts'
+import { isNobodys, toCallerHeaders } from './program-headers.ts'
 
 /** How a call ended, for the books. */
 export interface Ending {
@@ -36,11 +37,20 @@ export interface RelayOptions {
   readonly keptBytesMax: number
   /**
    * Books the call. The last byte of the answer waits for it, so that nobody holds a whole answer that the ledger could
-   * still lose. What it throws goes to the caller instead of the answer.
+   * still lose. What it throws goes to the caller instead of the answer, and so does a refusal that it gives.
    */
-  readonly book: (ending: Ending) => Promise<void>
+  readonly book: (ending: Ending) => Promise<Booked>
   /** Says a problem to the caller; called only while nothing was sent. */
-  readonly refuse: (error: ProtocolError) => void
+  readonly refuse: (error: ProtocolError, rawHeaders?: RawHeaders) => void
+  /** Holds the head back until the books have said what goes into it, unless the answer is too large to be kept. */
+  readonly waitsForBooks?: WaitsForBooks
+  /** Which of the program's headers are not its own to say. */
+  readonly isOurs?: (lowerName: string) => boolean
+}
+
+export interface WaitsForBooks {
+  /** Go with the head of an answer that cannot wait. */
+  readonly earlyHeaders: RawHeaders
 }
 
 /**
@@ -50,7 +60,16 @@ export interface RelayOptions {
  * @returns what stops the call from outside, as for a request body that is too large.
  */
 export function relay(options: RelayOptions): { stop(error: ProtocolError): void } {
-  const { instance, response, callHeaders, keptBytesMax, book, refuse } = options
+  const {
+    instance,
+    response,
+    callHeaders,
+    keptBytesMax,
+    book,
+    refuse,
+    waitsForBooks,
+    isOurs = isNobodys,
+  } = options
   const hash = createHash('sha256')
   let status = 499
   let programHeaders: RawHeaders = []
@@ -66,7 +85,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
   const exchange: UpstreamExchange = instance.call(options.request, {
     onHead(headStatus, rawHeaders) {
       status = headStatus
-      programHeaders = toCallerHeaders(rawHeaders)
+      programHeaders = toCallerHeaders(rawHeaders, isOurs)
       expectedBytes = contentLengthOf(programHeaders)
       if (sizeOf(programHeaders) > limits.answerHeaderBytesMax) return breakOff(headTooLarge)
       // A program that streams may take its time between head and body: the caller should not wait for the latter.
@@ -80,16 +99,20 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
       if (isCallerGone) return kept ? undefined : leave()
       pending.push(chunk)
       // The piece that completes a known length is the end, and waits for the books.
-      if (isHeadSent && bytes !== expectedBytes) flush()
+      if ((isHeadSent || hasWaited()) && bytes !== expectedBytes) flush()
     },
     onEnd: (outcome) => over(outcome),
   })
 
+  /** What is kept whole can wait for the books; what is too large for that has waited long enough. */
+  const isHeldBack = () => waitsForBooks !== undefined && kept !== undefined
+  const hasWaited = () => waitsForBooks !== undefined && kept === undefined
+
   function flush(): void {
     flushing = undefined
-    if (isOver || isCallerGone || (pending.length > 0 && bytes === expectedBytes)) return
+    if (isOver || isCallerGone || isHeldBack() || (pending.length > 0 && bytes === expectedBytes)) return
     const isSent = trySend(() => {
-      sendHead([])
+      sendHead(waitsForBooks?.earlyHeaders ?? [])
       for (const chunk of pending) if (!response.write(chunk)) exchange.pause()
     })
     pending = []
@@ -135,7 +158,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
       body,
     }
     book(ending).then(
-      () => (error ? fail(error) : finish(bodyDigest)),
+      ({ headers, refusal = error }) => (refusal ? fail(refusal, headers) : finish(bodyDigest, headers)),
       (bookError: ProtocolError) => fail(bookError),
     )
   }
@@ -160,20 +183,21 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     )
   }
 
-  function finish(bodyDigest: Buffer): void {
+  function finish(bodyDigest: Buffer, booked: RawHeaders): void {
     if (response.destroyed) return
     // Only now is the digest known; for a stream it stands in the receipt.
     const digest = ['Content-Digest', `sha-256=:${bodyDigest.toString('base64')}:`]
     trySend(() => {
-      sendHead(programHeaders.some((name, i) => i % 2 === 0 && /^content-digest$/i.test(name)) ? [] : digest)
+      const hasDigest = programHeaders.some((name, i) => i % 2 === 0 && /^content-digest$/i.test(name))
+      sendHead(hasDigest ? booked : [...digest, ...booked])
       const last = Buffer.concat(pending)
       if (last.length <= mergedBytesMax) response.end(last.toString('latin1'), 'latin1')
       else response.end(last)
     })
   }
 
-  function fail(error: ProtocolError): void {
-    if (!isHeadSent && !response.headersSent) refuse(error)
+  function fail(error: ProtocolError, booked?: RawHeaders): void {
+    if (!isHeadSent && !response.headersSent) refuse(error, booked)
     else response.destroy()
   }
 

@@ -1,28 +1,40 @@
 import { randomBytes } from 'node:crypto'
 import type { Address, Hex } from 'viem'
+import { assert } from '../../protocol/base/assert.ts'
 import { toHex } from '../../protocol/base/bytes.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { callHeaders, hashRequest, isCharged } from '../../protocol/call.ts'
-import type { ProtocolError } from '../../protocol/errors.ts'
+import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
+import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Payer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
+import {
+  formatPaymentResult,
+  type Payment,
+  type PaymentResult,
+  type PaymentTerms,
+  x402Headers,
+} from '../../protocol/x402.ts'
 import type { FindPayer } from '../admission/find-payer.ts'
-import { withWaysToPay } from '../admission/refusals.ts'
 import type { Deployment, Deployments } from '../deployments/deployments.ts'
-import type { ClaimedKey, KeyClaim } from '../ledger/keys.ts'
-import type { Ledger, Reservation } from '../ledger/ledger.ts'
+import type { ClaimedKey } from '../ledger/keys.ts'
+import type { Ledger } from '../ledger/ledger.ts'
 import type { StoredAnswer } from '../ledger/records.ts'
 import type { Instance } from '../runtime/runtime.ts'
+import { type EarlierCall, type HeldPayment, settlementPending } from '../x402/payment-desk.ts'
+import type { X402 } from '../x402/x402.ts'
 import { type BodyRoom, type CallBody, openBody, readWholeBody } from './call-body.ts'
+import { type Booked, type CallMoney, type GrantClaim, reserveGrant, reservePayment } from './call-money.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
-import { toProgramHeaders } from './program-headers.ts'
+import { isNobodys, isPaymentHeader, toProgramHeaders } from './program-headers.ts'
 import { type Ending, relay } from './relay.ts'
+import { refuseWithTerms, x402Terms } from './x402-terms.ts'
 
 export interface CallDeps {
   readonly clock: Clock
@@ -33,7 +45,9 @@ export interface CallDeps {
   readonly ledger: Ledger
   /** The running program of a deployment, started if need be. */
   readonly instanceOf: (deployment: Deployment, signal: AbortSignal) => Promise<Instance>
-  /** For the bodies of calls with an `Idempotency-Key`. */
+  /** Absent where callers cannot pay by x402. */
+  readonly x402: Pick<X402, 'desk' | 'terms'> | undefined
+  /** For the bodies of calls with an `Idempotency-Key` or an x402 payment. */
   readonly bodyRoom: BodyRoom
   /** Since when the chain has not answered, and grants are the last known ones; undefined while it does. */
   readonly chainLostSinceMs: () => number | undefined
@@ -54,7 +68,7 @@ export interface CallRequest {
   /** Path and query as the program sees them. */
   readonly target: string
   /** Says a problem to the caller, with the call's id where there is one. */
-  readonly refuse: (error: ProtocolError, callId?: Hex) => void
+  readonly refuse: (error: ProtocolError, callId?: Hex, rawHeaders?: RawHeaders) => void
 }
 
 /** What is known of a call before it runs. */
@@ -63,6 +77,8 @@ interface Call extends CallRequest {
   readonly deployment: Deployment
   readonly payer: Payer
   readonly priceUsdc: Usdc
+  /** What an x402 payment for it must be; undefined where none would count. */
+  readonly terms: PaymentTerms | undefined
   readonly startedAt: number
   readonly startedMs: number
 }
@@ -80,18 +96,27 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
 
   const deployment = deps.deployments.peek(cid) ?? (await deps.deployments.read(cid, gone.signal))
   const priceUsdc = options.priceUsdc()
-  const call: Call = {
-    ...incoming,
-    id: toHex(randomBytes(32)),
-    deployment,
-    payer: await deps.findPayer({ headers: request.headers, deployment, priceUsdc }),
-    priceUsdc,
-    startedAt: deps.clock.nowMs(),
-    startedMs: deps.clock.monotonicMs(),
+  const terms = x402Terms(deps.x402, deployment, priceUsdc)
+  const refuse = refuseWithTerms(incoming, { ...options, priceUsdc }, terms)
+  try {
+    const call: Call = {
+      ...incoming,
+      refuse,
+      id: toHex(randomBytes(32)),
+      deployment,
+      payer: await deps.findPayer({ headers: request.headers, deployment, priceUsdc }),
+      priceUsdc,
+      terms,
+      startedAt: deps.clock.nowMs(),
+      startedMs: deps.clock.monotonicMs(),
+    }
+    const key = readIdempotencyKey(request)
+    if (key === undefined && call.payer.kind !== 'x402') await runStreamed(deps, options, call, gone.signal)
+    else await runOnce(deps, options, call, key, gone.signal)
+  } catch (thrown) {
+    if (!isProtocolError(thrown) || thrown.status !== 402) throw thrown
+    refuse(thrown)
   }
-  const idempotencyKey = readIdempotencyKey(request)
-  if (idempotencyKey === undefined) await runStreamed(deps, options, call, gone.signal)
-  else await runOnce(deps, options, call, idempotencyKey, gone.signal)
 }
 
 /** The usual way: the request's body goes to the program as it comes. */
@@ -104,111 +129,119 @@ async function runStreamed(
   let running: RunningCall | undefined
   const body = openBody(call.request, (error) => running?.stop(error))
   call.response.once('finish', body.discardRest)
-  running = await start(deps, options, call, body, undefined, signal)
+  running = await start(
+    deps,
+    options,
+    { call, body, key: undefined, payment: undefined, held: noHolds },
+    signal,
+  )
 }
 
 /**
- * The way of a call with an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): the body is read first,
- * because the key holds for one request only; a repetition gets the stored answer and costs nothing.
+ * The way of a call with an `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) or an x402 payment: the body
+ * is read first, because key and payment hold for one request only; a repetition gets the stored answer and costs
+ * nothing.
  */
 async function runOnce(
   deps: CallDeps,
   options: CallOptions,
   call: Call,
-  key: string,
+  key: string | undefined,
   signal: AbortSignal,
 ): Promise<void> {
   const bytesMax = limits.idempotentRequestBytesMax
   const body = await readWholeBody(call.request, { bytesMax, room: deps.bodyRoom })
-  let isStarted = false
-  try {
-    isStarted = await startOnce(deps, options, { call, body, key }, signal)
-  } finally {
-    if (!isStarted) body.release()
-  }
+  using held = new DisposableStack()
+  held.defer(body.release)
+  const { payer } = call
+  const requestDigest = fingerprintRequest(digestRequest(call, body), call.request)
+  const deployment = call.deployment.digest
+
+  const payment =
+    payer.kind === 'x402' && deps.x402
+      ? held.use(await deps.x402.desk.hold(payer.payment, { deployment, requestDigest }, signal))
+      : undefined
+  const earlier = await payment?.findAnswer()
+  if (earlier) return sendStored(call, earlier)
+
+  const name = key ?? (payer.kind === 'x402' ? identifierKey(payer.payment) : undefined)
+  const claim =
+    name === undefined
+      ? undefined
+      : await deps.ledger.claimKey({ payer: payer.address, deployment, key: name, requestDigest }, signal)
+  if (claim?.kind === 'stored')
+    return sendStored(call, { ...claim, result: await deps.x402?.desk.resultOf(claim.callId) })
+  const claimed = claim && held.use(claim.key)
+  await start(deps, options, { call, body, key: claimed, payment, held: held.move() }, signal)
 }
 
-/** @returns whether the program runs; else the answer was there already. */
-async function startOnce(
-  deps: CallDeps,
-  options: CallOptions,
-  { call, body, key }: { call: Call; body: CallBody; key: string },
-  signal: AbortSignal,
-): Promise<boolean> {
-  const claim = await deps.ledger.claimKey(
-    {
-      payer: call.payer.address,
-      deployment: call.deployment.digest,
-      key,
-      requestDigest: fingerprintRequest(digestRequest(call, body), call.request),
-    },
-    signal,
-  )
-  if (claim.kind === 'stored') {
-    sendStored(call, claim)
-    return false
-  }
-  try {
-    await start(deps, options, call, body, claim.key, signal)
-    return true
-  } catch (error) {
-    claim.key[Symbol.dispose]()
-    throw error
-  }
-}
+/** Keys of payments and those of `Idempotency-Key` are names of two kinds. */
+const identifierKey = ({ identifier }: Payment) => identifier && `payment-identifier ${identifier}`
 
-function sendStored({ response }: Call, { callId, answer }: Extract<KeyClaim, { kind: 'stored' }>): void {
+function sendStored(
+  { response }: Call,
+  { callId, answer, result }: Omit<EarlierCall, 'result'> & { readonly result?: PaymentResult | undefined },
+): void {
   const ours = [callHeaders.call, callId, callHeaders.price, '0', callHeaders.replayed, 'true']
+  if (result) ours.push(x402Headers.response, formatPaymentResult(result))
   response.writeHead(answer.status, [...answer.rawHeaders, ...ours])
   response.end(answer.body)
 }
 
-/** Reserves the price and puts the call through to its program; gives the money back if that does not start. */
+/** What a call needs to start, and what it gives back in the end. */
+interface ReadyCall {
+  readonly call: Call
+  readonly body: CallBody
+  /** Set for a call whose answer is found again by its key. */
+  readonly key: ClaimedKey | undefined
+  /** Set for a call that is paid by x402. */
+  readonly payment: HeldPayment | undefined
+  /** Key, payment and room of the body; others wait for them. */
+  readonly held: { dispose(): void }
+}
+
+const noHolds = { dispose: () => undefined }
+
+/** Sets the money aside and puts the call through to its program; gives it back if that does not start. */
 async function start(
   deps: CallDeps,
   options: CallOptions,
-  call: Call,
-  body: CallBody,
-  key: ClaimedKey | undefined,
+  ready: ReadyCall,
   signal: AbortSignal,
 ): Promise<RunningCall> {
-  const reservation = reserve(deps, options, call)
+  const { call, payment, held } = ready
+  let money: CallMoney | undefined
   try {
+    money =
+      payment && call.terms
+        ? await reservePayment(payment, { callId: call.id, terms: call.terms }, signal)
+        : reserveGrant(deps, claimOf(deps, call))
     const instance = await deps.instanceOf(call.deployment, signal)
     signal.throwIfAborted()
-    return startProgram(deps, options, { call, body, reservation, instance, key })
+    return startProgram(deps, options, { ...ready, money, instance })
   } catch (error) {
-    reservation.release('not started')
+    await money?.release()
+    held.dispose()
     throw error
   }
 }
 
-/** Takes the price out of what the payer's grant has left, or throws the reason why not; nothing waits in between. */
-function reserve(deps: CallDeps, payee: CallOptions, call: Call): Reservation {
-  const { payer, deployment, priceUsdc, request } = call
-  const result = deps.ledger.reserve({
-    callId: call.id,
+function claimOf(deps: CallDeps, { id, payer, deployment, priceUsdc, request }: Call): GrantClaim {
+  assert(payer.kind !== 'x402', 'a payment pays by itself')
+  const { origin } = request.headers
+  return {
+    callId: id,
     payer,
-    grant: deps.grants.grant(payer.address),
-    deployment: deployment.digest,
-    spec: deployment.specDigest,
+    deployment,
     priceUsdc,
-    policy: payer.kind === 'owner' ? deployment.spec.policy : undefined,
-    origin: typeof request.headers['origin'] === 'string' ? request.headers['origin'] : undefined,
-    nowSeconds: Math.floor(deps.clock.nowMs() / 1000),
+    origin: typeof origin === 'string' ? origin : undefined,
     chainLostSeconds: chainLostSeconds(deps) ?? 0,
-  })
-  if (result.kind === 'refused') throw withWaysToPay(result.error, { ...payee, priceUsdc })
-  return result.reservation
+  }
 }
 
-interface ProgramRun {
-  readonly call: Call
-  readonly body: CallBody
-  readonly reservation: Reservation
+interface ProgramRun extends ReadyCall {
+  readonly money: CallMoney
   readonly instance: Instance
-  /** Set for a call whose answer is kept for its repetition. */
-  readonly key: ClaimedKey | undefined
 }
 
 interface RunningCall {
@@ -217,10 +250,10 @@ interface RunningCall {
 
 /** Sends the call to the running program, streams the answer back, and books it before the answer's last byte. */
 function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): RunningCall {
-  const { call, body, reservation, instance, key } = run
+  const { call, body, money, instance, key, payment, held } = run
   const { request, response, priceUsdc } = call
 
-  async function book(ending: Ending): Promise<void> {
+  async function book(ending: Ending): Promise<Booked> {
     const isPaid = isCharged(ending.outcome, call.payer.kind === 'owner')
     const receipt = toReceipt(call, ending, {
       provider: options.provider,
@@ -233,31 +266,36 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
       deps.log.info('call_failed', { call: call.id, deployment: call.cid, outcome, error: error?.message })
     }
     try {
-      if (isPaid) await reservation.charge(receipt, key && { key, answer: toStoredAnswer(ending) })
-      else {
-        reservation.release(ending.outcome)
-        await deps.ledger.record(receipt)
-      }
+      return isPaid
+        ? await money.charge(receipt, { key, answer: toStoredAnswer(ending) })
+        : await money.waive(receipt)
     } finally {
-      body.release()
-      key?.[Symbol.dispose]()
+      held.dispose()
     }
   }
 
+  const isOurs = call.terms ? isPaymentHeader : isNobodys
   return relay({
     instance,
     request: {
       method: request.method ?? 'GET',
       target: call.target,
-      rawHeaders: toProgramHeaders(request.rawHeaders),
+      rawHeaders: toProgramHeaders(request.rawHeaders, isOurs),
       ...(body.body && { body: body.body }),
     },
     response,
     callHeaders: [callHeaders.call, call.id, callHeaders.price, priceUsdc.toString(), ...chainAge(deps)],
-    keptBytesMax: key ? limits.idempotentAnswerBytesMax : 0,
+    keptBytesMax: key || payment ? limits.idempotentAnswerBytesMax : 0,
     book,
-    refuse: (error) => call.refuse(error, call.id),
+    refuse: (error, rawHeaders) => call.refuse(error, call.id, rawHeaders),
+    isOurs,
+    ...(payment && { waitsForBooks: { earlyHeaders: pendingHeaders(call, payment) } }),
   })
+}
+
+const pendingHeaders = ({ payer }: Call, { chainId }: HeldPayment): string[] => {
+  const result = { success: false, errorReason: settlementPending, transaction: undefined, chainId }
+  return [x402Headers.response, formatPaymentResult({ ...result, payer: payer.address })]
 }
 
 /** Says that the call was admitted on what was known some time ago. */

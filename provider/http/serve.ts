@@ -7,6 +7,7 @@ import { callHeaders } from '../../protocol/call.ts'
 import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
 import type { RequestListener } from '../../protocol/http/listener.ts'
 import { problemResponse, sendProblem } from '../../protocol/http/problem-response.ts'
+import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import { parseRoute } from './call-path.ts'
 import type { CallRequest } from './run-call.ts'
@@ -25,8 +26,12 @@ export function createListener({ log, pages, runCall }: ServeDeps): RequestListe
   })
   let callsInFlight = 0
   return (request, response) => {
-    const refuse = (error: ProtocolError, callId?: Hex) =>
-      sendProblem(response, error, callId === undefined ? [] : [callHeaders.call, callId])
+    const refuse = (error: ProtocolError, callId?: Hex, rawHeaders: RawHeaders = []) =>
+      sendProblem(
+        response,
+        error,
+        callId === undefined ? rawHeaders : [callHeaders.call, callId, ...rawHeaders],
+      )
     try {
       const route = parseRoute(request.url ?? '/')
       if (route.kind === 'page') {

@@ -7,7 +7,8 @@ import type { SettleRow } from '../../protocol/settlement.ts'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
 import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
 import type { Batch, BatchCandidate, BatchState, LedgerIdentity } from './records.ts'
-import { bigIntStatement, inTransaction, receiptOf } from './store.ts'
+import { bigIntStatement, inTransaction } from './statements.ts'
+import { receiptOf } from './store.ts'
 
 /** What was and will be settled. Runs in the journal's thread, a page at a time, so that charges go on meanwhile. */
 export interface BatchStore {
@@ -57,7 +58,7 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
   const insertRow = db.prepare('INSERT INTO batch_rows VALUES (?, ?, ?, ?, ?, ?, ?)')
   const moveMark = db.prepare('UPDATE accounts SET batched_receipt = ? WHERE id = ?')
 
-  /** The charged receipts of an account in a range, and the totals after the last of them. */
+  /** The receipts that were charged to an account's grant in a range, and the totals after the last of them. */
   async function readCharges(
     { accountId, payer }: AccountKey,
     range: { after: number; until: number; receiptsMax: number },
@@ -69,7 +70,7 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
       for (const row of rows) {
         if (leaves.length === range.receiptsMax) return { leaves, last }
         last = Number(row['id'])
-        if (row['price'] !== 0n)
+        if (row['price'] !== 0n && row['by_grant'] === 1n)
           leaves.push(receiptLeaf(receiptOf(row, { payer, provider: identity.provider })))
       }
       if (rows.length < receiptsPerPage) return { leaves, last }

@@ -6,7 +6,7 @@ import type { ChargeRecord, KeyRecord, OwnerTotal, PassTotal, StoredAnswer } fro
 /** What the journal is to keep of a call, with the totals of the books after it. */
 export function toRecord(
   { account, pass, owner }: Lines,
-  { receiptId, receipt, key }: Pick<ChargeRecord, 'receiptId' | 'receipt' | 'key'>,
+  { receiptId, receipt, key, payment }: Pick<ChargeRecord, 'receiptId' | 'receipt' | 'key' | 'payment'>,
 ): ChargeRecord {
   const { accountId, chargedUsdc, calls } = account
   return {
@@ -18,6 +18,7 @@ export function toRecord(
     pass: passTotal(pass),
     ownerUsage: ownerTotal(owner),
     key,
+    ...(payment && { payment }),
   }
 }
 
@@ -41,7 +42,7 @@ export function keyRecord(kept: KeptAnswer | undefined, storedAtMs: number): Key
 }
 
 /** A copy of the very bytes: what crosses threads takes its whole buffer with it. */
-function boundAnswer(answer: StoredAnswer | undefined): StoredAnswer | undefined {
+export function boundAnswer(answer: StoredAnswer | undefined): StoredAnswer | undefined {
   if (!answer || answer.body.byteLength > limits.idempotentAnswerBytesMax) return undefined
   return { status: answer.status, rawHeaders: [...answer.rawHeaders], body: new Uint8Array(answer.body) }
 }

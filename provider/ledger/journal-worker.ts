@@ -2,6 +2,7 @@ import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { assert } from '../../protocol/base/assert.ts'
 import { type ErrorCode, toProtocolError } from '../../protocol/errors.ts'
 import { type BatchStore, createBatchStore } from './batches.ts'
+import { createPaymentTable, type PaymentTable } from './payments.ts'
 import type { ChargeRecord, JournalTotals, LedgerIdentity } from './records.ts'
 import { openDatabase } from './schema.ts'
 import { type ChargeStore, createChargeStore } from './store.ts'
@@ -18,6 +19,14 @@ export interface JournalQueries {
   saveTransaction: TransactionTable['save']
   readOpenTransactions: TransactionTable['readOpen']
   readTransactions: TransactionTable['readByPurpose']
+  reservePayment: PaymentTable['reserve']
+  cancelPayment: PaymentTable['cancel']
+  executePayment: PaymentTable['execute']
+  submitPayment: PaymentTable['submit']
+  concludePayment: PaymentTable['conclude']
+  findPayment: PaymentTable['find']
+  findPaymentByCall: PaymentTable['findByCall']
+  recoverPayments: PaymentTable['recover']
 }
 
 export interface JournalOptions {
@@ -62,6 +71,7 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
     const charges = createChargeStore(db, identity)
     const batches = createBatchStore(db, identity)
     const transactions = createTransactionTable(db)
+    const payments = createPaymentTable(db)
     const queries: JournalQueries = {
       readReceipt: charges.readReceipt,
       readKey: charges.readKey,
@@ -72,6 +82,14 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
       saveTransaction: transactions.save,
       readOpenTransactions: transactions.readOpen,
       readTransactions: transactions.readByPurpose,
+      reservePayment: payments.reserve,
+      cancelPayment: payments.cancel,
+      executePayment: payments.execute,
+      submitPayment: payments.submit,
+      concludePayment: payments.conclude,
+      findPayment: payments.find,
+      findPaymentByCall: payments.findByCall,
+      recoverPayments: payments.recover,
     }
     port.on('message', (request: JournalRequest) => {
       if (request.kind === 'commit') answer(commit(charges, request.group))

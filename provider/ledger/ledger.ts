@@ -1,4 +1,4 @@
-import type { Address, Hex } from 'viem'
+import type { Address, Hash, Hex } from 'viem'
 import { assert } from '../../protocol/base/assert.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
@@ -6,21 +6,33 @@ import type { TransactionRecord, TransactionStore } from '../../protocol/chain/t
 import type { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { OwnerPolicy } from '../../protocol/owner.ts'
-import type { Payer } from '../../protocol/payer.ts'
+import type { GrantPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import { type BatchOrder, claimable } from './batches.ts'
 import { type Account, addCharge, createBooks, type Lines, liftToChain, moveReserved } from './books.ts'
-import { keyRecord, toRecord } from './charge-record.ts'
+import { boundAnswer, keyRecord, toRecord } from './charge-record.ts'
 import { decideClaim } from './decide-claim.ts'
 import { openJournal } from './journal.ts'
 import { type ClaimedKey, createKeyDesk, type KeyDesk } from './keys.ts'
-import type { Batch, BatchState, ChargeRecord, LedgerIdentity, StoredAnswer } from './records.ts'
+import type { ExecutedPayment } from './payments.ts'
+import type {
+  Batch,
+  BatchState,
+  ChargeRecord,
+  LedgerIdentity,
+  PaymentEnding,
+  PaymentId,
+  PaymentKey,
+  PaymentOrder,
+  PaymentRecord,
+  StoredAnswer,
+} from './records.ts'
 
 /** Who wants to pay for a call, and all that the decision needs to know. */
 export interface Claim {
   readonly callId: Hex
-  readonly payer: Payer
+  readonly payer: GrantPayer
   /** The payer's metered grant as the mirror has it. */
   readonly grant: Grant | undefined
   /** SHA-256 in the deployment's CID. */
@@ -91,6 +103,7 @@ export interface Ledger extends AsyncDisposable {
   /** Calls `listener` with each amount that got on disk. @returns what stops it. */
   onCharged(listener: (amountUsdc: Usdc) => void): () => void
   readonly batches: Batches
+  readonly payments: Payments
   /** Where the transaction sender keeps what it signs. */
   readonly transactions: TransactionStore & {
     readOpen(): Promise<TransactionRecord[]>
@@ -104,6 +117,29 @@ export interface Batches {
   readOpen(): Promise<Batch[]>
   saveState(id: number, state: BatchState): Promise<void>
   readLeaves(id: number): Promise<Hex[]>
+}
+
+/** x402 payments, each durable before its program runs. All of it is as in `PaymentTable`. @throws `ledger_unavailable` */
+export interface Payments {
+  reserve(order: PaymentOrder): Promise<boolean>
+  cancel(id: PaymentId): Promise<void>
+  execute(executed: Omit<ExecutedPayment, 'nowMs'>): Promise<void>
+  submit(id: PaymentId, transaction: Hash): Promise<void>
+  /** Keeps the receipt of a paid call, together with what became of the payment, if that is known. */
+  book(booking: PaymentBooking): Promise<void>
+  conclude(id: PaymentId, ending: PaymentEnding): Promise<void>
+  find(id: PaymentId): Promise<PaymentRecord | undefined>
+  findByCall(callId: Hex): Promise<PaymentRecord | undefined>
+  /** To be called once, before the first call. */
+  recover(): Promise<PaymentRecord[]>
+}
+
+export interface PaymentBooking {
+  readonly id: PaymentId
+  readonly receipt: Receipt
+  readonly ending: PaymentEnding | undefined
+  readonly key: PaymentKey | undefined
+  readonly answer: StoredAnswer | undefined
 }
 
 export interface LedgerDeps {
@@ -171,6 +207,14 @@ export async function openLedger(
     }
   }
 
+  /** A receipt that changes nobody's totals. */
+  async function keep(receipt: Receipt, rest: Pick<ChargeRecord, 'key' | 'payment'>): Promise<void> {
+    if (journal.failure) throw journal.failure
+    const lines = { account: books.account(receipt.payer), pass: undefined, owner: undefined }
+    books.keep(lines, clock.nowMs())
+    await append(toRecord(lines, { receiptId: books.nextReceiptId(), receipt, ...rest }), lines.account)
+  }
+
   return {
     reserve(claim) {
       if (journal.failure) return { kind: 'refused', error: journal.failure }
@@ -205,13 +249,7 @@ export async function openLedger(
 
     async record(receipt) {
       assert(receipt.priceUsdc === zeroUsdc, 'only a reservation can be charged')
-      if (journal.failure) throw journal.failure
-      const lines = { account: books.account(receipt.payer), pass: undefined, owner: undefined }
-      books.keep(lines, clock.nowMs())
-      await append(
-        toRecord(lines, { receiptId: books.nextReceiptId(), receipt, key: undefined }),
-        lines.account,
-      )
+      await keep(receipt, { key: undefined })
     },
 
     claimKey: keys.claim,
@@ -237,6 +275,26 @@ export async function openLedger(
       readOpen: () => journal.query('readOpenBatches'),
       saveState: (id, state) => journal.query('saveBatchState', id, state),
       readLeaves: (id) => journal.query('readBatchLeaves', id),
+    },
+
+    payments: {
+      async reserve(order) {
+        if (journal.failure) throw journal.failure
+        return journal.query('reservePayment', { ...order, nowMs: clock.nowMs() })
+      },
+      cancel: (id) => journal.query('cancelPayment', id),
+      execute: ({ answer, ...executed }) =>
+        journal.query('executePayment', { ...executed, answer: boundAnswer(answer), nowMs: clock.nowMs() }),
+      submit: (id, transaction) => journal.query('submitPayment', id, transaction),
+      conclude: (id, ending) => journal.query('concludePayment', id, ending),
+      book: ({ id, receipt, ending, key, answer }) =>
+        keep(receipt, {
+          key: key && { ...key, storedAtMs: clock.nowMs(), answer: boundAnswer(answer) },
+          payment: { id, ending },
+        }),
+      find: (id) => journal.query('findPayment', id),
+      findByCall: (callId) => journal.query('findPaymentByCall', callId),
+      recover: () => journal.query('recoverPayments'),
     },
 
     transactions: {

@@ -1,9 +1,10 @@
-import type { Address, Hex } from 'viem'
+import type { Address, Hash, Hex } from 'viem'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import type { SettleRow } from '../../protocol/settlement.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
+import type { Authorization } from '../../protocol/x402.ts'
 
 /** What crosses between the books (main thread) and the journal (worker thread): plain data only. */
 
@@ -25,6 +26,8 @@ export interface ChargeRecord {
   readonly pass: PassTotal | undefined
   readonly ownerUsage: OwnerTotal | undefined
   readonly key: KeyRecord | undefined
+  /** Set where an x402 payment pays, and not a grant: totals do not change, and no settlement charges for the receipt. */
+  readonly payment?: { readonly id: PaymentId; readonly ending: PaymentEnding | undefined }
 }
 
 export interface PassTotal {
@@ -110,4 +113,55 @@ export interface Batch {
   /** Merkle root over the leaves of the receipts that it charges for, in the order of rows, then of receipts. */
   readonly usageRoot: Hex
   readonly receipts: number
+}
+
+/** An authorization can be used once: what makes two x402 payments one. */
+export interface PaymentId {
+  readonly payer: Address
+  readonly nonce: Hex
+}
+
+/**
+ * `reserved` (durable, before the program runs) → `executed` (answered: the money is due) → `submitted` (a signed
+ * transaction is durable) → `mined`; or `released`, which costs nothing.
+ */
+export type PaymentState = 'reserved' | 'executed' | 'submitted' | 'mined' | 'released'
+
+/** How a payment ended. */
+export interface PaymentEnding {
+  readonly state: 'mined' | 'released'
+  readonly transaction?: Hash
+  /** Why nothing was paid. */
+  readonly reason?: string
+}
+
+/** A payment for one call, before the program runs. */
+export interface PaymentOrder {
+  readonly callId: Hex
+  readonly authorization: Authorization
+  readonly signature: Hex
+  /** SHA-256 in the deployment's CID. */
+  readonly deployment: Hex
+  /** What makes a repetition the same request. */
+  readonly requestDigest: Hex
+  /** A block before which nobody can have used the authorization. */
+  readonly fromBlock: bigint
+}
+
+/** The `Idempotency-Key` of a paid call. */
+export interface PaymentKey {
+  readonly key: string
+  readonly requestDigest: Hex
+}
+
+export interface PaymentRecord extends PaymentOrder {
+  readonly state: PaymentState
+  /** Whether its receipt is in the books. */
+  readonly isBooked: boolean
+  readonly transaction: Hash | undefined
+  readonly reason: string | undefined
+  /** As it will be in the books; set from `executed` on. */
+  readonly receipt: Receipt | undefined
+  readonly key: PaymentKey | undefined
+  readonly answer: StoredAnswer | undefined
 }

@@ -6,7 +6,7 @@ import type { LedgerIdentity } from './records.ts'
 
 /** "Khch". Tells our files from other SQLite files. */
 const applicationId = 0x4b_68_63_68
-const schemaVersion = 2
+const schemaVersion = 3
 
 /**
  * Opens the journal's file for this process alone: write-ahead log, synced in full at every commit.
@@ -81,7 +81,8 @@ const schema = `
     request_digest BLOB NOT NULL, response_digest BLOB NOT NULL,
     status INTEGER NOT NULL, outcome INTEGER NOT NULL, price INTEGER NOT NULL,
     started_at INTEGER NOT NULL, duration_ms INTEGER NOT NULL,
-    charged INTEGER NOT NULL, calls INTEGER NOT NULL
+    charged INTEGER NOT NULL, calls INTEGER NOT NULL,
+    by_grant INTEGER NOT NULL
   ) STRICT;
   CREATE UNIQUE INDEX receipts_by_call ON receipts (call_id);
   CREATE INDEX receipts_by_account ON receipts (account);
@@ -103,6 +104,22 @@ const schema = `
   ) STRICT;
   CREATE UNIQUE INDEX answers_by_key ON answers (payer, deployment, key);
   CREATE INDEX answers_by_age ON answers (stored_at_ms);
+  CREATE TABLE payments (
+    id INTEGER PRIMARY KEY,
+    payer TEXT NOT NULL, nonce BLOB NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('reserved', 'executed', 'submitted', 'mined', 'released')),
+    is_booked INTEGER NOT NULL,
+    call_id BLOB NOT NULL,
+    payee TEXT NOT NULL, amount INTEGER NOT NULL, valid_after INTEGER NOT NULL, valid_before INTEGER NOT NULL,
+    signature BLOB NOT NULL,
+    deployment BLOB NOT NULL, request_digest BLOB NOT NULL,
+    from_block INTEGER NOT NULL, updated_at_ms INTEGER NOT NULL,
+    tx BLOB, reason TEXT, receipt TEXT, key TEXT,
+    status INTEGER, headers TEXT, body BLOB
+  ) STRICT;
+  CREATE UNIQUE INDEX payments_by_nonce ON payments (payer, nonce);
+  CREATE UNIQUE INDEX payments_by_call ON payments (call_id);
+  CREATE INDEX payments_by_state ON payments (state) WHERE state NOT IN ('mined', 'released');
   CREATE TABLE batches (
     id INTEGER PRIMARY KEY,
     state TEXT NOT NULL CHECK (state IN ('batched', 'submitted', 'mined', 'final', 'abandoned')),

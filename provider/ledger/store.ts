@@ -1,11 +1,13 @@
-import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite'
+import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import type { Address, Hex } from 'viem'
 import { type Outcome, outcomes } from '../../protocol/call.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { passGraceMs } from './books.ts'
 import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
+import { createPaymentBooker } from './payments.ts'
 import type { ChargeRecord, FoundKey, JournalTotals, KeyRecord, KeyScope, LedgerIdentity } from './records.ts'
+import { bigIntStatement, inTransaction } from './statements.ts'
 
 /** Receipts, totals and stored answers in SQLite. Runs in the journal's thread. */
 export interface ChargeStore {
@@ -43,28 +45,10 @@ export function createChargeStore(db: DatabaseSync, { provider }: LedgerIdentity
   }
 }
 
-/** Runs `write` in one transaction: synced when it returns, without a trace when it throws. */
-export function inTransaction<T>(db: DatabaseSync, write: () => T): T {
-  db.exec('BEGIN IMMEDIATE')
-  try {
-    const result = write()
-    db.exec('COMMIT')
-    return result
-  } catch (error) {
-    // SQLite has rolled back by itself after a full disk or an I/O error.
-    if (db.isTransaction) db.exec('ROLLBACK')
-    throw error
-  }
-}
-
-export function bigIntStatement(db: DatabaseSync, sql: string): StatementSync {
-  const statement = db.prepare(sql)
-  statement.setReadBigInts(true)
-  return statement
-}
-
 function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) => void {
-  const insertReceipt = db.prepare('INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+  const insertReceipt = db.prepare(
+    'INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
+  )
   const saveAccount = db.prepare(
     `INSERT INTO accounts (id, payer, charged, calls) VALUES (?, ?, ?, ?)
      ON CONFLICT (id) DO UPDATE SET charged = excluded.charged, calls = excluded.calls`,
@@ -72,6 +56,7 @@ function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) =
   const savePass = db.prepare('INSERT OR REPLACE INTO passes VALUES (?, ?, ?, ?)')
   const saveOwner = db.prepare('INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?, ?)')
   const writeKey = createKeyWriter(db)
+  const bookPayment = createPaymentBooker(db)
 
   return (group) => {
     for (const { accountId, receipt, chargedUsdc, calls } of lastOf(group, (r) => r.accountId)) {
@@ -85,6 +70,7 @@ function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) =
       if (o) saveOwner.run(bytesOf(o.spec), o.day, integerOf(o.chargedUsdc), o.minute, o.calls)
     }
     for (const { key, receipt } of group) if (key) writeKey(key, receipt)
+    for (const { payment } of group) if (payment) bookPayment(payment)
   }
 }
 
@@ -178,7 +164,7 @@ function foundKeyOf(row: Record<string, unknown>): FoundKey {
   }
 }
 
-function receiptColumns({ receiptId, accountId, receipt, chargedUsdc, calls }: ChargeRecord) {
+function receiptColumns({ receiptId, accountId, receipt, chargedUsdc, calls, payment }: ChargeRecord) {
   return [
     receiptId,
     accountId,
@@ -194,6 +180,7 @@ function receiptColumns({ receiptId, accountId, receipt, chargedUsdc, calls }: C
     receipt.durationMs,
     integerOf(chargedUsdc),
     calls,
+    payment ? 0 : 1,
   ] as const
 }
 

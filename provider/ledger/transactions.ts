@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import type { TransactionRecord } from '../../protocol/chain/transaction-sender.ts'
 import { addressOf, bytesOf, hexOf } from './columns.ts'
-import { inTransaction } from './store.ts'
+import { inTransaction } from './statements.ts'
 
 /** Every transaction that may have left this machine. Runs in the journal's thread. */
 export interface TransactionTable {

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { MarketAccount } from '../../devnet/market.ts'
 import { escrowAbi } from '../../protocol/chain/contracts.ts'
 import { usdc } from '../../protocol/usdc.ts'
+import { parsePaymentRequired } from '../../protocol/x402.ts'
 import type { Provider } from '../../provider/provider.ts'
 import { type Deployed, echoProgram, nothing, openMarket, type TestMarket } from '../support/market.ts'
 
@@ -80,8 +81,12 @@ test('a cap of 100 pays a price of 80 with 80, and a price of 120 not at all; a 
           way: 'grant',
           commands: expect.arrayContaining([expect.stringContaining('approve carol --price 0.00012')]),
         },
+        { way: 'x402' },
       ],
     })
+    expect(parsePaymentRequired(answer.header('payment-required') ?? '')).toMatchObject([
+      { payTo: carol.address, amountUsdc: price.carol },
+    ])
   })
   expect(dear).toEqual(nothing)
 

@@ -188,8 +188,10 @@ test('nobody pays: the answer says the price and every way to pay', async () => 
     pay: [
       { way: 'pass', header: expect.stringContaining('Authorization: Bearer kp1.') },
       { way: 'grant', commands: expect.arrayContaining([expect.stringContaining('approve alice')]) },
+      { way: 'x402', header: expect.stringContaining('PAYMENT-SIGNATURE') },
     ],
   })
+  expect(answer.header('payment-required')).toMatch(/^[A-Za-z0-9+/]+=*$/)
 })
 
 describe.each(['alice', 'bob'])('an Idempotency-Key at %s', (provider) => {

@@ -1,0 +1,114 @@
+import type { Address, Hex } from 'viem'
+import type { Clock } from '../../protocol/base/clock.ts'
+import type { ProtocolError } from '../../protocol/errors.ts'
+import type { Grant } from '../../protocol/grant.ts'
+import type { RawHeaders } from '../../protocol/http/upstream.ts'
+import type { GrantPayer } from '../../protocol/payer.ts'
+import type { Receipt } from '../../protocol/receipt.ts'
+import type { Usdc } from '../../protocol/usdc.ts'
+import { formatPaymentResult, type PaymentTerms, x402Headers } from '../../protocol/x402.ts'
+import type { Deployment } from '../deployments/deployments.ts'
+import type { ClaimedKey } from '../ledger/keys.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import type { StoredAnswer } from '../ledger/records.ts'
+import type { HeldPayment } from '../x402/payment-desk.ts'
+
+/** What pays for one call, set aside before its program runs. It ends in one of three ways. */
+export interface CallMoney {
+  /** The call costs what the receipt says. The answer's last byte waits for it. @throws ProtocolError `ledger_unavailable` */
+  charge(receipt: Receipt, kept: KeptCall): Promise<Booked>
+  /** The program ran, and it costs nothing; the receipt is kept. @throws ProtocolError `ledger_unavailable` */
+  waive(receipt: Receipt): Promise<Booked>
+  /** The program did not run. Never fails. */
+  release(): void | Promise<void>
+}
+
+export interface KeptCall {
+  /** Set where the call has a key under which its answer is found again. */
+  readonly key: ClaimedKey | undefined
+  readonly answer: StoredAnswer | undefined
+}
+
+/** What the books have to say to the caller. */
+export interface Booked {
+  /** For the head of the answer, if that is not out yet, or of the refusal. */
+  readonly headers: RawHeaders
+  /** Goes to the caller instead of the answer. */
+  readonly refusal?: ProtocolError
+}
+
+const nothingToSay: Booked = { headers: [] }
+
+export interface GrantClaim {
+  readonly callId: Hex
+  readonly payer: GrantPayer
+  readonly deployment: Deployment
+  readonly priceUsdc: Usdc
+  /** The request's `Origin`. */
+  readonly origin: string | undefined
+  /** How long ago the grants that we know were those of the chain. */
+  readonly chainLostSeconds: number
+}
+
+export interface GrantMoneyDeps {
+  readonly clock: Clock
+  readonly grants: { grant(payer: Address): Grant | undefined }
+  readonly ledger: Ledger
+}
+
+/** Takes the price out of what the payer's grant has left; nothing waits in between. @throws ProtocolError why not */
+export function reserveGrant(
+  { clock, grants, ledger }: GrantMoneyDeps,
+  { callId, payer, deployment, priceUsdc, origin, chainLostSeconds }: GrantClaim,
+): CallMoney {
+  const result = ledger.reserve({
+    callId,
+    payer,
+    grant: grants.grant(payer.address),
+    deployment: deployment.digest,
+    spec: deployment.specDigest,
+    priceUsdc,
+    policy: payer.kind === 'owner' ? deployment.spec.policy : undefined,
+    origin,
+    nowSeconds: Math.floor(clock.nowMs() / 1000),
+    chainLostSeconds,
+  })
+  if (result.kind === 'refused') throw result.error
+  const { reservation } = result
+  return {
+    async charge(receipt, { key, answer }) {
+      await reservation.charge(receipt, key && { key, answer })
+      return nothingToSay
+    },
+    async waive(receipt) {
+      reservation.release(receipt.outcome)
+      await ledger.record(receipt)
+      return nothingToSay
+    },
+    release: () => reservation.release('not started'),
+  }
+}
+
+/** Makes an x402 payment durable before the program runs. @throws as `HeldPayment.reserve` */
+export async function reservePayment(
+  held: HeldPayment,
+  call: { readonly callId: Hex; readonly terms: PaymentTerms },
+  signal: AbortSignal,
+): Promise<CallMoney> {
+  const payment = await held.reserve(call, signal)
+  return {
+    async charge(receipt, { key, answer }) {
+      const { result, refusal } = await payment.charge(receipt, { key: key && keyOf(key), answer })
+      const headers = [x402Headers.response, formatPaymentResult(result)]
+      return refusal ? { headers, refusal } : { headers }
+    },
+    async waive(receipt) {
+      await payment.waive(receipt)
+      return nothingToSay
+    },
+    // A payment that could not be forgotten is released at the next start.
+    release: () => payment.cancel().catch(() => undefined),
+  }
+}
+
+const keyOf = ({ request: { key, requestDigest } }: ClaimedKey) => ({ key, requestDigest })

@@ -1,0 +1,91 @@
+import type { Address, PublicClient } from 'viem'
+import type { Clock } from '../../protocol/base/clock.ts'
+import type { Log } from '../../protocol/base/log.ts'
+import { readPaymentToken } from '../../protocol/chain/payment-token.ts'
+import type { TransactionSender } from '../../protocol/chain/transaction-sender.ts'
+import type { DeploymentSpec } from '../../protocol/deployment.ts'
+import { limits } from '../../protocol/limits.ts'
+import type { Market } from '../../protocol/typed-data.ts'
+import type { Usdc } from '../../protocol/usdc.ts'
+import type { PaymentTerms } from '../../protocol/x402.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+import { createExposure } from './exposure.ts'
+import { createPaymentDesk, neededSeconds, type PaymentDesk } from './payment-desk.ts'
+import { createPaymentReader, type ReadPayment } from './read-payment.ts'
+import { settlePayment } from './settle-payment.ts'
+import { createSettlements } from './settlements.ts'
+
+/**
+ * The way of paying for callers who have nothing here: one call, one transfer of USDC from a wallet (x402, `exact`). It
+ * costs the provider a transaction for each call, and a look at the chain before it: the fallback, not the main rail.
+ */
+export interface X402 extends AsyncDisposable {
+  readonly read: ReadPayment
+  readonly desk: PaymentDesk
+  /** What a call costs by this way. */
+  terms(call: { priceUsdc: Usdc; spec: Pick<DeploymentSpec, 'limits'> }): PaymentTerms
+}
+
+export interface X402Deps {
+  readonly client: PublicClient
+  readonly clock: Clock
+  readonly log: Log
+  readonly random: () => number
+  readonly ledger: Ledger
+  readonly sender: TransactionSender
+  /** Of the chain as it is known to be settled: no payment of now can be in it. */
+  readonly blockNumber: () => bigint
+}
+
+export interface X402Options {
+  readonly provider: Address
+  readonly market: Market
+  /** How long an answer waits for its payment to be mined. */
+  readonly settleWaitMs?: number
+}
+
+/**
+ * Takes up what an earlier process left unsettled, and takes payments.
+ *
+ * @returns undefined where the escrow's token cannot be moved by authorizations (EIP-3009)
+ * @throws ProtocolError `chain_unreachable`, `ledger_unavailable`
+ */
+export async function openX402(
+  deps: X402Deps,
+  { provider, market, settleWaitMs = limits.x402SettleWaitMs }: X402Options,
+  signal: AbortSignal,
+): Promise<X402 | undefined> {
+  const { client, clock, log, ledger } = deps
+  const token = await readPaymentToken(client, market, signal)
+  if (!token) {
+    log.warn('x402_off', { reason: 'the token does not know EIP-3009' })
+    return undefined
+  }
+  const exposure = createExposure()
+  const settlements = createSettlements(
+    {
+      clock,
+      log,
+      ledger,
+      settle: (payment, settleSignal) => settlePayment({ ...deps, token }, payment, settleSignal),
+    },
+    { waitMs: settleWaitMs },
+  )
+  for (const record of await ledger.payments.recover()) {
+    const { from, valueUsdc } = record.authorization
+    settlements.resume(record, exposure.add(from, valueUsdc).remove)
+  }
+
+  return {
+    read: createPaymentReader({ token, clock }, { provider }),
+    desk: createPaymentDesk({ ...deps, token, exposure, settlements }),
+    terms: ({ priceUsdc, spec }) => ({
+      chainId: token.chainId,
+      asset: token.token,
+      payTo: provider,
+      amountUsdc: priceUsdc,
+      maxTimeoutSeconds: neededSeconds(spec.limits.timeoutMs) + limits.x402SlackSeconds,
+    }),
+    [Symbol.asyncDispose]: () => settlements[Symbol.asyncDispose](),
+  }
+}
