@@ -42,38 +42,41 @@ test('the list of commands', async () => {
     Usage: khachapuri <command> [flags]
 
     Programs:
-      init         Make a small working program to start from
-      build        Bundle a program into a zip, the same bytes every time
-      id           Compute the ids of a zip, offline
-      run          Run a program on this machine, without chain and money
-      deploy       Publish a program for providers to run, and get its callable CID
+      init                 Make a small working program to start from
+      build                Bundle a program into a zip, the same bytes every time
+      id                   Compute the ids of a zip, offline
+      run                  Run a program on this machine, without chain and money
+      deploy               Publish a program for providers to run, and get its callable CID
 
     Money:
-      balance      Show what an account has
-      deposit      Bring USDC into the escrow
-      withdraw     Take free USDC back
-      approve      Reserve a budget for a provider
-      allowance    Show a grant
-      revoke       End a grant
-      reclaim      Get back what an ended grant has left
-      pass create  Sign a token that pays for plain curl calls
-      resolve      Show what the chain says of a provider
-      faucet       Make USDC on a development chain
+      balance              Show what an account has
+      deposit              Bring USDC into the escrow
+      withdraw             Take free USDC back
+      approve              Reserve a budget for a provider
+      allowance            Show a grant
+      revoke               End a grant
+      reclaim              Get back what an ended grant has left
+      pass create          Sign a token that pays for plain curl calls
+      resolve              Show what the chain says of a provider
+      faucet               Make USDC on a development chain
 
     Operating:
-      provider up  Register a name and serve programs for money, from anywhere
-      gateway up   Run a gateway for providers and callers
+      provider up          Register a name and serve programs for money, from anywhere
+      provider price       Change what a call costs
+      provider rotate-key  Have secrets sealed for a new key, and keep the old one for a while
+      provider endpoint    Change where callers come: an address, or the tunnel of a gateway
+      gateway up           Run a gateway for providers and callers
 
     Keys:
-      key new      Make an account in an encrypted keystore file
-      key import   Encrypt an existing private key, read from standard input
-      key list     List the accounts of the keystore
-      key show     Show an account's address and file
+      key new              Make an account in an encrypted keystore file
+      key import           Encrypt an existing private key, read from standard input
+      key list             List the accounts of the keystore
+      key show             Show an account's address and file
 
     Everywhere:
-      --json       One JSON object on standard output: the answer, or a problem with a "code"
-      --help       Help for a command, with examples
-      --version    The version
+      --json               One JSON object on standard output: the answer, or a problem with a "code"
+      --help               Help for a command, with examples
+      --version            The version
 
     Exit codes: 0 done, 1 refused, 2 wrong usage, 70 a bug of ours.
     exit 0"

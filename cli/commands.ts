@@ -90,6 +90,18 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Register a name and serve programs for money, from anywhere',
         load: async () => (await import('./commands/provider/up.ts')).providerUp,
       },
+      'provider price': {
+        summary: 'Change what a call costs',
+        load: async () => (await import('./commands/provider/price.ts')).providerPrice,
+      },
+      'provider rotate-key': {
+        summary: 'Have secrets sealed for a new key, and keep the old one for a while',
+        load: async () => (await import('./commands/provider/rotate-key.ts')).providerRotateKey,
+      },
+      'provider endpoint': {
+        summary: 'Change where callers come: an address, or the tunnel of a gateway',
+        load: async () => (await import('./commands/provider/endpoint.ts')).providerEndpoint,
+      },
       'gateway up': {
         summary: 'Run a gateway for providers and callers',
         load: async () => (await import('./commands/gateway/up.ts')).gatewayUp,

@@ -208,6 +208,8 @@ export const limits = {
   resolversWatchedMax: 1_000,
   serverUrlBytesMax: 512,
   publicKeyBytesMax: 1 * KiB,
+  /** How long a retired key still opens what was sealed for it. */
+  sealKeyGraceMs: 90 * 24 * 60 * 60 * 1000,
 
   // Chain
   rpcTimeoutMs: 10_000,
@@ -228,6 +230,8 @@ export const limits = {
   exampleDeployTimeoutMs: 60_000,
 
   // Command line
+  /** What the systems' `sun_path` holds, its end left out. */
+  socketPathBytesMax: 103,
   stdinSecretBytesMax: 4 * KiB,
   manifestBytesMax: 64 * KiB,
   keystoreFileBytesMax: 64 * KiB,

@@ -2,7 +2,6 @@ import { join } from 'node:path'
 import { type Address, getAddress, type LocalAccount } from 'viem'
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
-import { raceSignal } from '../protocol/base/signal.ts'
 import { createChainTime, createDevChainTime } from '../protocol/chain/chain-time.ts'
 import { assertChain, createChainClient } from '../protocol/chain/client.ts'
 import { createGrantMirror, type MirrorStatus } from '../protocol/chain/grant-mirror.ts'
@@ -15,8 +14,9 @@ import type { Name } from '../protocol/name.ts'
 import type { ProviderInfo } from '../protocol/provider.ts'
 import { marketDomain } from '../protocol/typed-data.ts'
 import type { Usdc } from '../protocol/usdc.ts'
-import { connectTunnel, type TunnelStatus } from '../tunnel-client/connect-tunnel.ts'
+import type { TunnelStatus } from '../tunnel-client/connect-tunnel.ts'
 import { createFindPayer } from './admission/find-payer.ts'
+import { type ProviderControl, serveControl } from './control/serve-control.ts'
 import { createDeployments } from './deployments/deployments.ts'
 import { type Fault, isDevChain } from './faults.ts'
 import { createBodyRoom } from './http/call-body.ts'
@@ -26,8 +26,10 @@ import { createListener } from './http/serve.ts'
 import { openLedger } from './ledger/ledger.ts'
 import { openContent } from './open-content.ts'
 import { openPrograms } from './open-programs.ts'
+import { createPresence, isTunnelUrl } from './presence.ts'
 import { registerProvider } from './register-provider.ts'
 import { openSealKeys } from './seal-keys.ts'
+import { changeSettings } from './settings.ts'
 import { createSettler, type Settler } from './settlement/settler.ts'
 import { openX402 } from './x402/x402.ts'
 
@@ -71,6 +73,8 @@ export interface ProviderOptions {
   /** Hours that it wants to settle in after a grant was revoked. */
   readonly noticeHours: number
   readonly reach: Reach
+  /** What the Resolver says, where it is not what `reach` says: an origin, or a gateway's tunnel. */
+  readonly endpoint?: string
   /** Origins of keepers from which deployments are fetched. */
   readonly keepers: readonly URL[]
   /** Multiaddresses of IPFS peers to ask after the keepers. */
@@ -120,7 +124,7 @@ export async function createProvider(
 
   const client = createChainClient({ chainId: contracts.chainId, rpcUrls: options.rpcUrls })
   await assertChain(client, contracts.chainId, signal)
-  const sealKeys = await openSealKeys(join(dir, 'keys'))
+  const sealKeys = await openSealKeys({ clock }, join(dir, 'keys'))
   const ledger = starting.use(
     await openLedger({ clock, log }, { dir: join(dir, 'ledger'), provider: account.address, market }, signal),
   )
@@ -174,7 +178,7 @@ export async function createProvider(
   const listener =
     reach.kind === 'direct' &&
     starting.use(await listen({ host: reach.host, port: reach.port, onRequest: serve }))
-  const server = serverRecord(reach, listener ? listener.url : undefined)
+  const server = options.endpoint ?? serverRecord(reach, listener ? listener.url : undefined)
 
   const content = starting.use(
     await openContent(
@@ -182,7 +186,7 @@ export async function createProvider(
       {
         dir,
         market,
-        audience: publicOrigin(reach, server, name),
+        audience: publicOrigin(server, name),
         keepers: options.keepers,
         peers: options.peers,
         // At home there is no listening port, not even one for IPFS.
@@ -198,18 +202,19 @@ export async function createProvider(
     runtimes: programs.kinds,
     mayRun: programs.mayRun,
   })
-  const info: ProviderInfo = {
+  let { priceUsdc } = options
+  const info = (): ProviderInfo => ({
     name,
     address: account.address,
     ...market,
-    price: options.priceUsdc,
+    price: priceUsdc,
     noticeHours: options.noticeHours,
     terms: null,
     kid: sealKeys.kid,
     runtimes: [...programs.kinds],
     tier: programs.tier,
     version: options.version,
-  }
+  })
   const callDeps: CallDeps = {
     clock,
     log,
@@ -229,63 +234,82 @@ export async function createProvider(
   }
   const pages = createPages({
     log,
-    info: () => info,
+    info,
     deployments,
     readReceipt: ledger.readReceipt,
     keeper: content.routes,
     ...(options.fault && { fault: options.fault }),
   })
-  const callOptions = { ...payee, priceUsdc: () => options.priceUsdc }
+  const callOptions = { ...payee, priceUsdc: () => priceUsdc }
   handler = createListener({ log, pages, runCall: (call) => runCall(callDeps, callOptions, call) })
 
-  const registered = await registerProvider(
-    {
-      client,
-      chainTime: isDevChain(market.chainId)
-        ? createDevChainTime({ client, clock })
-        : createChainTime({ client, clock }),
-      names: createNameReader({ client, clock, log }, { registry: contracts.registry }),
-      sender,
-      onProgress,
-    },
-    {
-      name,
-      chainId: market.chainId,
-      registry: contracts.registry,
-      server,
-      publicKeyDer: sealKeys.publicKeyDer,
-    },
-    signal,
-  )
-  const tunnel =
-    reach.kind === 'tunnel'
-      ? starting.use(
-          connectTunnel(
-            { clock, random, log },
-            { gatewayUrl: reach.gatewayUrl, name, account, domain: marketDomain(market) },
-            serve,
-            new AbortController().signal,
+  const registerDeps = {
+    client,
+    chainTime: isDevChain(market.chainId)
+      ? createDevChainTime({ client, clock })
+      : createChainTime({ client, clock }),
+    names: createNameReader({ client, clock, log }, { registry: contracts.registry }),
+    sender,
+    onProgress,
+  }
+  const place = { name, chainId: market.chainId, registry: contracts.registry }
+  const presence = starting.use(
+    createPresence(
+      {
+        clock,
+        random,
+        log,
+        serve,
+        register: (at, registerSignal) =>
+          registerProvider(
+            registerDeps,
+            { ...place, server: at, publicKeyDer: sealKeys.publicKeyDer },
+            registerSignal,
           ),
-        )
-      : undefined
-  if (tunnel) await raceSignal(tunnel.connected, signal)
+      },
+      { server, isListening: Boolean(listener), tunnel: { name, account, domain: marketDomain(market) } },
+    ),
+  )
+  const registered = await presence.publish(signal)
+  const control: ProviderControl = {
+    async setPrice(wantedUsdc) {
+      await changeSettings(dir, { priceUsdc: wantedUsdc })
+      const previousUsdc = priceUsdc
+      priceUsdc = wantedUsdc
+      return previousUsdc
+    },
+    async rotateKey(controlSignal) {
+      const rotated = await sealKeys.rotate()
+      return { ...rotated, done: await presence.publish(controlSignal) }
+    },
+    async setEndpoint(endpoint, controlSignal) {
+      const done = await presence.moveTo(endpoint, controlSignal)
+      await changeSettings(dir, { endpoint })
+      return done
+    },
+  }
+  starting.use(await serveControl({ control, log }, dir))
 
   log.info('provider_started', {
     address: account.address,
     server,
     tier: programs.tier,
-    price: options.priceUsdc.toString(),
+    price: priceUsdc.toString(),
   })
   const parts = starting.move()
   return {
     address: account.address,
-    server,
+    get server() {
+      return presence.server
+    },
     url: listener ? listener.url : undefined,
-    info,
+    get info() {
+      return info()
+    },
     registered,
     settler,
     chainStatus: () => mirror.status(),
-    tunnelStatus: () => tunnel?.status(),
+    tunnelStatus: () => presence.tunnelStatus(),
     async [Symbol.asyncDispose]() {
       await parts.disposeAsync()
       log.info('provider_stopped')
@@ -299,8 +323,8 @@ function serverRecord(reach: Reach, url: URL | undefined): string {
 }
 
 /** For whom uploads are signed: behind a tunnel, the gateway's subdomain. */
-function publicOrigin(reach: Reach, server: string, name: Name): string {
-  if (reach.kind === 'direct') return new URL(server).origin
-  const gateway = new URL(reach.gatewayUrl)
-  return `${gateway.protocol === 'wss:' ? 'https' : 'http'}://${name}.${gateway.host}`
+function publicOrigin(server: string, name: Name): string {
+  const { protocol, host, origin } = new URL(server)
+  if (!isTunnelUrl(server)) return origin
+  return `${protocol === 'wss:' ? 'https' : 'http'}://${name}.${host}`
 }

@@ -13,6 +13,8 @@ const identitySchema = z.strictObject({
   address: addressSchema,
   /** Thumbprint of the key that secrets are sealed for. */
   kid: z.string().max(64),
+  /** Who owned the name then. It may change hands: what is paid and sealed goes to the other two. */
+  owner: addressSchema.optional(),
 })
 
 /** Who a provider is: what must not change behind a client's back. */
@@ -67,14 +69,26 @@ async function writePins(path: string, pins: z.output<typeof pinsSchema>): Promi
 }
 
 function changed(name: string, { known, identity }: { known: Identity; identity: Identity }): ProtocolError {
+  const details = { name, known, found: identity }
+  const key = `its key was ${known.kid} and is ${identity.kid}`
+  if (known.address === identity.address) {
+    const isSameOwner = known.owner !== undefined && known.owner === identity.owner
+    const owner = isSameOwner ? ', and so is the owner of the name, who published it' : ''
+    return new ProtocolError(
+      'identity_changed',
+      `"${name}" has another key for secrets: ${key}. Its account is the same${owner}.`,
+      {
+        hint: 'Providers change it with "provider rotate-key". If you expected that, add --accept-identity; if not, ask the provider by another way.',
+        details,
+      },
+    )
+  }
   const facts = [
-    ...(known.address === identity.address
-      ? []
-      : [`its account was ${known.address} and is ${identity.address}`]),
-    ...(known.kid === identity.kid ? [] : [`its key was ${known.kid} and is ${identity.kid}`]),
+    `its account was ${known.address} and is ${identity.address}`,
+    ...(known.kid === identity.kid ? [] : [key]),
   ]
   return new ProtocolError('identity_changed', `"${name}" is not who it was: ${facts.join(', ')}.`, {
     hint: 'Ask the provider, by another way, whether this is meant; if so, add --accept-identity.',
-    details: { name, known, found: identity },
+    details,
   })
 }

@@ -25,7 +25,7 @@ export async function resolveProvider(
 ): Promise<ResolvedProvider> {
   const provider = await readProvider(text, { market, client }, context)
   const key = { market: await marketKey({ market, client }, context.signal), name: provider.name }
-  const identity = { address: provider.address, kid: provider.sealKey.kid }
+  const identity = { address: provider.address, kid: provider.sealKey.kid, owner: provider.owner }
   const { isFirst } = await pinIdentity(key, identity, { env: context.env, accept: acceptIdentity })
   if (isFirst)
     context.note(`First time here: ${provider.name} is ${provider.address}, with the key ${identity.kid}.`)

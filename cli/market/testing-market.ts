@@ -59,7 +59,7 @@ export async function createTestMarket(): Promise<TestMarket> {
   await senderOf('deployer').run(usdcCalls(contracts.usdc).mint(developer.address, parseUsdc('100')), signal)
   const aliceSender = senderOf('alice')
   await endowNames(aliceSender, contracts, { account: aliceSender.address }, signal)
-  const { publicKeyDer } = await openSealKeys(join(user.dir, 'alice-keys'))
+  const { publicKeyDer } = await openSealKeys(deps, join(user.dir, 'alice-keys'))
   await registerProvider(
     {
       client,

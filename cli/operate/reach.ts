@@ -1,3 +1,4 @@
+import { isTunnelUrl } from '../../provider/presence.ts'
 import type { Reach } from '../../provider/provider.ts'
 import { type Options, usageError } from '../command.ts'
 import { parseCount } from '../duration.ts'
@@ -46,6 +47,30 @@ export function parseReach(flags: ReachFlags, marketTunnel: string): Reach {
   const listening = { kind: 'direct', host: host ?? '127.0.0.1', port } as const
   if (publicUrl === undefined) return listening
   return { ...listening, publicUrl: new URL(parseUrl('public-url', publicUrl, ['http:', 'https:'])).origin }
+}
+
+/**
+ * What `provider endpoint` said before, where no flag says another and the provider can be reached there.
+ */
+export function savedEndpoint(
+  flags: ReachFlags,
+  reach: Reach,
+  saved: string | undefined,
+): string | undefined {
+  if (saved === undefined || flags.tunnel !== undefined || flags['public-url'] !== undefined) return undefined
+  return isTunnelUrl(saved) || reach.kind === 'direct' ? saved : undefined
+}
+
+/** Reads where callers are to come: an origin, or a gateway's tunnel. @throws ProtocolError `usage_invalid` */
+export function parseEndpoint(text: string): string {
+  const protocols = ['http:', 'https:', 'ws:', 'wss:']
+  if (!URL.canParse(text) || !protocols.includes(new URL(text).protocol)) {
+    throw usageError(
+      `"${text.slice(0, 80)}" is no place where callers could come.`,
+      'Write https://<host> for an address, or wss://<gateway>/_/tunnel for a tunnel.',
+    )
+  }
+  return isTunnelUrl(text) ? text : new URL(text).origin
 }
 
 function parseUrl(flag: string, text: string, protocols: readonly string[]): string {

@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import type { LocalAccount } from 'viem'
 import { createLog } from '../../../protocol/base/log.ts'
 import { reachChain } from '../../../protocol/chain/client.ts'
@@ -10,21 +9,22 @@ import { assertRegistrable } from '../../../protocol/registration.ts'
 import { formatUsdc, parseUsdc } from '../../../protocol/usdc.ts'
 import { parseFault } from '../../../provider/faults.ts'
 import { createProvider } from '../../../provider/provider.ts'
+import { changeSettings, readSettings } from '../../../provider/settings.ts'
 import { type CommandContext, defineCommand, usageError } from '../../command.ts'
 import { parseCount, parseDuration } from '../../duration.ts'
-import { homeOf } from '../../files.ts'
 import { isDevChain } from '../../market/chain.ts'
 import { giveBond, giveEther } from '../../market/dev-ether.ts'
 import { providerUrl, readGatewayInfo } from '../../market/market.ts'
 import { type OpenMarket, openMarket } from '../../market/open.ts'
 import { accountOptions, marketOptions } from '../../market/options.ts'
 import { openProviderAccount } from '../../operate/provider-account.ts'
-import { parseReach, reachOptions } from '../../operate/reach.ts'
+import { providerDir, providerOptions } from '../../operate/provider-dir.ts'
+import { parseReach, reachOptions, savedEndpoint } from '../../operate/reach.ts'
 import { untilStopped } from '../../operate/until-stopped.ts'
-import { resolvePath } from '../../project/packed-program.ts'
 import { version } from '../../version.ts'
 
 const devMirrorIntervalMs = 200
+const priceDefault = '0.0005'
 
 export const providerUp = defineCommand({
   usage: 'provider up',
@@ -34,7 +34,11 @@ export const providerUp = defineCommand({
     'Without --port the provider opens no port: callers reach it through the tunnel of the gateway.',
   options: {
     domain: { type: 'string', value: '<name>', help: 'The name to register and serve under' },
-    price: { type: 'string', value: '<usdc>', default: '0.0005', help: 'Price of one call' },
+    price: {
+      type: 'string',
+      value: '<usdc>',
+      help: `Price of one call (default: what "provider price" said, or ${priceDefault})`,
+    },
     ...reachOptions,
     notice: {
       type: 'string',
@@ -42,11 +46,7 @@ export const providerUp = defineCommand({
       default: '48h',
       help: 'How long it wants to settle after a grant has ended',
     },
-    dir: {
-      type: 'string',
-      value: '<dir>',
-      help: 'Keys, books and content (default ~/.khachapuri/providers/<name>)',
-    },
+    dir: providerOptions.dir,
     'from-block': {
       type: 'string',
       value: '<n>',
@@ -72,7 +72,7 @@ export const providerUp = defineCommand({
     if (values.domain === undefined)
       throw usageError('--domain <name> is missing.', 'Choose a name: --domain bob.')
     const name = parseName(values.domain)
-    const priceUsdc = parseUsdc(values.price)
+    const wantedUsdc = values.price === undefined ? undefined : parseUsdc(values.price)
     const noticeHours = Math.ceil(parseDuration('notice', values.notice) / 3600)
     if (noticeHours > 255) throw usageError('--notice is at most 255h.', 'Choose a shorter one.')
     const fromBlock = BigInt(
@@ -83,10 +83,11 @@ export const providerUp = defineCommand({
     const fault = values.fault === undefined ? undefined : parseFault(values.fault, market.chainId)
     const gateway = await readGatewayInfo(market.gateway, context.signal)
     const reach = parseReach(values, gateway.tunnel)
-    const dir =
-      values.dir === undefined
-        ? join(homeOf(context.env), 'providers', name)
-        : resolvePath(context.cwd, values.dir)
+    const dir = providerDir({ name, dir: values.dir }, context)
+    const saved = await readSettings(dir)
+    const priceUsdc = wantedUsdc ?? saved.priceUsdc ?? parseUsdc(priceDefault)
+    const endpoint = savedEndpoint(values, reach, saved.endpoint)
+    await changeSettings(dir, { priceUsdc, endpoint })
     const account = await openProviderAccount({ dir, flags: values, market }, context)
     await prepareAccount({ ...opened, name, account, yes: values.yes ?? false }, context)
 
@@ -107,6 +108,7 @@ export const providerUp = defineCommand({
         priceUsdc,
         noticeHours,
         reach,
+        ...(endpoint !== undefined && { endpoint }),
         keepers: [new URL(gateway.keeper)],
         peers: gateway.peers,
         version,
