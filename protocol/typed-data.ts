@@ -1,7 +1,8 @@
 import type { Address, TypedDataDomain } from 'viem'
 
 /**
- * The EIP-712 types of the four objects. `contracts/TypedData.sol` holds the same strings; a property test keeps the
+ * The EIP-712 types of the four objects, and of the two things that the escrow does for whoever signed them
+ * (`Approve`, `Withdraw`). `contracts/TypedData.sol` holds the same strings; a property test keeps the
  * two equal. The order of fields is wire format.
  */
 export const typedDataTypes = {
@@ -41,6 +42,24 @@ export const typedDataTypes = {
     { name: 'price', type: 'uint64' },
     { name: 'startedAt', type: 'uint64' },
     { name: 'durationMs', type: 'uint32' },
+  ],
+  Approve: [
+    { name: 'payer', type: 'address' },
+    { name: 'provider', type: 'address' },
+    { name: 'signer', type: 'address' },
+    { name: 'price', type: 'uint40' },
+    { name: 'budget', type: 'uint64' },
+    { name: 'expiry', type: 'uint32' },
+    { name: 'notice', type: 'uint8' },
+    { name: 'nonce', type: 'uint256' },
+    { name: 'deadline', type: 'uint256' },
+  ],
+  Withdraw: [
+    { name: 'owner', type: 'address' },
+    { name: 'to', type: 'address' },
+    { name: 'amount', type: 'uint64' },
+    { name: 'nonce', type: 'uint256' },
+    { name: 'deadline', type: 'uint256' },
   ],
 } as const
 

@@ -1,36 +1,32 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
-import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {GrantSlot, GrantSlots} from "../GrantSlot.sol";
 import {TypedData} from "../TypedData.sol";
+import {VoucherRow} from "../VoucherRow.sol";
 import {IEscrow} from "../interfaces/IEscrow.sol";
 import {EscrowState} from "./EscrowState.sol";
 
 /// @title How providers collect what they earned
 abstract contract EscrowCollection is EscrowState {
     uint256 private constant SETTLE_ROW_BYTES = 32;
-    uint256 private constant REDEEM_ROW_BYTES = 109;
     /// @dev Enough for a P-256 signature that is checked in Solidity.
     uint256 private constant SIGNATURE_GAS_MAX = 500_000;
-    /// @dev Half the order of secp256k1: each signature has one accepted form (EIP-2).
-    uint256 private constant S_MAX =
-        0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
 
     /// @inheritdoc IEscrow
     function consume(address payer, uint256 price) external {
         require(price != 0, PriceZero());
-        Grant memory grant = _openGrant(payer, msg.sender, METERED);
-        require(price <= grant.price, PriceAboveCap(price, grant.price));
-        require(price <= grant.budget, BudgetTooLow(grant.budget, price));
+        Place storage place = grants[msg.sender][METERED][payer];
+        GrantSlot slot = place.slot;
+        require(slot.expiry() != 0, GrantMissing(payer, msg.sender, METERED));
+        require(price <= slot.price(), PriceAboveCap(price, slot.price()));
+        require(price <= slot.budget(), BudgetTooLow(slot.budget(), price));
 
-        grant.budget -= uint64(price);
-        grant.spent += uint64(price);
-        grant.calls += 1;
-        GrantSlot slot = _setGrant(payer, msg.sender, METERED, grant);
-        uint64 balance = _credit(msg.sender, price);
-
-        emit Consumed(payer, msg.sender, slot.usage(price), balance);
+        // Checked: a grant that is full cannot be charged.
+        uint64 claimed = uint64(slot.spent()) + uint64(price);
+        uint32 calls = uint32(slot.calls()) + 1;
+        uint256 usage = _charge(place, slot, claimed, calls);
+        emit Consumed(payer, msg.sender, usage, _credit(msg.sender, price));
     }
 
     // ------------------------------------------------------------------ settle
@@ -79,7 +75,7 @@ abstract contract EscrowCollection is EscrowState {
 
     /// @inheritdoc IEscrow
     function redeem(bytes calldata rows, bytes32 usageRoot) external {
-        _requireRows(rows.length, REDEEM_ROW_BYTES);
+        _requireRows(rows.length, VoucherRow.BYTES);
         bytes32 domain = _domainSeparatorV4();
         mapping(address signer => mapping(address payer => Place)) storage lanes = grants[
             msg.sender
@@ -87,41 +83,19 @@ abstract contract EscrowCollection is EscrowState {
 
         uint256 paid = 0;
         for (uint256 index = 0; rows.length != 0; ) {
-            address payer = address(bytes20(rows[:20]));
-            uint256 numbers = uint256(bytes32(rows[20:52]));
-            bytes32 digest = MessageHashUtils.toTypedDataHash(
+            (address payer, uint256 numbers, address signer) = VoucherRow.read(
+                rows,
                 domain,
-                TypedData.hashVoucher(
-                    payer,
-                    msg.sender,
-                    uint64(numbers >> 128),
-                    uint32(numbers >> 64),
-                    uint8(numbers >> 56)
-                )
+                msg.sender
             );
-            bytes32 r = bytes32(rows[45:77]);
-            address signer = _recover(digest, r, uint256(bytes32(rows[77:REDEEM_ROW_BYTES])));
             // Cannot overflow: all that is paid was held, and what is held fits 64 bits.
             unchecked {
                 paid += _redeem(lanes[signer][payer], payer, signer, numbers, index++);
             }
-            rows = rows[REDEEM_ROW_BYTES:];
+            rows = rows[VoucherRow.BYTES:];
         }
 
         _creditBatch(paid, usageRoot);
-    }
-
-    /// @dev The key that made a compact signature (EIP-2098), or zero. Nothing is asked of the
-    /// address: an account with code signs with its key all the same (EIP-7702).
-    function _recover(
-        bytes32 digest,
-        bytes32 r,
-        uint256 vs
-    ) private pure returns (address signer) {
-        uint256 s = vs & uint256(type(int256).max);
-        unchecked {
-            if (s <= S_MAX) signer = ecrecover(digest, uint8(27 + (vs >> 255)), r, bytes32(s));
-        }
     }
 
     /// @inheritdoc IEscrow
@@ -134,7 +108,7 @@ abstract contract EscrowCollection is EscrowState {
         for (uint256 i = 0; i < vouchers.length; ++i) {
             ContractVoucher calldata voucher = vouchers[i];
             uint256 numbers = _numbersOf(voucher);
-            address signer = _isPromised(voucher) ? voucher.signer : METERED;
+            address signer = _isSigned(voucher) ? voucher.signer : METERED;
             Place storage place = grants[msg.sender][signer][voucher.payer];
             paid += _redeem(place, voucher.payer, signer, numbers, i);
         }
@@ -152,7 +126,7 @@ abstract contract EscrowCollection is EscrowState {
 
     /// @dev In a call of its own, so that a signer that reverts, burns its gas or answers too much
     /// costs its own row only.
-    function _isPromised(ContractVoucher calldata voucher) private view returns (bool) {
+    function _isSigned(ContractVoucher calldata voucher) private view returns (bool) {
         bytes32 digest = _hashTypedDataV4(
             TypedData.hash(
                 TypedData.Voucher({
@@ -166,8 +140,8 @@ abstract contract EscrowCollection is EscrowState {
         );
         try
             this.isSignedBy{gas: SIGNATURE_GAS_MAX}(voucher.signer, digest, voucher.signature)
-        returns (bool promised) {
-            return promised;
+        returns (bool signed) {
+            return signed;
         } catch {
             return false;
         }
@@ -175,8 +149,7 @@ abstract contract EscrowCollection is EscrowState {
 
     /// @dev Pays what a voucher promised, or emits why not; see `_settleRow`.
     /// @param signer Zero if nobody signed it.
-    /// @param numbers From the highest bits: `claimed 64 | maxAmount 64 | calls 32 | maxCalls 32 |
-    /// epoch 8`; the rest is ignored.
+    /// @param numbers See `VoucherRow.read`.
     function _redeem(
         Place storage place,
         address payer,
@@ -185,23 +158,26 @@ abstract contract EscrowCollection is EscrowState {
         uint256 index
     ) private returns (uint256 paid) {
         GrantSlot slot = place.slot;
+        uint256 claimed = numbers >> 192;
+        uint256 calls = uint32(numbers >> 96);
         uint256 usage = 0;
-        if (signer != METERED && uint8(numbers >> 56) == slot.epoch() && _isCovered(numbers)) {
-            usage = _charge(place, slot, numbers >> 192, uint32(numbers >> 96));
+        if (
+            signer != METERED &&
+            uint8(numbers >> 56) == slot.epoch() &&
+            claimed <= uint64(numbers >> 128) &&
+            calls <= uint32(numbers >> 64)
+        ) {
+            usage = _charge(place, slot, claimed, calls);
         }
+
         if (usage == 0) {
             emit Skipped(payer, msg.sender, index, _redeemSkipReason(slot, signer, numbers));
+        } else if (signer == payer) {
+            emit Redeemed(payer, msg.sender, usage);
         } else {
-            emit Redeemed(payer, msg.sender, signer, usage);
+            emit RedeemedBySession(payer, msg.sender, signer, usage);
         }
         return GrantSlots.paidOf(usage);
-    }
-
-    /// @dev Neither more money nor more calls than were signed for.
-    function _isCovered(uint256 numbers) private pure returns (bool) {
-        return
-            numbers >> 192 <= uint64(numbers >> 128) &&
-            uint32(numbers >> 96) <= uint32(numbers >> 64);
     }
 
     function _redeemSkipReason(
@@ -209,11 +185,14 @@ abstract contract EscrowCollection is EscrowState {
         address signer,
         uint256 numbers
     ) private pure returns (SkipReason) {
+        uint256 claimed = numbers >> 192;
+        uint256 calls = uint32(numbers >> 96);
         if (signer == METERED) return SkipReason.SignatureInvalid;
         if (slot.expiry() == 0) return SkipReason.GrantMissing;
         if (uint8(numbers >> 56) != slot.epoch()) return SkipReason.EpochOther;
-        if (!_isCovered(numbers)) return SkipReason.AboveVoucher;
-        return _skipReason(slot, numbers >> 192, uint32(numbers >> 96));
+        if (claimed > uint64(numbers >> 128)) return SkipReason.AboveVoucher;
+        if (calls > uint32(numbers >> 64)) return SkipReason.AboveVoucher;
+        return _skipReason(slot, claimed, calls);
     }
 
     // ------------------------------------------------------------------- rules
@@ -228,31 +207,24 @@ abstract contract EscrowCollection is EscrowState {
         uint256 claimed,
         uint256 calls
     ) private returns (uint256 usage) {
-        (uint256 due, uint256 newCalls) = _due(slot, claimed, calls);
-        if (due > slot.budget()) (due, newCalls) = _affordable(slot, due, newCalls);
-        if (due != 0) {
-            // `spent` stays at or below `claimed` and `calls` at or below the row's: both fit.
-            slot = slot.charge(due, newCalls);
-            place.slot = slot;
-            usage = slot.usage(due);
-        }
-    }
-
-    /// @dev What a row adds to what was charged before; zero if it may not be paid.
-    function _due(
-        GrantSlot slot,
-        uint256 claimed,
-        uint256 calls
-    ) private pure returns (uint256 due, uint256 newCalls) {
         uint256 spent = slot.spent();
         uint256 callsBefore = slot.calls();
-        if (claimed > spent && calls > callsBefore) {
-            unchecked {
-                due = claimed - spent;
-                newCalls = calls - callsBefore;
-                // 40 bits times 32 bits. A closed grant has the price 0.
-                if (due > slot.price() * newCalls) due = 0;
+        if (claimed <= spent) return 0;
+        if (calls <= callsBefore) return 0;
+        // None of this overflows: the numbers have 64, 40 and 32 bits.
+        unchecked {
+            uint256 due = claimed - spent;
+            uint256 newCalls = calls - callsBefore;
+            // A closed grant has the price 0.
+            if (due > slot.price() * newCalls) return 0;
+            if (due > slot.budget()) {
+                (due, newCalls) = _affordable(slot, due, newCalls);
+                if (due == 0) return 0;
             }
+            // `spent` stays at or below `claimed`, and the grant's calls at or below `calls`.
+            slot = slot.charge(due, newCalls);
+            place.slot = slot;
+            return slot.usage(due);
         }
     }
 

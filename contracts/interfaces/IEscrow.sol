@@ -151,9 +151,14 @@ interface IEscrow {
     /// calls u32`; all but `paid` are the grant's new values.
     event Settled(address indexed payer, address indexed provider, uint256 usage);
 
-    /// @notice One voucher was paid from the grant of its `signer`.
+    /// @notice One voucher was paid that the payer had signed itself.
     /// @param usage See `Settled`.
-    event Redeemed(
+    event Redeemed(address indexed payer, address indexed provider, uint256 usage);
+
+    /// @notice One voucher was paid that another signer of the payer had signed. It costs 280 gas
+    /// more than `Redeemed`, and only those pay it who use it.
+    /// @param usage See `Settled`.
+    event RedeemedBySession(
         address indexed payer,
         address indexed provider,
         address signer,

@@ -28,7 +28,15 @@ export interface LogRange {
   readonly toBlock: bigint
 }
 
-const eventNames = ['Approved', 'Revoked', 'Reclaimed', 'Settled', 'Redeemed', 'Consumed'] as const
+const eventNames = [
+  'Approved',
+  'Revoked',
+  'Reclaimed',
+  'Settled',
+  'Consumed',
+  'Redeemed',
+  'RedeemedBySession',
+] as const
 const grantAbi = escrowAbi.filter(
   (entry) => entry.type === 'event' && eventNames.some((name) => name === entry.name),
 )
@@ -85,6 +93,8 @@ function toGrantEvent(log: GrantLog): GrantEvent {
     case 'Reclaimed':
       return { kind: 'reclaimed', blockNumber, payer, signer: log.args.signer, apply: () => undefined }
     case 'Redeemed':
+      return toCharge(log, payer)
+    case 'RedeemedBySession':
       return toCharge(log, log.args.signer)
     default:
       return toCharge(log, zeroAddress)

@@ -30,7 +30,9 @@ const anyOf: Record<FieldType, fc.Arbitrary<unknown>> = {
   'address[]': fc.array(address, { maxLength: 16 }),
   string: fc.string({ unit: 'binary', maxLength: 80 }),
   bytes32: bytesOf(32),
+  uint256: fc.bigInt(0n, 2n ** 256n - 1n),
   uint64: fc.bigInt(0n, 2n ** 64n - 1n),
+  uint40: fc.nat(2 ** 40 - 1),
   uint32: fc.nat(2 ** 32 - 1),
   uint16: fc.nat(2 ** 16 - 1),
   uint8: fc.nat(2 ** 8 - 1),
@@ -44,7 +46,7 @@ async function askHarness(functionName: string, argument: unknown): Promise<unkn
   return chain.client.readContract({ address: harness, abi, functionName, args: [argument] })
 }
 
-for (const name of ['Deployment', 'Pass', 'Voucher', 'Receipt'] as const) {
+for (const name of ['Deployment', 'Pass', 'Voucher', 'Receipt', 'Approve', 'Withdraw'] as const) {
   test(`${name}: viem and Solidity hash it alike, and sign the same digest`, async () => {
     const types: Record<string, readonly { name: string; type: string }[]> = { [name]: typedDataTypes[name] }
     const domain = marketDomain({ chainId: await chain.client.getChainId(), escrow: harness })

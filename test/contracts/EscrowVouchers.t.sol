@@ -32,11 +32,11 @@ contract EscrowVouchersTest is EscrowTest {
             redeemRow(other, "other payer", 30, 1)
         );
         vm.expectEmit(address(escrow));
-        emit IEscrow.Redeemed(payer, provider, payer, usage(30, 70, 30, 4));
+        emit IEscrow.Redeemed(payer, provider, usage(30, 70, 30, 4));
         vm.expectEmit(address(escrow));
-        emit IEscrow.Redeemed(payer, provider, session, usage(200, 0, 200, 10));
+        emit IEscrow.RedeemedBySession(payer, provider, session, usage(200, 0, 200, 10));
         vm.expectEmit(address(escrow));
-        emit IEscrow.Redeemed(other, provider, other, usage(30, 270, 30, 1));
+        emit IEscrow.Redeemed(other, provider, usage(30, 270, 30, 1));
         vm.expectEmit(address(escrow));
         emit IEscrow.BatchSettled(provider, 260, 260, bytes32("root"));
         redeem(rows);
@@ -360,14 +360,9 @@ contract EscrowVouchersTest is EscrowTest {
         vouchers[1] = _walletVoucher(payer, session, 40, 4, "session");
         vouchers[2] = _walletVoucher(payer, session, 50, 5, "payer");
         vm.expectEmit(address(escrow));
-        emit IEscrow.Redeemed(
-            address(wallet),
-            provider,
-            address(wallet),
-            usage(30, 70, 30, 3)
-        );
+        emit IEscrow.Redeemed(address(wallet), provider, usage(30, 70, 30, 3));
         vm.expectEmit(address(escrow));
-        emit IEscrow.Redeemed(payer, provider, session, usage(40, 60, 40, 4));
+        emit IEscrow.RedeemedBySession(payer, provider, session, usage(40, 60, 40, 4));
         _expectSkipped(payer, 2, IEscrow.SkipReason.SignatureInvalid);
         vm.expectEmit(address(escrow));
         emit IEscrow.BatchSettled(provider, 70, 70, bytes32("root"));
