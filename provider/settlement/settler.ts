@@ -188,14 +188,16 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
       for (const stop of stopListening) stop()
       closing.abort(new DOMException('The settler is closing.', 'AbortError'))
       await kept
-      if (mirror.status().lostSinceMs !== undefined) {
-        log.warn('settlement_postponed', { error: 'the chain is down' })
-        return
-      }
-      await settleInTurn(AbortSignal.timeout(limits.shutdownTimeoutMs)).catch((error: unknown) => {
+      try {
+        // One request that failed is no reason to leave without settling; a chain that is down says so once more.
+        if (mirror.status().lostSinceMs !== undefined) {
+          await mirror.refresh(AbortSignal.timeout(limits.rpcTimeoutMs))
+        }
+        await settleInTurn(AbortSignal.timeout(limits.shutdownTimeoutMs))
+      } catch (error) {
         // All of it is in the ledger; the next start goes on from there.
         log.warn('settlement_postponed', { error: String(error) })
-      })
+      }
     },
   }
 }
