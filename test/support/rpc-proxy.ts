@@ -20,24 +20,35 @@ export interface RpcProxy extends AsyncDisposable {
   restore(): Promise<void>
 }
 
+/** What a test does at a certain request. A call whose hook throws is broken off. */
+export interface RpcHooks {
+  before?(call: RpcCall): Promise<void> | void
+  /** The chain has answered; the caller does not know it yet. */
+  after?(call: RpcCall): Promise<void> | void
+}
+
 /** Puts a proxy before a JSON-RPC server. */
-export async function openRpcProxy(target: URL): Promise<RpcProxy> {
+export async function openRpcProxy(target: URL, hooks: RpcHooks = {}): Promise<RpcProxy> {
   const calls: RpcCall[] = []
   let server: Server | undefined
   let port = 0
 
   async function forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await buffer(request)
-    for (const { method, params } of [JSON.parse(body.toString())].flat()) {
-      calls.push({ method, params: JSON.stringify(params ?? []) })
-    }
+    const asked: RpcCall[] = [JSON.parse(body.toString())]
+      .flat()
+      .map(({ method, params }) => ({ method, params: JSON.stringify(params ?? []) }))
+    calls.push(...asked)
+    for (const call of asked) await hooks.before?.(call)
     const answer = await fetch(target, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: new Uint8Array(body),
     })
+    const text = await answer.text()
+    for (const call of asked) await hooks.after?.(call)
     response.writeHead(answer.status, { 'content-type': 'application/json' })
-    response.end(await answer.text())
+    response.end(text)
   }
 
   async function restore(): Promise<void> {
