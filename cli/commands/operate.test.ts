@@ -62,8 +62,10 @@ test('a provider at home: one command makes keys, registers and serves through t
   for (const file of ['keys/account.json', 'keys/password', 'keys/seal-key.pem']) {
     expect((await stat(join(up.dir, file))).mode & 0o777).toBe(0o600)
   }
-  expect((await running.stop()).exitCode).toBe(0)
+  const stopped = await running.stop()
+  expect(stopped.exitCode).toBe(0)
   // What was owed was settled on the way out.
+  expect(stopped.stderr).not.toContain('settlement_postponed')
   const { grant } = (await user.run(['allowance', 'carol', '--json'])).json<{
     grant: { spentUsdc: string }
   }>()
