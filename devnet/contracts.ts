@@ -17,6 +17,7 @@ import {
   registryAbi,
   registryBytecode,
 } from '../protocol/chain/contracts.ts'
+import { createMemoryTransactionStore } from '../protocol/chain/transaction-record.ts'
 import { createTransactionSender, type TransactionSender } from '../protocol/chain/transaction-sender.ts'
 import { parseUsdc, type Usdc } from '../protocol/usdc.ts'
 
@@ -36,7 +37,7 @@ export interface ChainDeps {
 
 /** Sends for one account of the dev market, whose chain ends with the process: nothing needs to survive. */
 export function createSender(deps: ChainDeps, account: LocalAccount, chainId: number): TransactionSender {
-  const store = { save: async () => {} }
+  const store = createMemoryTransactionStore()
   return createTransactionSender({ ...deps, store }, { account, chainId, open: [], pollIntervalMs: 20 })
 }
 

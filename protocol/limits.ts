@@ -218,6 +218,10 @@ export const limits = {
   mirrorCheckpointsMax: 256,
   /** No chain takes a transaction that may use more (EIP-7825). */
   transactionGasMax: 2n ** 24n,
+  /** Without a place in any block, before a transaction offers more for gas. */
+  transactionStallMs: 60_000,
+  /** With one nonce, each an eighth dearer: ten times the first offer. */
+  transactionAttemptsMax: 20,
   mirrorIntervalMs: 2_000,
   /** How often a chain is asked what time it is, where something waits for it. */
   chainTimeIntervalMs: 2_000,
@@ -256,3 +260,15 @@ assert(
   'the CAR of the largest zip can be uploaded',
 )
 assert(limits.programMemoryMiBDefault <= limits.programMemoryMiBMax, 'the default memory fits')
+assert(
+  limits.x402SettleWaitMs <= limits.x402SettleMarginSeconds * 1000,
+  'a payment is valid for as long as its answer waits for it',
+)
+assert(
+  (limits.callTimeoutMsMax + limits.programStartTimeoutMs) / 1000 +
+    limits.x402SettleMarginSeconds +
+    limits.x402SlackSeconds <=
+    limits.x402WindowSecondsMax,
+  'the longest call can be paid by x402',
+)
+assert(limits.x402HeaderBytesMax * 2 <= limits.headerBytesMax, 'a payment leaves room for other headers')

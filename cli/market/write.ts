@@ -2,6 +2,7 @@ import type { Hash, LocalAccount, PublicClient } from 'viem'
 import { createLog } from '../../protocol/base/log.ts'
 import type { ChainCall } from '../../protocol/chain/calls.ts'
 import { reachChain } from '../../protocol/chain/client.ts'
+import { createMemoryTransactionStore } from '../../protocol/chain/transaction-record.ts'
 import { createTransactionSender, type TransactionSender } from '../../protocol/chain/transaction-sender.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { CommandContext } from '../command.ts'
@@ -80,7 +81,7 @@ export function openSender(
   { clock }: CommandContext,
 ): TransactionSender {
   return createTransactionSender(
-    { client, clock, log: createLog({ level: 'silent' }), store: { save: async () => {} } },
+    { client, clock, log: createLog({ level: 'silent' }), store: createMemoryTransactionStore() },
     { account, chainId: market.chainId, open: [], pollIntervalMs: isDevChain(market) ? 50 : 2_000 },
   )
 }
@@ -89,9 +90,9 @@ async function sendCall(call: ChainCall, sender: TransactionSender, context: Com
   const record = await sender.send(call, { purpose: call.label }, context.signal)
   const { hash } = record
   context.note(`Sent: ${call.label} (${hash})`)
-  const { kind } = await sender.wait(record, context.signal)
-  if (kind === 'mined') return hash
-  throw new ProtocolError('transaction_failed', `The transaction "${call.label}" was ${kind}.`, {
+  const fate = await sender.wait(record, context.signal)
+  if (fate.kind === 'mined') return fate.receipt.transactionHash
+  throw new ProtocolError('transaction_failed', `The transaction "${call.label}" was ${fate.kind}.`, {
     hint: 'Something changed at the same time: look at the state, and try again.',
     details: { transaction: hash },
   })

@@ -1,52 +1,24 @@
-import {
-  type Address,
-  formatEther,
-  type Hash,
-  type Hex,
-  keccak256,
-  type LocalAccount,
-  type PublicClient,
-  type TransactionReceipt,
-  TransactionReceiptNotFoundError,
-} from 'viem'
+import { type Hex, keccak256, type LocalAccount, type PublicClient, type TransactionReceipt } from 'viem'
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import type { ChainCall } from './calls.ts'
 import { reachChain } from './client.ts'
+import { assertPayable, firstOffer, formatGasPrice, type GasFees, gasLimit, readGasFees } from './gas-fees.ts'
+import { readFate, type TransactionFate } from './transaction-fate.ts'
+import { createTransactionNurse } from './transaction-nurse.ts'
+import type { TransactionRecord, TransactionStore } from './transaction-record.ts'
 
-/** A signed transaction. It is durable before anybody sees it, and stays `signed` until a block says otherwise. */
-export interface TransactionRecord {
-  /** What it is for, in the words of whoever ordered it, such as `settle:12`. */
-  readonly purpose: string
-  readonly from: Address
-  readonly nonce: number
-  readonly hash: Hash
-  /** The signed bytes: sending them again is harmless. */
-  readonly raw: Hex
-  /** `replaced`: another transaction took its nonce, so it can never be mined. */
-  readonly state: 'signed' | 'mined' | 'reverted' | 'replaced'
-  readonly blockNumber: bigint | undefined
-  readonly signedAtMs: number
-}
-
-/** Where signed transactions are kept. `save` resolves when the record would survive a crash. */
-export interface TransactionStore {
-  save(record: TransactionRecord): Promise<void>
-}
-
-export type TransactionFate =
-  | { readonly kind: 'mined'; readonly receipt: TransactionReceipt }
-  | { readonly kind: 'reverted'; readonly receipt: TransactionReceipt }
-  | { readonly kind: 'replaced' }
+export type { TransactionFate } from './transaction-fate.ts'
+export type { TransactionRecord, TransactionStore } from './transaction-record.ts'
 
 /** One account's way to the chain: its nonces are used one after the other, whoever asks. */
 export interface TransactionSender {
-  readonly address: Address
+  readonly address: `0x${string}`
   /**
    * Tries a call, signs it, makes it durable and offers it to the chain. From then on it may be mined at any time,
-   * whatever goes wrong here; `wait` says what became of it.
+   * whatever goes wrong here; `wait` says what became of it. Above the operator's ceiling it waits for cheaper gas.
    *
    * @throws ProtocolError what the contract refuses, `balance_too_low`, `chain_unreachable`; nothing was signed then
    */
@@ -56,14 +28,25 @@ export interface TransactionSender {
     signal: AbortSignal,
   ): Promise<TransactionRecord>
   /**
-   * Waits for the fate of a transaction, of this process or of one before it, and offers it again while nobody knows
-   * it. An RPC server that fails only makes it wait longer.
+   * Waits for the fate of a transaction, of this process or of one before it. Meanwhile whatever holds up the account is
+   * offered again where it was dropped, and offered with more for gas where blocks leave it out; all of these attempts
+   * have the same nonce, so at most one is mined. An RPC server that fails only makes it wait longer.
    */
   wait(record: TransactionRecord, signal: AbortSignal): Promise<TransactionFate>
   /** One look: undefined while nobody knows. A re-org may undo what an earlier look saw. @throws `chain_unreachable` */
   look(record: TransactionRecord, signal: AbortSignal): Promise<TransactionFate | undefined>
   /** Sends a call and waits for it. @throws ProtocolError as `send`; `transaction_failed` where it was undone */
   run(call: ChainCall, signal: AbortSignal): Promise<TransactionReceipt>
+  /** What a unit of gas costs now, in wei. @throws ProtocolError `chain_unreachable` */
+  readGasPriceWei(signal: AbortSignal): Promise<bigint>
+  status(): SenderStatus
+}
+
+export interface SenderStatus {
+  /** Transactions whose fate is not known, however often each was offered. */
+  readonly open: number
+  /** Since when gas costs more than the operator pays, where something waits for it. Milliseconds since 1970. */
+  readonly gasTooDearSinceMs: number | undefined
 }
 
 export interface TransactionSenderDeps {
@@ -80,54 +63,74 @@ export interface TransactionSenderOptions {
   readonly open: readonly TransactionRecord[]
   /** Between two looks for a receipt. */
   readonly pollIntervalMs: number
+  /** No unit of gas is paid more for. While it costs more, nothing is sent. */
+  readonly gasPriceWeiMax?: bigint
+  /** After so long without a place in any block, a transaction offers more for gas. */
+  readonly stallMs?: number
 }
 
 export function createTransactionSender(
   deps: TransactionSenderDeps,
-  { account, chainId, open, pollIntervalMs }: TransactionSenderOptions,
+  options: TransactionSenderOptions,
 ): TransactionSender {
   const { client, clock, log, store } = deps
+  const { account, open, pollIntervalMs, gasPriceWeiMax } = options
+  const openNonces = new Set(open.map(({ nonce }) => nonce))
   let nonceMin = open.reduce((next, { nonce }) => Math.max(next, nonce + 1), 0)
+  let gasTooDearSinceMs: number | undefined
   let lane: Promise<unknown> = Promise.resolve()
+  const nurse = createTransactionNurse(deps, {
+    account,
+    sign: signAttempt,
+    offer,
+    gasPriceWeiMax,
+    stallMs: options.stallMs ?? limits.transactionStallMs,
+  })
+
+  /** Everything that a signature needs, at one moment. */
+  async function quote(call: ChainCall, signal: AbortSignal) {
+    const { address } = account
+    const [gas, fees, count, balanceWei] = await Promise.all([
+      reachChain(client.estimateGas({ account: address, ...targetOf(call) }), call.label, signal),
+      readGasFees(client, signal),
+      reachChain(client.getTransactionCount({ address, blockTag: 'pending' }), call.label, signal),
+      reachChain(client.getBalance({ address }), call.label, signal),
+    ])
+    return { gas: gasLimit(gas), fees, count, balanceWei }
+  }
+
+  /** A quote that the operator pays; until there is one, it waits. */
+  async function affordableQuote(call: ChainCall, signal: AbortSignal) {
+    for (;;) {
+      const quoted = await quote(call, signal)
+      const { maxFeePerGas } = quoted.fees
+      if (gasPriceWeiMax === undefined || maxFeePerGas <= gasPriceWeiMax) return quoted
+      if (gasTooDearSinceMs === undefined) {
+        const facts = { label: call.label, price: formatGasPrice(maxFeePerGas) }
+        log.warn('gas_too_dear', { ...facts, ceiling: formatGasPrice(gasPriceWeiMax) })
+        gasTooDearSinceMs = clock.nowMs()
+      }
+      await clock.sleep(pollIntervalMs, signal)
+    }
+  }
 
   async function sign(call: ChainCall, purpose: string, signal: AbortSignal): Promise<TransactionRecord> {
-    const target = { to: call.to ?? null, data: call.data }
-    const [gas, fees, count, balanceWei] = await reachChain(
-      Promise.all([
-        client.estimateGas({ account: account.address, ...target }),
-        client.estimateFeesPerGas(),
-        client.getTransactionCount({ address: account.address, blockTag: 'pending' }),
-        client.getBalance({ address: account.address }),
-      ]),
-      call.label,
-      signal,
-    )
-    // A pool refuses what cannot pay, and no block would ever say what became of it.
-    assertPayable({ neededWei: gasLimit(gas) * fees.maxFeePerGas, balanceWei, call })
-    const maxFeePerGas = withHeadroom(fees.maxFeePerGas, balanceWei / gasLimit(gas))
-    const nonce = Math.max(count, nonceMin)
-    const raw = await account.signTransaction({
-      ...target,
-      ...fees,
-      maxFeePerGas,
-      type: 'eip1559',
-      chainId,
-      nonce,
-      gas: gasLimit(gas),
+    const { gas, fees, count, balanceWei } = await affordableQuote(call, signal).finally(() => {
+      gasTooDearSinceMs = undefined
     })
+    assertPayable({ neededWei: gas * fees.maxFeePerGas, balanceWei, label: call.label })
+    const offered = firstOffer(fees, { affordableWei: balanceWei / gas, gasPriceWeiMax })
+    const nonce = Math.max(count, nonceMin)
+    const record = await signAttempt({ ...targetOf(call), purpose, nonce, gas, fees: offered })
     nonceMin = nonce + 1
-    const from = account.address
-    const signedAtMs = clock.nowMs()
-    return {
-      purpose,
-      from,
-      nonce,
-      hash: keccak256(raw),
-      raw,
-      state: 'signed',
-      blockNumber: undefined,
-      signedAtMs,
-    }
+    return record
+  }
+
+  async function signAttempt({ to, data, purpose, nonce, gas, fees }: Attempt): Promise<TransactionRecord> {
+    const fields = { to, data, ...fees, type: 'eip1559', chainId: options.chainId, nonce, gas } as const
+    const raw = await account.signTransaction(fields)
+    const common = { purpose, from: account.address, nonce, hash: keccak256(raw), raw }
+    return { ...common, state: 'signed', blockNumber: undefined, signedAtMs: clock.nowMs() }
   }
 
   /** Whatever the server says to it, only a block decides. */
@@ -146,35 +149,69 @@ export function createTransactionSender(
       nonceMin = before
       throw error
     })
+    openNonces.add(record.nonce)
     await offer(record)
     log.info('transaction_sent', { purpose, label: call.label, hash: record.hash, nonce: record.nonce })
     return record
   }
 
+  async function readAttempts(record: TransactionRecord): Promise<readonly TransactionRecord[]> {
+    const kept = await store.readAttempts(record)
+    return kept.length > 0 ? kept : [record]
+  }
+
+  async function look(record: TransactionRecord, signal: AbortSignal) {
+    const { from, nonce } = record
+    return readFate(client, { from, nonce, attempts: await readAttempts(record) }, signal)
+  }
+
+  /**
+   * To be called while no new attempt is made. The winner comes last: after a crash in between, it is found open and
+   * looked at again.
+   */
   async function conclude(record: TransactionRecord, fate: TransactionFate): Promise<TransactionFate> {
-    const blockNumber = fate.kind === 'replaced' ? undefined : fate.receipt.blockNumber
-    await store.save({ ...record, state: fate.kind, blockNumber })
-    log.info('transaction_concluded', { purpose: record.purpose, hash: record.hash, fate: fate.kind })
+    const minedHash = fate.kind === 'replaced' ? undefined : fate.receipt.transactionHash
+    const attempts = await readAttempts(record)
+    for (const attempt of attempts) {
+      if (attempt.hash !== minedHash && attempt.state !== 'replaced')
+        await store.save({ ...attempt, state: 'replaced', blockNumber: undefined })
+    }
+    const winner = attempts.find(({ hash }) => hash === minedHash)
+    if (winner && fate.kind !== 'replaced')
+      await store.save({ ...winner, state: fate.kind, blockNumber: fate.receipt.blockNumber })
+    openNonces.delete(record.nonce)
+    const facts = { purpose: record.purpose, hash: minedHash ?? record.hash, attempts: attempts.length }
+    log.info('transaction_concluded', { ...facts, fate: fate.kind })
     return fate
   }
 
   const sender: TransactionSender = {
     address: account.address,
-    send(call, options, signal) {
-      const sent = lane.then(() => send(call, options, signal))
+    send(call, sendOptions, signal) {
+      const sent = lane.then(() => send(call, sendOptions, signal))
       lane = sent.catch(() => undefined)
       return sent
     },
-    look: (record, signal) => readFate(client, record, signal),
+    async look(record, signal) {
+      const fate = await look(record, signal)
+      return fate.kind === 'unknown' ? undefined : fate
+    },
     async wait(record, signal) {
+      let replacements = 0
       for (let looks = 0; ; looks += 1) {
-        const fate = await readFate(client, record, signal).catch((error: unknown) => {
+        const fate = await look(record, signal).catch((error: unknown) => {
           signal.throwIfAborted()
           log.debug('transaction_fate_unknown', { hash: record.hash, error: String(error) })
           return undefined
         })
-        if (fate) return conclude(record, fate)
-        if (looks % looksPerOffer === looksPerOffer - 1) await offer(record)
+        replacements = fate?.kind === 'replaced' ? replacements + 1 : 0
+        const isDecided = fate && fate.kind !== 'unknown'
+        if (isDecided && (fate.kind !== 'replaced' || replacements === looksToReplace))
+          return nurse.pause(() => conclude(record, fate))
+        await nurse.care(
+          { nextNonce: fate?.kind === 'unknown' ? fate.nextNonce : undefined, waiting: record, looks },
+          signal,
+        )
         await clock.sleep(pollIntervalMs, signal)
       }
     },
@@ -188,68 +225,23 @@ export function createTransactionSender(
             : 'The state changed in between. Look at it, and do it again.',
       })
     },
+    readGasPriceWei: (signal) => reachChain(client.getGasPrice(), 'read the price of gas', signal),
+    status: () => ({ open: openNonces.size, gasTooDearSinceMs }),
   }
   return sender
 }
 
-/** How often a receipt is looked for before the bytes are offered once more. */
-const looksPerOffer = 5
-
-/** Room for what may change until the block; never more than any chain takes (EIP-7825). */
-function gasLimit(estimated: bigint): bigint {
-  const wanted = (estimated * 3n) / 2n + 10_000n
-  return wanted < limits.transactionGasMax ? wanted : limits.transactionGasMax
+/** One signature over a nonce. */
+export interface Attempt {
+  readonly purpose: string
+  readonly to: `0x${string}` | null
+  readonly data: Hex
+  readonly nonce: number
+  readonly gas: bigint
+  readonly fees: GasFees
 }
 
-/**
- * A settlement that a block finds too cheap would hold up all that come after it, past the last moment of a grant. What
- * a block does not ask for is not paid, so the offer goes far above the fee of now, but not beyond what is there.
- */
-function withHeadroom(feePerGasWei: bigint, affordableWei: bigint): bigint {
-  const wanted = feePerGasWei * feeHeadroom
-  const offered = wanted < affordableWei ? wanted : affordableWei
-  return offered > feePerGasWei ? offered : feePerGasWei
-}
+const targetOf = ({ to, data }: ChainCall) => ({ to: to ?? null, data })
 
-/** Base fees rise by an eighth in a block: twenty full ones in a row. */
-const feeHeadroom = 10n
-
-function assertPayable({
-  neededWei,
-  balanceWei,
-  call,
-}: {
-  neededWei: bigint
-  balanceWei: bigint
-  call: ChainCall
-}): void {
-  if (neededWei <= balanceWei) return
-  throw new ProtocolError('balance_too_low', `The account cannot pay the gas of "${call.label}".`, {
-    hint: `Send it ETH: it has ${formatEther(balanceWei)} and may need ${formatEther(neededWei)}.`,
-    details: { balanceWei: balanceWei.toString(), neededWei: neededWei.toString() },
-  })
-}
-
-async function readFate(
-  client: PublicClient,
-  record: TransactionRecord,
-  signal: AbortSignal,
-): Promise<TransactionFate | undefined> {
-  // In this order: a receipt that comes between the two must not look like a replacement.
-  const count = await reachChain(
-    client.getTransactionCount({ address: record.from }),
-    'count transactions',
-    signal,
-  )
-  const receipt = await reachChain(readReceipt(client, record.hash), 'read a receipt', signal)
-  if (receipt) return { kind: receipt.status === 'success' ? 'mined' : 'reverted', receipt }
-  return count > record.nonce ? { kind: 'replaced' } : undefined
-}
-
-/** @returns undefined where the chain has no receipt for the transaction. */
-export function readReceipt(client: PublicClient, hash: Hash): Promise<TransactionReceipt | undefined> {
-  return client.getTransactionReceipt({ hash }).catch((error: unknown) => {
-    if (error instanceof TransactionReceiptNotFoundError) return undefined
-    throw error
-  })
-}
+/** Servers behind one address may know a count before they know the receipts: once is not enough to give up. */
+const looksToReplace = 2

@@ -19,6 +19,7 @@ export interface JournalQueries {
   saveTransaction: TransactionTable['save']
   readOpenTransactions: TransactionTable['readOpen']
   readTransactions: TransactionTable['readByPurpose']
+  readAttempts: TransactionTable['readAttempts']
   reservePayment: PaymentTable['reserve']
   cancelPayment: PaymentTable['cancel']
   executePayment: PaymentTable['execute']
@@ -82,6 +83,7 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
       saveTransaction: transactions.save,
       readOpenTransactions: transactions.readOpen,
       readTransactions: transactions.readByPurpose,
+      readAttempts: transactions.readAttempts,
       reservePayment: payments.reserve,
       cancelPayment: payments.cancel,
       executePayment: payments.execute,

@@ -301,6 +301,7 @@ export async function openLedger(
       save: (record) => journal.query('saveTransaction', record),
       readOpen: () => journal.query('readOpenTransactions'),
       readByPurpose: (purpose) => journal.query('readTransactions', purpose),
+      readAttempts: (at) => journal.query('readAttempts', at),
     },
 
     [Symbol.asyncDispose]: () => journal[Symbol.asyncDispose](),

@@ -6,7 +6,7 @@ import type { LedgerIdentity } from './records.ts'
 
 /** "Khch". Tells our files from other SQLite files. */
 const applicationId = 0x4b_68_63_68
-const schemaVersion = 3
+const schemaVersion = 4
 
 /**
  * Opens the journal's file for this process alone: write-ahead log, synced in full at every commit.
@@ -139,7 +139,8 @@ const schema = `
     state TEXT NOT NULL CHECK (state IN ('signed', 'mined', 'reverted', 'replaced')),
     block_number INTEGER, signed_at_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
-  CREATE INDEX transactions_by_purpose ON transactions (purpose)`
+  CREATE INDEX transactions_by_purpose ON transactions (purpose);
+  CREATE INDEX transactions_by_nonce ON transactions (nonce)`
 
 function readPragma(db: DatabaseSync, name: string): unknown {
   return db.prepare(`PRAGMA ${name}`).get()?.[name]

@@ -1,4 +1,5 @@
 import type { DatabaseSync } from 'node:sqlite'
+import type { Address } from 'viem'
 import type { TransactionRecord } from '../../protocol/chain/transaction-sender.ts'
 import { addressOf, bytesOf, hexOf } from './columns.ts'
 import { inTransaction } from './statements.ts'
@@ -8,8 +9,13 @@ export interface TransactionTable {
   save(record: TransactionRecord): void
   /** Those whose fate is not known yet, in the order of their nonces. */
   readOpen(): TransactionRecord[]
-  /** All that were ever signed for a purpose, the newest last. */
+  /**
+   * All that were ever signed for a purpose. The last one is the one that counts: of the newest nonce, what a block has,
+   * else the newest.
+   */
   readByPurpose(purpose: string): TransactionRecord[]
+  /** All that were ever signed with a nonce, oldest first. */
+  readAttempts(at: { readonly from: Address; readonly nonce: number }): TransactionRecord[]
 }
 
 export function createTransactionTable(db: DatabaseSync): TransactionTable {
@@ -34,8 +40,16 @@ export function createTransactionTable(db: DatabaseSync): TransactionTable {
       db.prepare("SELECT * FROM transactions WHERE state = 'signed' ORDER BY nonce").all().map(recordOf),
     readByPurpose: (purpose) =>
       db
-        .prepare('SELECT * FROM transactions WHERE purpose = ? ORDER BY signed_at_ms, nonce')
+        .prepare(
+          `SELECT * FROM transactions WHERE purpose = ?
+           ORDER BY nonce, state IN ('mined', 'reverted'), signed_at_ms`,
+        )
         .all(purpose)
+        .map(recordOf),
+    readAttempts: ({ from, nonce }) =>
+      db
+        .prepare('SELECT * FROM transactions WHERE nonce = ? AND sender = ? ORDER BY signed_at_ms')
+        .all(nonce, from)
         .map(recordOf),
   }
 }

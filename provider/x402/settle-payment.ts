@@ -83,7 +83,7 @@ async function tryToSettle(
   }
   await ledger.payments.submit({ payer, nonce }, record.hash)
   const fate = await sender.wait(record, signal)
-  if (fate.kind === 'mined') return { kind: 'paid', transaction: record.hash }
+  if (fate.kind === 'mined') return { kind: 'paid', transaction: fate.receipt.transactionHash }
   return fate.kind === 'replaced' ? { kind: 'again' } : explain(deps, { order, error: undefined }, signal)
 }
 

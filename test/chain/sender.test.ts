@@ -1,13 +1,15 @@
 import { setImmediate } from 'node:timers/promises'
-import { parseEther, toHex, zeroAddress } from 'viem'
+import { parseEther, parseTransaction, type TransactionSerializedEIP1559, toHex, zeroAddress } from 'viem'
 import { expect, test } from 'vitest'
 import { createTestClock, type TestClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import { escrowCalls, usdcCalls } from '../../protocol/chain/calls.ts'
 import { readBalance } from '../../protocol/chain/escrow.ts'
+import { isKnown } from '../../protocol/chain/transaction-fate.ts'
 import {
   createTransactionSender,
   type TransactionRecord,
+  type TransactionSenderOptions,
   type TransactionStore,
 } from '../../protocol/chain/transaction-sender.ts'
 import { usdc } from '../../protocol/usdc.ts'
@@ -29,6 +31,10 @@ function createStore(): TransactionStore & {
     async save(record) {
       saved.push(record)
     },
+    async readAttempts({ from, nonce }) {
+      const last = new Map(saved.map((record) => [record.hash, record]))
+      return [...last.values()].filter((record) => record.from === from && record.nonce === nonce)
+    },
   }
 }
 
@@ -37,18 +43,33 @@ async function setup() {
   const account = await chain.createAccount()
   const clock = createTestClock()
   const store = createStore()
-  const createSender = (open: readonly TransactionRecord[] = [], from = account) =>
+  const log = createTestLog()
+  const createSender = (
+    open: readonly TransactionRecord[] = [],
+    from = account,
+    options: Partial<TransactionSenderOptions> = {},
+  ) =>
     createTransactionSender(
-      { client: chain.rpc, clock, log: createTestLog(), store },
-      { account: from, chainId: chain.market.chainId, open, pollIntervalMs: 1_000 },
+      { client: chain.rpc, clock, log, store },
+      { account: from, chainId: chain.market.chainId, open, pollIntervalMs: 1_000, ...options },
     )
+  /** What the next block asks for, whatever the last one asked for. */
+  const setBaseFee = (wei: bigint) =>
+    chain.client.request({ method: 'hardhat_setNextBlockBaseFeePerGas', params: [toHex(wei)] } as never)
   const token = usdcCalls(chain.usdc)
   const escrow = escrowCalls(chain.escrow)
   return {
     chain,
     account,
     clock,
+    log,
     store,
+    setBaseFee,
+    /** A block that has room for everything, and one for each transaction from then on. */
+    async mineCheaply() {
+      await setBaseFee(1n)
+      await chain.setMining('at once')
+    },
     createSender,
     token,
     escrow,
@@ -155,7 +176,7 @@ test('a record that cannot be kept is not sent', async () => {
   await using s = await setup()
   const { client, store } = {
     client: s.chain.rpc,
-    store: { save: () => Promise.reject(new Error('disk full')) },
+    store: { save: () => Promise.reject(new Error('disk full')), readAttempts: async () => [] },
   }
   const options = { account: s.account, chainId: s.chain.market.chainId, open: [], pollIntervalMs: 1_000 }
   const sender = createTransactionSender({ client, clock: s.clock, log: createTestLog(), store }, options)
@@ -231,7 +252,7 @@ test('a nonce that another program took is a replacement, and a wait that is giv
     type: 'eip1559',
   })
   await s.chain.client.sendRawTransaction({ serializedTransaction: raw })
-  expect(await sender.wait(record, never)).toEqual({ kind: 'replaced' })
+  expect(await advanceUntil(s.clock, sender.wait(record, never))).toEqual({ kind: 'replaced' })
   expect(s.store.saved.at(-1)?.state).toBe('replaced')
 })
 
@@ -254,4 +275,190 @@ test('an account that has just enough for the fee of now offers no more than it 
   const params = [poor.address, toHex(parseEther('0.0004'))]
   await s.chain.client.request({ method: 'hardhat_setBalance', params } as never)
   expect((await sender.run(mintCall(s), never)).status).toBe('success')
+})
+
+const gwei = 10n ** 9n
+const feesOf = ({ raw }: TransactionRecord) => parseTransaction(raw as TransactionSerializedEIP1559)
+const stalling = { stallMs: 5_000 }
+const dear = { baseFeeWei: 1_000n * gwei }
+
+type Setup = Awaited<ReturnType<typeof setup>>
+
+/** Makes blocks, a second apart, each `factor` times as dear as the one before, until `isEnough`. */
+async function makeBlocks(
+  s: Setup,
+  { baseFeeWei, factor = 1n }: { baseFeeWei: bigint; factor?: bigint },
+  isEnough: () => boolean,
+): Promise<void> {
+  for (let feeWei = baseFeeWei; !isEnough(); ) {
+    await setImmediate()
+    if (s.clock.sleepers === 0) continue
+    await s.setBaseFee(feeWei)
+    feeWei *= factor
+    await s.chain.mine()
+    await s.clock.advance(1_000)
+  }
+}
+
+const hasReplaced = ({ log }: Setup) => log.lines.some(({ event }) => event === 'transaction_replaced')
+
+const attemptsOf = ({ store }: Setup) => store.saved.filter(({ state }) => state === 'signed')
+
+test('a transaction that blocks leave out is replaced under its nonce and purpose, an eighth dearer at least, and one attempt is mined', async () => {
+  await using s = await setup()
+  const sender = s.createSender([], s.account, stalling)
+  await s.chain.setMining('by hand')
+  const record = await sender.send(mintCall(s, 42n), { purpose: 'settle:1' }, never)
+  const later = await sender.send(mintCall(s, 1n), { purpose: 'settle:2' }, never)
+  const fates = Promise.all([sender.wait(record, never), sender.wait(later, never)])
+  await makeBlocks(s, { ...dear, factor: 2n }, () => attemptsOf(s).length >= 4)
+  await s.mineCheaply()
+  const [fate] = await advanceUntil(s.clock, fates)
+
+  const attempts = attemptsOf(s).filter(({ nonce }) => nonce === 0)
+  expect(attempts.length).toBeGreaterThanOrEqual(3)
+  for (const [index, attempt] of attempts.entries()) {
+    expect(attempt).toMatchObject({ nonce: 0, purpose: 'settle:1' })
+    if (index === 0) continue
+    const [before, now] = [feesOf(attempts[index - 1]!), feesOf(attempt)]
+    expect(now.data).toBe(before.data)
+    for (const name of ['maxFeePerGas', 'maxPriorityFeePerGas'] as const)
+      expect(now[name]! * 8n).toBeGreaterThanOrEqual(before[name]! * 9n)
+  }
+  const states = new Map(s.store.saved.map(({ hash, state }) => [hash, state]))
+  expect(attempts.map(({ hash }) => states.get(hash)).sort()).toEqual([
+    'mined',
+    ...attempts.slice(1).map(() => 'replaced'),
+  ])
+  const minedHash = fate.kind === 'mined' && fate.receipt.transactionHash
+  expect(attempts.find(({ hash }) => states.get(hash) === 'mined')?.hash).toBe(minedHash)
+  expect(sender.status().open).toBe(0)
+  expect(await s.chain.client.getTransactionCount({ address: s.account.address })).toBe(2)
+})
+
+test('whichever attempt a block took, the wait for any of them says so', async () => {
+  await using s = await setup()
+  const sender = s.createSender([], s.account, stalling)
+  await s.chain.setMining('by hand')
+  const first = await sender.send(mintCall(s), { purpose: 'settle:1' }, never)
+  const leaving = new AbortController()
+  const left = sender.wait(first, leaving.signal).catch(() => 'left')
+  await makeBlocks(s, dear, () => hasReplaced(s))
+  leaving.abort(new Error('killed'))
+  expect(await left).toBe('left')
+  const [, second] = attemptsOf(s)
+  await s.chain.mine()
+
+  const reborn = s.createSender(s.store.open, s.account, stalling)
+  for (const record of [first, second!]) {
+    const fate = await advanceUntil(s.clock, reborn.wait(record, never))
+    expect(fate).toMatchObject({ kind: 'mined', receipt: { transactionHash: second?.hash } })
+  }
+  expect(s.store.open).toEqual([])
+})
+
+test('every attempt is durable before anybody sees it, and one that cannot be kept is not offered', async () => {
+  await using s = await setup()
+  await s.chain.setMining('by hand')
+  const seen: boolean[] = []
+  let isFull = false
+  const save = s.store.save
+  s.store.save = async (record) => {
+    if (isFull) throw new Error('disk full')
+    if (record.state === 'signed') seen.push(await isKnown(s.chain.rpc, [record], never))
+    await save(record)
+  }
+  const sender = s.createSender([], s.account, stalling)
+  const record = await sender.send(mintCall(s), { purpose: 'a' }, never)
+  const fate = sender.wait(record, never)
+  isFull = true
+  const isTold = () => s.log.lines.some(({ facts }) => String(facts['error']).includes('disk full'))
+  await makeBlocks(s, dear, isTold)
+  expect(attemptsOf(s)).toHaveLength(1)
+  isFull = false
+  await makeBlocks(s, dear, () => hasReplaced(s))
+  await s.mineCheaply()
+  expect((await advanceUntil(s.clock, fate)).kind).toBe('mined')
+  expect(seen).toEqual([false, false])
+})
+
+test('a chain that stands still is no reason to offer more', async () => {
+  await using s = await setup()
+  const sender = s.createSender([], s.account, stalling)
+  await s.chain.setMining('by hand')
+  const record = await sender.send(mintCall(s), { purpose: 'a' }, never)
+  const fate = sender.wait(record, never)
+  expect(await Promise.race([fate, advanceLooks(s.clock, 30)])).toBe('still waiting')
+  expect(attemptsOf(s)).toHaveLength(1)
+  await s.chain.setMining('at once')
+  expect((await advanceUntil(s.clock, fate)).kind).toBe('mined')
+})
+
+test('a transaction that the pool has dropped is recognised and offered again as it was', async () => {
+  await using s = await setup()
+  const sender = s.createSender()
+  await s.chain.setMining('by hand')
+  const record = await sender.send(mintCall(s), { purpose: 'a' }, never)
+  await s.chain.client.request({ method: 'hardhat_dropTransaction', params: [record.hash] } as never)
+  const fate = sender.wait(record, never)
+  expect(await Promise.race([fate, advanceLooks(s.clock, 6)])).toBe('still waiting')
+  expect(s.log.lines).toContainEqual({
+    level: 'warn',
+    event: 'transaction_dropped',
+    facts: { purpose: 'a', hash: record.hash, nonce: 0 },
+  })
+  await s.chain.setMining('at once')
+  expect(await advanceUntil(s.clock, fate)).toMatchObject({
+    kind: 'mined',
+    receipt: { transactionHash: record.hash },
+  })
+})
+
+test('a gap below our nonces, left by a transaction of somebody else that is gone, is filled with nothing', async () => {
+  await using s = await setup()
+  await s.createSender().run(mintCall(s), never)
+  await s.chain.setMining('by hand')
+  const foreign = await s.createSender().send(mintCall(s), { purpose: 'foreign' }, never)
+  s.store.saved.splice(0)
+  const sender = s.createSender([], s.account, stalling)
+  const record = await sender.send(mintCall(s), { purpose: 'settle:1' }, never)
+  expect(record.nonce).toBe(2)
+  await s.chain.client.request({ method: 'hardhat_dropTransaction', params: [foreign.hash] } as never)
+  const fate = sender.wait(record, never)
+  await makeBlocks(s, { baseFeeWei: gwei }, () => attemptsOf(s).length === 2)
+  expect(attemptsOf(s)[1]).toMatchObject({ nonce: 1, purpose: 'fill:1' })
+  await s.chain.setMining('at once')
+  expect((await advanceUntil(s.clock, fate)).kind).toBe('mined')
+})
+
+test('above the ceiling nothing is signed; it waits, says so once, and goes on when gas is cheaper', async () => {
+  await using s = await setup()
+  const sender = s.createSender([], s.account, { gasPriceWeiMax: 50n * gwei })
+  await s.chain.setMining('by hand')
+  await s.setBaseFee(1_000n * gwei)
+  await s.chain.mine()
+  const sent = sender.send(mintCall(s), { purpose: 'a' }, never)
+  expect(await Promise.race([sent, advanceLooks(s.clock, 3)])).toBe('still waiting')
+  expect(s.store.saved).toEqual([])
+  expect(sender.status().gasTooDearSinceMs).toBeDefined()
+  expect(s.log.lines.filter(({ event }) => event === 'gas_too_dear')).toMatchObject([
+    { level: 'warn', facts: { ceiling: '50 gwei' } },
+  ])
+  await s.setBaseFee(10n * gwei)
+  await s.chain.mine()
+  const record = await advanceUntil(s.clock, sent)
+  expect(feesOf(record).maxFeePerGas).toBeLessThanOrEqual(50n * gwei)
+  expect(sender.status().gasTooDearSinceMs).toBeUndefined()
+})
+
+test('a replacement never offers more than the ceiling, and says that it cannot', async () => {
+  await using s = await setup()
+  const sender = s.createSender([], s.account, { ...stalling, gasPriceWeiMax: 30n * gwei })
+  await s.chain.setMining('by hand')
+  const record = await sender.send(mintCall(s), { purpose: 'a' }, never)
+  const fate = sender.wait(record, never)
+  await makeBlocks(s, dear, () => s.log.lines.some(({ event }) => event === 'transaction_stalled'))
+  for (const attempt of attemptsOf(s)) expect(feesOf(attempt).maxFeePerGas).toBeLessThanOrEqual(30n * gwei)
+  await s.mineCheaply()
+  expect((await advanceUntil(s.clock, fate)).kind).toBe('mined')
 })
