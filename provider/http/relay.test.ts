@@ -7,13 +7,16 @@ import { sendProblem } from '../../protocol/http/problem-response.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { CallHandler, Instance } from '../runtime/runtime.ts'
 import type { Booked } from './call-money.ts'
-import { type Ending, relay } from './relay.ts'
+import { type Ending, type RelayOptions, relay } from './relay.ts'
 
 /**
  * A caller over a real socket, and a program whose every move the test makes itself: only so can a test stand between an
  * answer's first and its last byte.
  */
-async function setup({ keptBytesMax = 0 } = {}) {
+async function setup({
+  keptBytesMax = 0,
+  waitsForBooks,
+}: Pick<Partial<RelayOptions>, 'keptBytesMax' | 'waitsForBooks'> = {}) {
   const booked = Promise.withResolvers<Booked>()
   const endings: Ending[] = []
   const aborted = Promise.withResolvers<void>()
@@ -40,7 +43,8 @@ async function setup({ keptBytesMax = 0 } = {}) {
         bookingStarted.resolve()
         return booked.promise
       },
-      refuse: (error) => sendProblem(response as unknown as OutgoingResponse, error),
+      refuse: (error, rawHeaders) => sendProblem(response as unknown as OutgoingResponse, error, rawHeaders),
+      ...(waitsForBooks && { waitsForBooks }),
     })
     running.resolve(call)
     response.on('close', () => left.resolve())
@@ -122,6 +126,48 @@ test('the last piece of a known length waits for the books', async () => {
   expect(answer.complete).toBe(false)
   call.booked.resolve({ headers: [] })
   expect(await readAll(answer)).toBe('cd')
+})
+
+const waiting = { keptBytesMax: 8, waitsForBooks: { earlyHeaders: ['X-Paid', 'later'] } }
+
+test('an answer that waits for the books has their headers in its head, and nothing of it is out before', async () => {
+  await using call = await setup(waiting)
+  call.program.onHead(200, [])
+  call.program.onData(Buffer.from('first'))
+  await new Promise((resolve) => setImmediate(resolve))
+  call.program.onData(Buffer.from(','))
+  call.program.onEnd(answered)
+  await call.bookingStarted
+  expect(call.endings[0]?.body?.toString()).toBe('first,')
+  call.booked.resolve({ headers: ['X-Paid', 'now'] })
+  const answer = await call.answer
+  expect([answer.headers['x-paid'], await readAll(answer)]).toEqual(['now', 'first,'])
+})
+
+test('one that is too large to wait goes out with the early ones, whole but for its end', async () => {
+  await using call = await setup(waiting)
+  call.program.onHead(200, [])
+  call.program.onData(Buffer.from('12345678'))
+  call.program.onData(Buffer.from('9'))
+  const answer = await call.answer
+  expect(answer.headers['x-paid']).toBe('later')
+  call.program.onEnd(answered)
+  await call.bookingStarted
+  expect(answer.complete).toBe(false)
+  call.booked.resolve({ headers: ['X-Paid', 'now'] })
+  expect(await readAll(answer)).toBe('123456789')
+})
+
+test('what the books refuse is not given, and says so in their headers', async () => {
+  await using call = await setup(waiting)
+  call.program.onHead(200, [])
+  call.program.onData(Buffer.from('secret'))
+  call.program.onEnd(answered)
+  const refusal = new ProtocolError('payment_failed', 'The money is gone.', { hint: 'Pay.' })
+  call.booked.resolve({ headers: ['X-Paid', 'never'], refusal })
+  const answer = await call.answer
+  expect([answer.statusCode, answer.headers['x-paid']]).toEqual([402, 'never'])
+  expect(await readAll(answer)).not.toContain('secret')
 })
 
 test('a program may set no header of this network', async () => {

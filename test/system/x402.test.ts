@@ -1,14 +1,16 @@
 import { randomUUID } from 'node:crypto'
+import { decodePaymentRequiredHeader } from '@x402/core/http'
 import { decodePaymentResponseHeader, wrapFetchWithPayment } from '@x402/fetch'
 import { encodeFunctionData, type Hex, type LocalAccount } from 'viem'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createSender } from '../../devnet/contracts.ts'
+import { assert } from '../../protocol/base/assert.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import { devUsdcAbi } from '../../protocol/chain/contracts.ts'
 import { limits } from '../../protocol/limits.ts'
 import { usdc } from '../../protocol/usdc.ts'
-import { parsePayment } from '../../protocol/x402.ts'
+import { parsePayment, parsePaymentRequired, parsePaymentResult } from '../../protocol/x402.ts'
 import type { Provider } from '../../provider/provider.ts'
 import { type Deployed, echoProgram, nothing, openMarket, type TestMarket } from '../support/market.ts'
 import { askUntil } from '../support/outage.ts'
@@ -383,6 +385,27 @@ test('a payment comes before a pass, so that a client whose pass is spent can go
     expect([response.status, await response.text()]).toEqual([200, 'on'])
   })
   expect(moved).toEqual([price, price])
+})
+
+test('through a gateway and a tunnel it is the same, and the terms name the URL that was called', async () => {
+  const both = await at.deploy(echoProgram, '--provider', 'alice', '--provider', 'bob', '--payer', 'caller')
+  const payer = await createWallet(at.dev)
+  for (const provider of ['alice', 'bob'] as const) {
+    const earner = at.dev.providers[provider].address
+    const before = await walletOf(at.dev, earner)
+    const call = { provider, cid: both.cid, path: '/answer?body=far' }
+    const required = (await at.call(call)).header('payment-required') ?? ''
+    expect(decodePaymentRequiredHeader(required).resource.url).toBe(
+      `http://${provider}.${at.dev.gateway.domain}/${both.cid}/answer?body=far`,
+    )
+    const [terms] = parsePaymentRequired(required)
+    assert(terms, 'the terms can be met')
+    const rawHeaders = ['PAYMENT-SIGNATURE', await signPayment(terms, payer)]
+    const answer = await at.call({ ...call, rawHeaders })
+    expect([answer.status, answer.text]).toEqual([200, 'far'])
+    expect(parsePaymentResult(answer.header('payment-response') ?? '')).toMatchObject({ success: true })
+    expect(await walletOf(at.dev, earner)).toBe(before + price)
+  }
 })
 
 describe('at a provider whose way to the chain is in our hands', () => {
