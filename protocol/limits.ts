@@ -137,7 +137,7 @@ export const limits = {
   /** How long an answer waits to see its payment in a block, before it goes out with the payment pending. */
   x402SettleWaitMs: 30_000,
   /** How long a payment must still be valid after the longest time that its call may take. */
-  x402SettleMarginSeconds: 60,
+  x402SettleMarginSeconds: 300,
   /** Between signing and arriving, and for clocks that differ. */
   x402SlackSeconds: 60,
   /** A payment that is valid for longer would have to be remembered for longer. */
