@@ -9,6 +9,10 @@ export const callHeaders = {
   call: 'khachapuri-call',
   price: 'khachapuri-price',
   replayed: 'khachapuri-replayed',
+  /** All that was charged to the voucher's grant, this call included, in base units. */
+  spent: 'khachapuri-spent',
+  /** All calls that were charged to the voucher's grant, this one included. */
+  calls: 'khachapuri-calls',
   /** Seconds since the provider last heard from the chain; only where it does not answer. */
   chainAge: 'khachapuri-chain-age',
 } as const

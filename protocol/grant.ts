@@ -2,6 +2,9 @@ import type { Address } from 'viem'
 import { limits } from './limits.ts'
 import type { Usdc } from './usdc.ts'
 
+/** The signer of grants for metered use: passes and the owner's policy. */
+export const meteredSigner: Address = '0x0000000000000000000000000000000000000000'
+
 /** What a payer reserved for one provider in the escrow: the fields of one storage slot, and its key. */
 export interface Grant {
   readonly payer: Address

@@ -129,6 +129,13 @@ export const limits = {
   /** Signatures that fail cost 1.4 ms each; beyond this, tokens that are not known yet must wait. */
   passFailuresPerSecondMax: 50,
 
+  // Vouchers
+  voucherBytesMax: 1 * KiB,
+  vouchersCachedMax: 10_000,
+  voucherFailuresPerSecondMax: 50,
+  /** Calls that one voucher covers, where a client does not say otherwise. */
+  voucherWindowCallsDefault: 100,
+
   // x402
   x402HeaderBytesMax: 8 * KiB,
   x402UrlBytesMax: 2 * KiB,

@@ -1,4 +1,10 @@
 import { type Address, type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
+import { z } from 'zod'
+import { base64url, toHex } from './base/bytes.ts'
+import { encodeCanonicalJson, parseJson } from './canonical-json.ts'
+import { ProtocolError } from './errors.ts'
+import { limits } from './limits.ts'
+import { addressSchema, usdcSchema } from './schema.ts'
 import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
 import type { Usdc } from './usdc.ts'
 
@@ -11,6 +17,33 @@ export interface Voucher {
   /** The grant's epoch; `reclaim` raises it, which kills older vouchers. */
   readonly epoch: number
 }
+
+/** A voucher with the key that signed it: the payer's own, or a session key with a grant of its own. */
+export interface SignedVoucher {
+  readonly voucher: Voucher
+  readonly signer: Address
+  /** 65 bytes, with the low `s` that the escrow takes. */
+  readonly signature: Hex
+}
+
+/** The request header that pays by voucher. */
+export const voucherHeader = 'khachapuri-voucher'
+
+const uint32Max = 2 ** 32 - 1
+const callsSchema = z.number().int().min(0).max(uint32Max)
+const epochSchema = z.number().int().min(0).max(255)
+
+const payloadSchema = z.strictObject({
+  payer: addressSchema,
+  provider: addressSchema,
+  /** Left out where the payer signs itself. */
+  signer: addressSchema.optional(),
+  maxAmount: usdcSchema,
+  maxCalls: callsSchema,
+  epoch: epochSchema,
+})
+
+const prefix = 'kv1'
 
 const message = (voucher: Voucher, market: Market) =>
   ({
@@ -32,4 +65,146 @@ export function recoverVoucherSigner(
   market: Market,
 ): Promise<Address | undefined> {
   return recoverTypedDataAddress({ ...message(voucher, market), signature }).catch(() => undefined)
+}
+
+/** Writes the header's value: `kv1.<payload>.<signature>`, both Base64url. */
+export function formatVoucher({ voucher, signer, signature }: SignedVoucher): string {
+  const { payer, provider, maxAmount, maxCalls, epoch } = voucher
+  const payload = {
+    payer,
+    provider,
+    ...(signer !== payer && { signer }),
+    maxAmount: maxAmount.toString(),
+    maxCalls,
+    epoch,
+  }
+  return [
+    prefix,
+    base64url.encode(encodeCanonicalJson(payload)),
+    base64url.encode(Buffer.from(signature.slice(2), 'hex')),
+  ].join('.')
+}
+
+/**
+ * Reads a header's value without its signature's check, which costs a thousand times as much. A signature that the escrow
+ * would not take as it is (a high `s`, another length, another last byte) is no signature here either: who accepted it
+ * would not be paid.
+ *
+ * @throws ProtocolError `voucher_invalid`
+ */
+export function parseVoucher(token: string): SignedVoucher {
+  if (token.length > limits.voucherBytesMax) throw invalid(`it has more than ${limits.voucherBytesMax} bytes`)
+  const [kind, payload = '', signature = '', ...rest] = token.split('.')
+  const payloadBytes = base64url.decode(payload)
+  const signatureBytes = base64url.decode(signature)
+  if (kind !== prefix || rest.length > 0 || !payloadBytes || !signatureBytes) {
+    throw invalid('it is not of the form kv1.<payload>.<signature>')
+  }
+  if (!isCanonicalSignature(signatureBytes)) {
+    throw invalid('its signature is not one of 65 bytes with a low s, which is all that the escrow takes')
+  }
+  const parsed = payloadSchema.safeParse(parseJson(payloadBytes))
+  if (!parsed.success) throw invalid('its payload does not hold the fields of a voucher')
+  const { signer = parsed.data.payer, ...voucher } = parsed.data
+  return { voucher, signer, signature: toHex(signatureBytes) }
+}
+
+/** Half the order of secp256k1: each signature has one accepted form (EIP-2). */
+const sMax = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0n
+
+function isCanonicalSignature(signature: Uint8Array): boolean {
+  if (signature.byteLength !== 65 || (signature[64] !== 27 && signature[64] !== 28)) return false
+  return BigInt(toHex(signature.subarray(32, 64))) <= sMax
+}
+
+/**
+ * Whether a voucher was signed by the key that it names. Whether that key has a grant is the ledger's matter.
+ *
+ * @throws ProtocolError `voucher_invalid`
+ */
+export async function assertVoucherSigned(
+  { voucher, signer, signature }: SignedVoucher,
+  market: Market,
+): Promise<void> {
+  if ((await recoverVoucherSigner(voucher, signature, market)) === signer) return
+  throw invalid('it was altered, or signed by another key or for another market')
+}
+
+const invalid = (why: string) =>
+  new ProtocolError('voucher_invalid', `The voucher is not valid: ${why}.`, {
+    hint: 'Sign it anew, with the domain of this market and the key that the grant names.',
+  })
+
+/** What a grant's voucher covers, and what is on it. */
+export interface VoucherUse {
+  readonly voucher: Pick<Voucher, 'maxAmount' | 'maxCalls'>
+  /** Charged and reserved, over all epochs. */
+  readonly owedUsdc: Usdc
+  readonly calls: number
+  readonly priceUsdc: Usdc
+}
+
+/** Whether a voucher covers one more call. */
+export function coversCall({ voucher, owedUsdc, calls, priceUsdc }: VoucherUse): boolean {
+  return owedUsdc + priceUsdc <= voucher.maxAmount && calls < voucher.maxCalls
+}
+
+/** Whether a voucher promises at least what another one does, in both numbers: only such a one may take its place. */
+export function isAtLeast(
+  voucher: Pick<Voucher, 'maxAmount' | 'maxCalls'>,
+  other: Pick<Voucher, 'maxAmount' | 'maxCalls'>,
+): boolean {
+  return voucher.maxAmount >= other.maxAmount && voucher.maxCalls >= other.maxCalls
+}
+
+/**
+ * What a refused voucher needs to become a good one: the members that `voucher_too_low` and `voucher_epoch_other` have
+ * beside those of every 402.
+ */
+export interface Correction {
+  /** The grant's epoch now. */
+  readonly epoch: number
+  /** The highest voucher of this epoch that was accepted. */
+  readonly accepted: SignedVoucher | undefined
+  /** Charged so far, over all epochs; calls in flight are not in it. */
+  readonly chargedUsdc: Usdc
+  readonly chargedCalls: number
+}
+
+const correctionSchema = z.object({
+  epoch: epochSchema,
+  accepted: z.string().max(limits.voucherBytesMax).nullable(),
+  charged: usdcSchema,
+  chargedCalls: callsSchema,
+})
+
+export function correctionDetails({
+  epoch,
+  accepted,
+  chargedUsdc,
+  chargedCalls,
+}: Correction): Readonly<Record<string, unknown>> {
+  return {
+    epoch,
+    accepted: accepted ? formatVoucher(accepted) : null,
+    charged: chargedUsdc.toString(),
+    chargedCalls,
+  }
+}
+
+/** Reads the correction of a problem document. @returns undefined where there is none, or none that makes sense. */
+export function parseCorrection(problem: unknown): Correction | undefined {
+  const parsed = correctionSchema.safeParse(problem)
+  if (!parsed.success) return undefined
+  const { epoch, accepted, charged, chargedCalls } = parsed.data
+  try {
+    return {
+      epoch,
+      accepted: accepted === null ? undefined : parseVoucher(accepted),
+      chargedUsdc: charged,
+      chargedCalls,
+    }
+  } catch {
+    return undefined
+  }
 }

@@ -219,7 +219,10 @@ export async function createProvider(
     clock,
     log,
     deployments,
-    findPayer: createFindPayer({ clock, grants: mirror, ...(x402 && { readPayment: x402.read }) }, payee),
+    findPayer: createFindPayer(
+      { clock, log, grants: mirror, ...(x402 && { readPayment: x402.read }) },
+      payee,
+    ),
     x402,
     grants: mirror,
     ledger,

@@ -1,6 +1,7 @@
 import { privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
 import { createTestClock } from '../../protocol/base/clock.ts'
+import { createTestLog } from '../../protocol/base/log.ts'
 import type { ErrorCode } from '../../protocol/errors.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -20,7 +21,7 @@ function setup() {
     grant: (address: string) =>
       address === payer.address ? grantOf({ payer: address as never }) : undefined,
   }
-  const find = createFindPayer({ clock, grants }, { provider, name: 'alice', market })
+  const find = createFindPayer({ clock, log: createTestLog(), grants }, { provider, name: 'alice', market })
   return {
     clock,
     find: (who: 'owner' | 'caller' | 'any', headers: Record<string, string | string[]> = {}) =>
@@ -128,6 +129,7 @@ test('a caller who does not pay is told the price and every way to pay', async (
         way: 'pass',
         commands: expect.arrayContaining(['khachapuri approve alice --price 0.0005 --budget <usdc>']),
       },
+      { way: 'voucher', header: 'Khachapuri-Voucher: kv1.…' },
       { way: 'grant' },
     ],
   })

@@ -3,15 +3,17 @@ import type { DeploymentSpec } from '../../protocol/deployment.ts'
 import { passTokenOf } from '../../protocol/pass.ts'
 import type { Payer } from '../../protocol/payer.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
+import { voucherHeader } from '../../protocol/voucher.ts'
 import { x402Headers } from '../../protocol/x402.ts'
 import type { ReadPayment } from '../x402/read-payment.ts'
-import { createPassDesk, type PassDeskDeps } from './passes.ts'
+import { createPassDesk } from './passes.ts'
 import { type PaymentFacts, paymentRequired } from './refusals.ts'
+import { createVoucherDesk, type VoucherDeskDeps } from './vouchers.ts'
 
 export interface PayerRequest {
   /**
-   * Of the request, with lower-case names. Only `authorization` and `payment-signature` are read: a header that names a
-   * payer proves nothing.
+   * Of the request, with lower-case names. Only `authorization`, `khachapuri-voucher` and `payment-signature` are read: a
+   * header that names a payer proves nothing.
    */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
   readonly deployment: { readonly spec: Pick<DeploymentSpec, 'payer' | 'owner'> }
@@ -19,30 +21,38 @@ export interface PayerRequest {
 }
 
 /**
- * Finds who pays for a call, as the deployment's owner wants it: the owner itself, the caller by a payment or a pass, or
- * the caller who has one and else the owner. A payment was made for this very call, so it comes before a pass. Whether
- * that payer's money covers the call is the ledger's matter.
+ * Finds who pays for a call, as the deployment's owner wants it: the owner itself, the caller by a payment, a voucher or a
+ * pass, or the caller who has one and else the owner. A payment was made for this very call, so it comes first; then a
+ * voucher, which trusts nobody. Whether that payer's money covers the call is the ledger's matter.
  *
  * @throws ProtocolError `payment_required` where nobody pays; `pass_invalid`, `pass_not_for_provider`, `grant_missing`,
- * `too_many_requests` for a pass that counts for nothing; `payment_invalid`, `payment_mismatch` for such a payment. Neither
- * ever falls back to the owner.
+ * `too_many_requests` for a pass that counts for nothing; `voucher_invalid`, `voucher_not_for_provider` and these for such
+ * a voucher; `payment_invalid`, `payment_mismatch` for such a payment. None ever falls back to the owner.
  */
 export type FindPayer = (request: PayerRequest) => Promise<Payer>
 
 export type FindPayerOptions = Omit<PaymentFacts, 'priceUsdc'>
 
-export interface FindPayerDeps extends PassDeskDeps {
+export interface FindPayerDeps extends VoucherDeskDeps {
   /** Absent where payments are not taken. */
   readonly readPayment?: ReadPayment
 }
 
 export function createFindPayer(deps: FindPayerDeps, options: FindPayerOptions): FindPayer {
   const passes = createPassDesk(deps, options)
+  const vouchers = createVoucherDesk(deps, options)
 
   async function payByCaller(request: PayerRequest): Promise<Payer | undefined> {
     const payment = request.headers[x402Headers.signature]
     if (payment !== undefined && deps.readPayment) return deps.readPayment(single(payment) ?? '')
+    const voucher = request.headers[voucherHeader]
+    if (voucher !== undefined) return payByVoucher(single(voucher) ?? '')
     return payByPass(request)
+  }
+
+  async function payByVoucher(token: string): Promise<Payer> {
+    const signed = await vouchers.verify(token)
+    return { kind: 'voucher', address: signed.voucher.payer, signed }
   }
 
   async function payByPass({ headers }: PayerRequest): Promise<Payer | undefined> {

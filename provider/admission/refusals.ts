@@ -16,7 +16,7 @@ export interface PaymentFacts {
 
 /** One way to pay for a call, as a member of the problem document. */
 export interface PaymentWay {
-  readonly way: 'pass' | 'grant' | 'x402'
+  readonly way: 'pass' | 'voucher' | 'grant' | 'x402'
   /** What it means, for people. */
   readonly detail: string
   /** What to run, in order. */
@@ -56,7 +56,7 @@ export function withWaysToPay(error: ProtocolError, facts: PaymentFacts): Protoc
   })
 }
 
-/** The list that every 402 carries; further ways (vouchers) are further entries here. */
+/** The list that every 402 carries. */
 export function waysToPay({
   name = '<provider>',
   priceUsdc,
@@ -75,6 +75,17 @@ export function waysToPay({
         `khachapuri pass create --provider ${name} --max-price ${price} --max-spend <usdc>`,
       ],
       header: 'Authorization: Bearer kp1.…',
+    },
+    {
+      way: 'voucher',
+      detail:
+        'Sign what you owe as you go, and no more than a window of calls ahead: for callers who trust nobody.',
+      commands: [
+        'khachapuri deposit <usdc>',
+        `${approve} --signer <your address>`,
+        'khachapuri call <url> --voucher',
+      ],
+      header: 'Khachapuri-Voucher: kv1.…',
     },
     {
       way: 'grant',

@@ -1,15 +1,16 @@
 import type { Address, Hex } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
+import { callHeaders } from '../../protocol/call.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
-import type { GrantPayer } from '../../protocol/payer.ts'
+import type { GrantPayer, VoucherPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
 import { formatPaymentResult, type PaymentTerms, x402Headers } from '../../protocol/x402.ts'
 import type { Deployment } from '../deployments/deployments.ts'
 import type { ClaimedKey } from '../ledger/keys.ts'
-import type { Ledger } from '../ledger/ledger.ts'
+import type { Charged, Ledger } from '../ledger/ledger.ts'
 import type { StoredAnswer } from '../ledger/records.ts'
 import type { HeldPayment } from '../x402/payment-desk.ts'
 
@@ -52,8 +53,23 @@ export interface GrantClaim {
 
 export interface GrantMoneyDeps {
   readonly clock: Clock
-  readonly grants: { grant(payer: Address): Grant | undefined }
+  readonly grants: { grant(payer: Address, signer?: Address): Grant | undefined }
   readonly ledger: Ledger
+}
+
+/**
+ * Makes a voucher durable where it is higher than all before, then takes the price out of what it and its grant have
+ * left. @throws ProtocolError why not, with what the next voucher must build on
+ */
+export async function reserveByVoucher(
+  deps: GrantMoneyDeps,
+  claim: GrantClaim & { readonly payer: VoucherPayer },
+): Promise<CallMoney> {
+  const { address, signed } = claim.payer
+  const grant = deps.grants.grant(address, signed.signer)
+  // A voucher of another epoch is worth nothing, and what is kept are promises that count.
+  if (grant?.epoch === signed.voucher.epoch) await deps.ledger.vouchers.accept(signed)
+  return reserveGrant(deps, claim)
 }
 
 /** Takes the price out of what the payer's grant has left; nothing waits in between. @throws ProtocolError why not */
@@ -64,7 +80,10 @@ export function reserveGrant(
   const result = ledger.reserve({
     callId,
     payer,
-    grant: grants.grant(payer.address),
+    grant:
+      payer.kind === 'voucher'
+        ? grants.grant(payer.address, payer.signed.signer)
+        : grants.grant(payer.address),
     deployment: deployment.digest,
     spec: deployment.specDigest,
     priceUsdc,
@@ -77,16 +96,22 @@ export function reserveGrant(
   const { reservation } = result
   return {
     async charge(receipt, { key, answer }) {
-      await reservation.charge(receipt, key && { key, answer })
-      return nothingToSay
+      const charged = await reservation.charge(receipt, key && { key, answer })
+      return tell(payer, charged)
     },
     async waive(receipt) {
       reservation.release(receipt.outcome)
       await ledger.record(receipt)
-      return nothingToSay
+      return tell(payer, reservation.charged())
     },
     release: () => reservation.release('not started'),
   }
+}
+
+/** Who signs vouchers adds up what it signed for; the totals of a grant are nobody else's affair. */
+function tell({ kind }: GrantPayer, { chargedUsdc, calls }: Charged): Booked {
+  if (kind !== 'voucher') return nothingToSay
+  return { headers: [callHeaders.spent, chargedUsdc.toString(), callHeaders.calls, String(calls)] }
 }
 
 /** Makes an x402 payment durable before the program runs. @throws as `HeldPayment.reserve` */

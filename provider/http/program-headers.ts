@@ -1,6 +1,7 @@
 import { headerValues, hopByHopHeaders, khachapuriPrefix } from '../../protocol/http/headers.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { passTokenOf } from '../../protocol/pass.ts'
+import { voucherHeader } from '../../protocol/voucher.ts'
 import { x402Headers } from '../../protocol/x402.ts'
 
 /**
@@ -12,7 +13,7 @@ export const isNobodys = (): boolean => false
 const paymentHeaders: ReadonlySet<string> = new Set(Object.values(x402Headers))
 
 /**
- * What the program gets of the caller's headers: all but hop-by-hop ones, and no pass: that is money. Its `Host`, and
+ * What the program gets of the caller's headers: all but hop-by-hop ones, and neither pass nor voucher: they are money. Its `Host`, and
  * so the `request.url` that it sees, is the one that the caller called, behind a gateway, too.
  */
 export function toProgramHeaders(rawHeaders: RawHeaders, isOurs: (lowerName: string) => boolean): string[] {
@@ -23,6 +24,7 @@ export function toProgramHeaders(rawHeaders: RawHeaders, isOurs: (lowerName: str
     const value = rawHeaders[i + 1] as string
     const lowerName = name.toLowerCase()
     if (hopByHopHeaders.has(lowerName) || lowerName === 'expect' || isOurs(lowerName)) continue
+    if (lowerName === voucherHeader) continue
     if (lowerName === 'authorization' && passTokenOf(value) !== undefined) continue
     kept.push(name, lowerName === 'host' ? (calledHost ?? value) : value)
   }

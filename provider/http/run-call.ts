@@ -30,7 +30,14 @@ import type { Instance } from '../runtime/runtime.ts'
 import { type EarlierCall, type HeldPayment, settlementPending } from '../x402/payment-desk.ts'
 import type { X402 } from '../x402/x402.ts'
 import { type BodyRoom, type CallBody, openBody, readWholeBody } from './call-body.ts'
-import { type Booked, type CallMoney, type GrantClaim, reserveGrant, reservePayment } from './call-money.ts'
+import {
+  type Booked,
+  type CallMoney,
+  type GrantClaim,
+  reserveByVoucher,
+  reserveGrant,
+  reservePayment,
+} from './call-money.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 import { isNobodys, isPaymentHeader, toProgramHeaders } from './program-headers.ts'
 import { type Ending, relay } from './relay.ts'
@@ -41,7 +48,7 @@ export interface CallDeps {
   readonly log: Log
   readonly deployments: Deployments
   readonly findPayer: FindPayer
-  readonly grants: { grant(payer: Address): Grant | undefined }
+  readonly grants: { grant(payer: Address, signer?: Address): Grant | undefined }
   readonly ledger: Ledger
   /** The running program of a deployment, started if need be. */
   readonly instanceOf: (deployment: Deployment, signal: AbortSignal) => Promise<Instance>
@@ -215,7 +222,7 @@ async function start(
     money =
       payment && call.terms
         ? await reservePayment(payment, { callId: call.id, terms: call.terms }, signal)
-        : reserveGrant(deps, claimOf(deps, call))
+        : await reserveFrom(deps, claimOf(deps, call))
     const instance = await deps.instanceOf(call.deployment, signal)
     signal.throwIfAborted()
     return startProgram(deps, options, { ...ready, money, instance })
@@ -224,6 +231,11 @@ async function start(
     held.dispose()
     throw error
   }
+}
+
+function reserveFrom(deps: CallDeps, claim: GrantClaim): CallMoney | Promise<CallMoney> {
+  const { payer } = claim
+  return payer.kind === 'voucher' ? reserveByVoucher(deps, { ...claim, payer }) : reserveGrant(deps, claim)
 }
 
 function claimOf(deps: CallDeps, { id, payer, deployment, priceUsdc, request }: Call): GrantClaim {

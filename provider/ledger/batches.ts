@@ -3,10 +3,11 @@ import { setImmediate } from 'node:timers/promises'
 import type { Address, Hex } from 'viem'
 import { merkleRoot } from '../../protocol/merkle.ts'
 import { receiptLeaf } from '../../protocol/receipt.ts'
-import type { SettleRow } from '../../protocol/settlement.ts'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
+import type { SignedVoucher } from '../../protocol/voucher.ts'
 import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
-import type { Batch, BatchCandidate, BatchState, LedgerIdentity } from './records.ts'
+import { isMetered } from './lanes.ts'
+import type { Batch, BatchCandidate, BatchRow, BatchState, LedgerIdentity } from './records.ts'
 import { bigIntStatement, inTransaction } from './statements.ts'
 import { receiptOf } from './store.ts'
 
@@ -37,7 +38,7 @@ interface AccountKey {
   readonly payer: Address
 }
 
-interface DraftRow extends SettleRow {
+interface DraftRow extends BatchRow {
   readonly accountId: number
   readonly afterReceipt: number
   readonly lastReceipt: number
@@ -48,14 +49,17 @@ interface DraftRow extends SettleRow {
 const receiptsPerPage = 64
 
 export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): BatchStore {
-  const readAccount = bigIntStatement(db, 'SELECT id, batched_receipt FROM accounts WHERE payer = ?')
+  const readAccount = bigIntStatement(
+    db,
+    'SELECT id, batched_receipt FROM accounts WHERE payer = ? AND signer = ? AND epoch = ?',
+  )
   const readTotalAt = bigIntStatement(db, 'SELECT charged, calls FROM receipts WHERE id = ? AND account = ?')
   const readPage = bigIntStatement(
     db,
     `SELECT * FROM receipts WHERE account = ? AND id > ? AND id <= ? ORDER BY id LIMIT ${receiptsPerPage}`,
   )
   const insertBatch = db.prepare('INSERT INTO batches VALUES (NULL, ?, ?, ?, ?)')
-  const insertRow = db.prepare('INSERT INTO batch_rows VALUES (?, ?, ?, ?, ?, ?, ?)')
+  const insertRow = db.prepare('INSERT INTO batch_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
   const moveMark = db.prepare('UPDATE accounts SET batched_receipt = ? WHERE id = ?')
 
   /** The receipts that were charged to an account's grant in a range, and the totals after the last of them. */
@@ -79,19 +83,30 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
   }
 
   async function draftRow(candidate: BatchCandidate, receiptsMax: number): Promise<DraftRow | undefined> {
-    const account = readAccount.get(candidate.payer)
+    const { payer, signer, epoch, voucher } = candidate
+    const account = readAccount.get(payer, signer, epoch)
     if (!account) return undefined
     const accountId = Number(account['id'])
     const afterReceipt = Number(account['batched_receipt'])
     const until = Number.MAX_SAFE_INTEGER
     const { leaves, last } = await readCharges(
-      { accountId, payer: candidate.payer },
+      { accountId, payer },
       { after: afterReceipt, until, receiptsMax },
     )
     const total = readTotalAt.get(last, accountId)
     if (!total) return undefined
     const row = claimable({ amountUsdc: usdcOf(total['charged']), calls: Number(total['calls']) }, candidate)
-    return row && { ...row, payer: candidate.payer, accountId, afterReceipt, lastReceipt: last, leaves }
+    return (
+      row && {
+        ...row,
+        payer,
+        ...(voucher && { voucher }),
+        accountId,
+        afterReceipt,
+        lastReceipt: last,
+        leaves,
+      }
+    )
   }
 
   function save(rows: readonly DraftRow[], nowMs: number): Batch {
@@ -99,13 +114,19 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
     const usageRoot = merkleRoot(leaves)
     const id = inTransaction(db, () => {
       const batch = insertBatch.run('batched', bytesOf(usageRoot), leaves.length, nowMs).lastInsertRowid
-      rows.forEach(({ accountId, amountUsdc, calls, afterReceipt, lastReceipt }, position) => {
-        insertRow.run(batch, position, accountId, integerOf(amountUsdc), calls, afterReceipt, lastReceipt)
+      rows.forEach(({ accountId, amountUsdc, calls, afterReceipt, lastReceipt, voucher }, position) => {
+        const claim = [batch, position, accountId, integerOf(amountUsdc), calls, afterReceipt, lastReceipt]
+        insertRow.run(...claim, ...voucherColumns(voucher))
         moveMark.run(lastReceipt, accountId)
       })
       return Number(batch)
     })
-    const plainRows = rows.map(({ payer, amountUsdc, calls }) => ({ payer, amountUsdc, calls }))
+    const plainRows = rows.map(({ payer, amountUsdc, calls, voucher }) => ({
+      payer,
+      amountUsdc,
+      calls,
+      ...(voucher && { voucher }),
+    }))
     return { id, state: 'batched', rows: plainRows, usageRoot, receipts: leaves.length }
   }
 
@@ -123,7 +144,7 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
       return rows.length === 0 ? undefined : save(rows, nowMs)
     },
 
-    readOpen: () => readOpenBatches(db),
+    readOpen: () => readOpenBatches(db, identity),
 
     saveState(id, state) {
       inTransaction(db, () => {
@@ -163,29 +184,59 @@ const handBack = `UPDATE accounts SET batched_receipt = r.after_receipt
 
 /**
  * As much of a total as the escrow accepts: never more than the price cap for each call since the last settlement, or
- * it would skip the row. That happens where an old debt meets a new grant with a lower price.
+ * it would skip the row. That happens where an old debt meets a new grant with a lower price. Of a voucher's lane never
+ * more than was signed.
  *
  * @returns undefined where nothing is due.
  */
 export function claimable(
-  total: { readonly amountUsdc: Usdc; readonly calls: number },
-  grant: Pick<BatchCandidate, 'spentUsdc' | 'calls' | 'priceUsdc'>,
+  owed: { readonly amountUsdc: Usdc; readonly calls: number },
+  grant: Pick<BatchCandidate, 'spentUsdc' | 'calls' | 'priceUsdc'> & Partial<Pick<BatchCandidate, 'voucher'>>,
 ): { amountUsdc: Usdc; calls: number } | undefined {
+  const total = withinVoucher(owed, grant.voucher)
   if (total.calls <= grant.calls) return undefined
   const capUsdc = grant.spentUsdc + grant.priceUsdc * BigInt(total.calls - grant.calls)
   const amountUsdc = usdc(total.amountUsdc < capUsdc ? total.amountUsdc : capUsdc)
   return amountUsdc > grant.spentUsdc ? { amountUsdc, calls: total.calls } : undefined
 }
 
-function readOpenBatches(db: DatabaseSync): Batch[] {
+function withinVoucher(
+  owed: { readonly amountUsdc: Usdc; readonly calls: number },
+  signed: SignedVoucher | undefined,
+): { readonly amountUsdc: Usdc; readonly calls: number } {
+  if (!signed) return owed
+  const { maxAmount, maxCalls } = signed.voucher
+  const isAbove = owed.amountUsdc > maxAmount
+  return { amountUsdc: isAbove ? maxAmount : owed.amountUsdc, calls: Math.min(owed.calls, maxCalls) }
+}
+
+const voucherColumns = (signed: SignedVoucher | undefined) =>
+  signed
+    ? [integerOf(signed.voucher.maxAmount), signed.voucher.maxCalls, bytesOf(signed.signature)]
+    : [null, null, null]
+
+function voucherOf(row: Record<string, unknown>, { provider }: LedgerIdentity): { voucher?: SignedVoucher } {
+  const signer = addressOf(row['signer'])
+  if (isMetered({ signer })) return {}
+  const voucher = {
+    payer: addressOf(row['payer']),
+    provider,
+    maxAmount: usdcOf(row['max_amount']),
+    maxCalls: Number(row['max_calls']),
+    epoch: Number(row['epoch']),
+  }
+  return { voucher: { voucher, signer, signature: hexOf(row['signature']) } }
+}
+
+function readOpenBatches(db: DatabaseSync, identity: LedgerIdentity): Batch[] {
   const batches = bigIntStatement(
     db,
     "SELECT * FROM batches WHERE state NOT IN ('final', 'abandoned') ORDER BY id",
   ).all()
   const readRows = bigIntStatement(
     db,
-    `SELECT a.payer, r.amount, r.calls FROM batch_rows r JOIN accounts a ON a.id = r.account
-     WHERE r.batch = ? ORDER BY r.position`,
+    `SELECT a.payer, a.signer, a.epoch, r.amount, r.calls, r.max_amount, r.max_calls, r.signature
+     FROM batch_rows r JOIN accounts a ON a.id = r.account WHERE r.batch = ? ORDER BY r.position`,
   )
   return batches.map((batch) => ({
     id: Number(batch['id']),
@@ -196,6 +247,7 @@ function readOpenBatches(db: DatabaseSync): Batch[] {
       payer: addressOf(row['payer']),
       amountUsdc: usdcOf(row['amount']),
       calls: Number(row['calls']),
+      ...voucherOf(row, identity),
     })),
   }))
 }

@@ -3,6 +3,7 @@ import { assert } from '../../protocol/base/assert.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { Pass } from '../../protocol/pass.ts'
 import { addUsdc, type Usdc, usdc, zeroUsdc } from '../../protocol/usdc.ts'
+import { type Lane, laneKey } from './lanes.ts'
 import type { AccountTotal, JournalTotals, OwnerTotal, PassTotal } from './records.ts'
 
 /**
@@ -11,8 +12,8 @@ import type { AccountTotal, JournalTotals, OwnerTotal, PassTotal } from './recor
  */
 export interface Books {
   readonly accounts: Iterable<Account>
-  /** The payer's line, or a new one that is not in the books yet: a refused claim must leave nothing here. */
-  account(payer: Address): Account
+  /** The lane's line, or a new one that is not in the books yet: a refused claim must leave nothing here. */
+  account(lane: Lane): Account
   pass(pass: Pass): PassLine
   owner(spec: Hex, nowMs: number): OwnerLine
   /** Takes new lines into the books. */
@@ -20,10 +21,9 @@ export interface Books {
   nextReceiptId(): number
 }
 
-export interface Account {
+export interface Account extends Lane {
   /** 0 while it is not in the books. */
   accountId: number
-  readonly payer: Address
   /** Charged since the grant exists, what is on its way to the disk included. */
   chargedUsdc: Usdc
   calls: number
@@ -32,6 +32,7 @@ export interface Account {
   durableCalls: number
   /** Reserved for calls in flight. */
   reservedUsdc: Usdc
+  callsInFlight: number
 }
 
 export interface PassLine {
@@ -53,7 +54,7 @@ export interface OwnerLine {
 }
 
 export function createBooks(totals: JournalTotals): Books {
-  const accounts = new Map(totals.accounts.map((total) => [total.payer, accountOf(total)]))
+  const accounts = new Map(totals.accounts.map((total) => [laneKey(total), accountOf(total)]))
   const passes = new Map(totals.passes.map((total) => [passKey(total), passLineOf(total)]))
   const owners = new Map(totals.owners.map((total) => [total.spec, ownerLineOf(total)]))
   let receiptId = totals.receiptId
@@ -76,8 +77,9 @@ export function createBooks(totals: JournalTotals): Books {
 
   return {
     accounts: { [Symbol.iterator]: () => accounts.values() },
-    account: (payer) =>
-      accounts.get(payer) ?? accountOf({ accountId: 0, payer, chargedUsdc: zeroUsdc, calls: 0 }),
+    account: (lane) =>
+      accounts.get(laneKey(lane)) ??
+      accountOf({ ...pickLane(lane), accountId: 0, chargedUsdc: zeroUsdc, calls: 0 }),
     pass({ payer, id, validBefore }) {
       const line =
         passes.get(passKey({ payer, id })) ?? passLineOf({ payer, id, validBefore, chargedUsdc: zeroUsdc })
@@ -95,7 +97,7 @@ export function createBooks(totals: JournalTotals): Books {
       if (account.accountId === 0) {
         lastAccountId += 1
         account.accountId = lastAccountId
-        accounts.set(account.payer, account)
+        accounts.set(laneKey(account), account)
       }
       if (pass) passes.set(passKey(pass), pass)
       if (owner) owners.set(owner.spec, owner)
@@ -117,6 +119,7 @@ export function liftToChain(account: Account, grant: Grant): void {
 export function moveReserved(lines: Lines, priceUsdc: Usdc, sign: 1 | -1): void {
   const amount = BigInt(sign) * priceUsdc
   lines.account.reservedUsdc = usdc(lines.account.reservedUsdc + amount)
+  lines.account.callsInFlight += sign
   if (lines.pass) lines.pass.reservedUsdc = usdc(lines.pass.reservedUsdc + amount)
   if (lines.owner) lines.owner.reservedUsdc = usdc(lines.owner.reservedUsdc + amount)
 }
@@ -160,16 +163,19 @@ function turnTo(line: OwnerLine, nowMs: number): void {
 
 const passKey = ({ payer, id }: { payer: Address; id: Hex }) => payer + id
 
-const accountOf = ({ accountId, payer, chargedUsdc, calls }: AccountTotal): Account => {
+const pickLane = ({ payer, signer, epoch }: Lane): Lane => ({ payer, signer, epoch })
+
+const accountOf = ({ accountId, chargedUsdc, calls, ...lane }: AccountTotal): Account => {
   assert(calls < 2 ** 32, 'calls fit the 32 bits of a row')
   return {
+    ...lane,
     accountId,
-    payer,
     chargedUsdc,
     calls,
     durableUsdc: chargedUsdc,
     durableCalls: calls,
     reservedUsdc: zeroUsdc,
+    callsInFlight: 0,
   }
 }
 

@@ -1,5 +1,6 @@
 import { limits } from '../../protocol/limits.ts'
 import type { Lines, OwnerLine, PassLine } from './books.ts'
+import { isMetered } from './lanes.ts'
 import type { KeptAnswer } from './ledger.ts'
 import type { ChargeRecord, KeyRecord, OwnerTotal, PassTotal, StoredAnswer } from './records.ts'
 
@@ -12,6 +13,9 @@ export function toRecord(
   return {
     receiptId,
     accountId,
+    ...(!isMetered(account) && {
+      lane: { payer: account.payer, signer: account.signer, epoch: account.epoch },
+    }),
     receipt,
     chargedUsdc,
     calls,

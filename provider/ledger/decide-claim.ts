@@ -5,24 +5,76 @@ import { decideGrant, type Grant, type GrantVerdict } from '../../protocol/grant
 import { decideOwnerPays, type OwnerVerdict } from '../../protocol/owner.ts'
 import { decidePass, type Pass, type PassVerdict } from '../../protocol/pass.ts'
 import { addUsdc, formatUsdc, type Usdc } from '../../protocol/usdc.ts'
+import { correctionDetails, coversCall, isAtLeast, type SignedVoucher } from '../../protocol/voucher.ts'
 import type { Lines } from './books.ts'
 import type { Claim } from './ledger.ts'
 
+export interface ClaimFacts {
+  readonly provider: Address
+  /** The highest voucher of the claim's lane that is on disk. */
+  readonly accepted: SignedVoucher | undefined
+}
+
 /**
- * Whether a claim is covered: first by the pass or by the owner's policy, then by the grant.
+ * Whether a claim is covered: by the pass or by the owner's policy, by the grant, and by the voucher. The voucher comes
+ * last: where the grant has nothing left, a higher one would not help.
  *
  * @returns why not, as the caller reads it; undefined where it is covered.
  */
-export function decideClaim(claim: Claim, lines: Lines, provider: Address): ProtocolError | undefined {
+export function decideClaim(
+  claim: Claim,
+  lines: Lines,
+  { provider, accepted }: ClaimFacts,
+): ProtocolError | undefined {
   const { payer, grant, priceUsdc, nowSeconds, chainLostSeconds } = claim
   const refusal =
-    payer.kind === 'pass' ? refuseByPass(claim, payer.pass, lines, provider) : refuseByOwner(claim, lines)
+    payer.kind === 'pass'
+      ? refuseByPass(claim, payer.pass, lines, provider)
+      : payer.kind === 'owner'
+        ? refuseByOwner(claim, lines)
+        : undefined
   if (refusal) return refusal
   const owedUsdc = addUsdc(lines.account.chargedUsdc, lines.account.reservedUsdc)
-  return explainGrant(decideGrant({ grant, owedUsdc, priceUsdc, nowSeconds, chainLostSeconds }), {
-    claim,
-    provider,
-  })
+  const verdict = decideGrant({ grant, owedUsdc, priceUsdc, nowSeconds, chainLostSeconds })
+  return (
+    explainGrant(verdict, { claim, provider }) ??
+    (payer.kind === 'voucher' ? refuseByVoucher(claim, payer.signed, { lines, accepted }) : undefined)
+  )
+}
+
+/** A call is covered by the voucher that it brings: an older one pays as far as it goes, and no further. */
+function refuseByVoucher(
+  { grant, priceUsdc }: Claim,
+  { voucher }: SignedVoucher,
+  { lines: { account }, accepted }: { lines: Lines; accepted: SignedVoucher | undefined },
+): ProtocolError | undefined {
+  assert(grant && grant.epoch === account.epoch, 'a voucher is held against its own lane')
+  const { chargedUsdc, calls, callsInFlight } = account
+  const owedUsdc = addUsdc(chargedUsdc, account.reservedUsdc)
+  const facts = { epoch: grant.epoch, accepted, chargedUsdc, chargedCalls: calls }
+  const details = { ...correctionDetails(facts), price: priceUsdc.toString() }
+  if (voucher.epoch !== grant.epoch) {
+    return new ProtocolError(
+      'voucher_epoch_other',
+      `The voucher is of epoch ${voucher.epoch}, and the grant of epoch ${grant.epoch}.`,
+      { hint: 'Look at the grant on chain, then sign a voucher for its epoch.', details },
+    )
+  }
+  if (!accepted || !isAtLeast(accepted.voucher, voucher)) {
+    return new ProtocolError('voucher_too_low', 'A voucher before it promised more money or more calls.', {
+      hint: 'Sign one that promises at least as much of both as "accepted".',
+      details,
+    })
+  }
+  if (coversCall({ voucher, owedUsdc, calls: calls + callsInFlight, priceUsdc })) return undefined
+  return new ProtocolError(
+    'voucher_too_low',
+    `The call costs ${formatUsdc(priceUsdc)} USDC on top of ${formatUsdc(owedUsdc)} for ${calls + callsInFlight} calls; the voucher promises ${formatUsdc(voucher.maxAmount)} for ${voucher.maxCalls}.`,
+    {
+      hint: 'Sign a higher one. Calls that are in flight count.',
+      details: { ...details, owed: owedUsdc.toString(), owedCalls: calls + callsInFlight },
+    },
+  )
 }
 
 function refuseByPass(claim: Claim, pass: Pass, lines: Lines, provider: Address): ProtocolError | undefined {

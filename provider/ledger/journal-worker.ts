@@ -7,6 +7,7 @@ import type { ChargeRecord, JournalTotals, LedgerIdentity } from './records.ts'
 import { openDatabase } from './schema.ts'
 import { type ChargeStore, createChargeStore } from './store.ts'
 import { createTransactionTable, type TransactionTable } from './transactions.ts'
+import { createVoucherTable, type VoucherTable } from './voucher-table.ts'
 
 /** What other threads may ask of the journal, by name. */
 export interface JournalQueries {
@@ -20,6 +21,7 @@ export interface JournalQueries {
   readOpenTransactions: TransactionTable['readOpen']
   readTransactions: TransactionTable['readByPurpose']
   readAttempts: TransactionTable['readAttempts']
+  saveVoucher: VoucherTable['save']
   reservePayment: PaymentTable['reserve']
   cancelPayment: PaymentTable['cancel']
   executePayment: PaymentTable['execute']
@@ -73,6 +75,7 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
     const batches = createBatchStore(db, identity)
     const transactions = createTransactionTable(db)
     const payments = createPaymentTable(db)
+    const vouchers = createVoucherTable(db, identity)
     const queries: JournalQueries = {
       readReceipt: charges.readReceipt,
       readKey: charges.readKey,
@@ -84,6 +87,7 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
       readOpenTransactions: transactions.readOpen,
       readTransactions: transactions.readByPurpose,
       readAttempts: transactions.readAttempts,
+      saveVoucher: vouchers.save,
       reservePayment: payments.reserve,
       cancelPayment: payments.cancel,
       executePayment: payments.execute,

@@ -9,12 +9,14 @@ import type { OwnerPolicy } from '../../protocol/owner.ts'
 import type { GrantPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
+import type { SignedVoucher } from '../../protocol/voucher.ts'
 import { type BatchOrder, claimable } from './batches.ts'
 import { type Account, addCharge, createBooks, type Lines, liftToChain, moveReserved } from './books.ts'
 import { boundAnswer, keyRecord, toRecord } from './charge-record.ts'
 import { decideClaim } from './decide-claim.ts'
 import { openJournal } from './journal.ts'
 import { type ClaimedKey, createKeyDesk, type KeyDesk } from './keys.ts'
+import { isMetered, type Lane, meteredLane } from './lanes.ts'
 import type { ExecutedPayment } from './payments.ts'
 import type {
   Batch,
@@ -28,12 +30,13 @@ import type {
   PaymentRecord,
   StoredAnswer,
 } from './records.ts'
+import { createVoucherShelf, type VoucherShelf } from './voucher-shelf.ts'
 
 /** Who wants to pay for a call, and all that the decision needs to know. */
 export interface Claim {
   readonly callId: Hex
   readonly payer: GrantPayer
-  /** The payer's metered grant as the mirror has it. */
+  /** The grant as the mirror has it: the payer's metered one, or that of the voucher's signer. */
   readonly grant: Grant | undefined
   /** SHA-256 in the deployment's CID. */
   readonly deployment: Hex
@@ -64,11 +67,20 @@ export interface Reservation extends Disposable {
    * Charges what the receipt says, once. Resolves when charge, receipt and stored answer are on disk, so the last byte
    * of the body may go.
    *
+   * @returns what the grant has been charged after it
    * @throws ProtocolError `ledger_unavailable`; the amount then stays reserved, because it may be on disk.
    */
-  charge(receipt: Receipt, kept?: KeptAnswer): Promise<void>
+  charge(receipt: Receipt, kept?: KeptAnswer): Promise<Charged>
   /** Costs nobody anything. Does nothing after a charge. The reason is for the log. */
   release(reason?: string): void
+  /** What the grant has been charged up to now. */
+  charged(): Charged
+}
+
+/** All that was charged to one grant, over all its epochs. */
+export interface Charged {
+  readonly chargedUsdc: Usdc
+  readonly calls: number
 }
 
 /** What the same `Idempotency-Key` will get again; without an answer (too large) only the key is kept. */
@@ -77,10 +89,11 @@ export interface KeptAnswer {
   readonly answer: StoredAnswer | undefined
 }
 
-/** What a payer owes in all, and the grant that should pay for it. */
-export interface UnsettledAccount {
-  readonly payer: Address
+/** What is owed in all on one lane, and the grant that should pay for it. */
+export interface UnsettledAccount extends Lane {
   readonly grant: Grant
+  /** The highest voucher of the lane; undefined for metered use. */
+  readonly voucher: SignedVoucher | undefined
   /** Charged and on disk, since the grant exists. */
   readonly amountUsdc: Usdc
   readonly calls: number
@@ -99,9 +112,10 @@ export interface Ledger extends AsyncDisposable {
   claimKey: KeyDesk['claim']
   readReceipt(callId: Hex): Promise<Receipt | undefined>
   /** Those whose grants could pay something now. */
-  unsettled(grantOf: (payer: Address) => Grant | undefined): UnsettledAccount[]
+  unsettled(grantOf: (payer: Address, signer: Address) => Grant | undefined): UnsettledAccount[]
   /** Calls `listener` with each amount that got on disk. @returns what stops it. */
   onCharged(listener: (amountUsdc: Usdc) => void): () => void
+  readonly vouchers: VoucherShelf
   readonly batches: Batches
   readonly payments: Payments
   /** Where the transaction sender keeps what it signs. */
@@ -162,6 +176,7 @@ export async function openLedger(
   const journal = await openJournal({ dir, identity: { provider, market }, nowMs: clock.nowMs() })
   const books = createBooks(journal.totals)
   const keys = createKeyDesk({ journal, clock })
+  const vouchers = createVoucherShelf({ journal, clock })
   const listeners = new Set<(amountUsdc: Usdc) => void>()
   log.info('ledger_opened', {
     dir,
@@ -190,18 +205,23 @@ export async function openLedger(
     const nowMs = clock.nowMs()
     moveReserved(lines, claim.priceUsdc, -1)
     addCharge(lines, receipt.priceUsdc, nowMs)
+    const charged = chargedTo(lines.account)
     await append(
       toRecord(lines, { receiptId: books.nextReceiptId(), receipt, key: keyRecord(kept, nowMs) }),
       lines.account,
     )
     kept?.key[Symbol.dispose]()
-    if (receipt.priceUsdc === zeroUsdc) return
-    for (const listener of listeners) listener(receipt.priceUsdc)
+    if (receipt.priceUsdc > zeroUsdc) for (const listener of listeners) listener(receipt.priceUsdc)
+    return charged
   }
 
-  function linesOf({ payer, spec }: Claim): Lines {
+  function linesOf({ payer, grant, spec }: Claim): Lines {
     return {
-      account: books.account(payer.address),
+      account: books.account(
+        payer.kind === 'voucher'
+          ? { payer: payer.address, signer: payer.signed.signer, epoch: epochOf(payer.signed, grant) }
+          : meteredLane(payer.address),
+      ),
       pass: payer.kind === 'pass' ? books.pass(payer.pass) : undefined,
       owner: payer.kind === 'owner' ? books.owner(spec, clock.nowMs()) : undefined,
     }
@@ -210,7 +230,7 @@ export async function openLedger(
   /** A receipt that changes nobody's totals. */
   async function keep(receipt: Receipt, rest: Pick<ChargeRecord, 'key' | 'payment'>): Promise<void> {
     if (journal.failure) throw journal.failure
-    const lines = { account: books.account(receipt.payer), pass: undefined, owner: undefined }
+    const lines = { account: books.account(meteredLane(receipt.payer)), pass: undefined, owner: undefined }
     books.keep(lines, clock.nowMs())
     await append(toRecord(lines, { receiptId: books.nextReceiptId(), receipt, ...rest }), lines.account)
   }
@@ -220,7 +240,7 @@ export async function openLedger(
       if (journal.failure) return { kind: 'refused', error: journal.failure }
       const lines = linesOf(claim)
       if (claim.grant) liftToChain(lines.account, claim.grant)
-      const error = decideClaim(claim, lines, provider)
+      const error = decideClaim(claim, lines, { provider, accepted: vouchers.find(lines.account) })
       if (error) return { kind: 'refused', error }
       books.keep(lines, clock.nowMs())
       moveReserved(lines, claim.priceUsdc, 1)
@@ -242,6 +262,7 @@ export async function openLedger(
           return charge(claim, lines, receipt, kept)
         },
         release,
+        charged: () => chargedTo(lines.account),
         [Symbol.dispose]: () => release('nothing was charged'),
       }
       return { kind: 'reserved', reservation }
@@ -257,13 +278,20 @@ export async function openLedger(
 
     unsettled(grantOf) {
       const found: UnsettledAccount[] = []
-      for (const { payer, durableUsdc: amountUsdc, durableCalls: calls } of books.accounts) {
-        const grant = grantOf(payer)
-        const isDue = grant && grant.budgetUsdc > zeroUsdc && claimable({ amountUsdc, calls }, grant)
-        if (isDue) found.push({ payer, grant, amountUsdc, calls })
+      for (const { payer, signer, epoch, durableUsdc: amountUsdc, durableCalls: calls } of books.accounts) {
+        const lane = { payer, signer, epoch }
+        const grant = grantOf(payer, signer)
+        if (!grant || grant.budgetUsdc === zeroUsdc) continue
+        const voucher = vouchers.find(lane)
+        // Of an epoch that has ended nothing can be collected any more, and without a voucher never.
+        if (!isMetered(lane) && (grant.epoch !== epoch || !voucher)) continue
+        if (claimable({ amountUsdc, calls }, { ...grant, voucher }))
+          found.push({ ...lane, grant, voucher, amountUsdc, calls })
       }
       return found
     },
+
+    vouchers,
 
     onCharged(listener) {
       listeners.add(listener)
@@ -307,6 +335,11 @@ export async function openLedger(
     [Symbol.asyncDispose]: () => journal[Symbol.asyncDispose](),
   }
 }
+
+const chargedTo = ({ chargedUsdc, calls }: Account): Charged => ({ chargedUsdc, calls })
+
+/** The books go by the grant's epoch; a voucher of another one is told how things stand in this one. */
+const epochOf = ({ voucher }: SignedVoucher, grant: Grant | undefined) => grant?.epoch ?? voucher.epoch
 
 /** Counts a call of this minute against its owner. @returns what takes it back. */
 function countCall({ owner }: Lines): () => void {

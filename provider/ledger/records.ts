@@ -4,7 +4,9 @@ import type { Receipt } from '../../protocol/receipt.ts'
 import type { SettleRow } from '../../protocol/settlement.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
+import type { SignedVoucher } from '../../protocol/voucher.ts'
 import type { Authorization } from '../../protocol/x402.ts'
+import type { Lane } from './lanes.ts'
 
 /** What crosses between the books (main thread) and the journal (worker thread): plain data only. */
 
@@ -19,6 +21,8 @@ export interface ChargeRecord {
   /** Position in the journal; counts up by one. */
   readonly receiptId: number
   readonly accountId: number
+  /** The account's lane; left out for metered use. */
+  readonly lane?: Lane
   readonly receipt: Receipt
   /** All that was charged to the payer's grant so far. */
   readonly chargedUsdc: Usdc
@@ -77,9 +81,8 @@ export interface FoundKey {
   readonly answer: StoredAnswer | undefined
 }
 
-export interface AccountTotal {
+export interface AccountTotal extends Lane {
   readonly accountId: number
-  readonly payer: Address
   readonly chargedUsdc: Usdc
   readonly calls: number
 }
@@ -90,11 +93,14 @@ export interface JournalTotals {
   readonly accounts: readonly AccountTotal[]
   readonly passes: readonly PassTotal[]
   readonly owners: readonly OwnerTotal[]
+  /** The highest of each lane. */
+  readonly vouchers: readonly SignedVoucher[]
 }
 
-/** A payer whose charges go into the next batch, with what the chain says of its grant. */
-export interface BatchCandidate {
-  readonly payer: Address
+/** A lane whose charges go into the next batch, with what the chain says of its grant. */
+export interface BatchCandidate extends Lane {
+  /** What bounds the claim; undefined for metered use. */
+  readonly voucher: SignedVoucher | undefined
   readonly spentUsdc: Usdc
   readonly calls: number
   readonly priceUsdc: Usdc
@@ -106,10 +112,16 @@ export interface BatchCandidate {
  */
 export type BatchState = 'batched' | 'submitted' | 'mined' | 'final' | 'abandoned'
 
+/** One row of a settlement. All of a batch have a voucher, or none has. */
+export interface BatchRow extends SettleRow {
+  /** Set where it is redeemed from the grant of a key that signs vouchers. */
+  readonly voucher?: SignedVoucher
+}
+
 export interface Batch {
   readonly id: number
   readonly state: BatchState
-  readonly rows: readonly SettleRow[]
+  readonly rows: readonly BatchRow[]
   /** Merkle root over the leaves of the receipts that it charges for, in the order of rows, then of receipts. */
   readonly usageRoot: Hex
   readonly receipts: number

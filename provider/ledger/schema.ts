@@ -69,10 +69,11 @@ const schema = `
   ) STRICT;
   CREATE TABLE accounts (
     id INTEGER PRIMARY KEY,
-    payer TEXT NOT NULL UNIQUE,
+    payer TEXT NOT NULL, signer TEXT NOT NULL, epoch INTEGER NOT NULL,
     charged INTEGER NOT NULL, calls INTEGER NOT NULL,
     batched_receipt INTEGER NOT NULL DEFAULT 0
   ) STRICT;
+  CREATE UNIQUE INDEX accounts_by_lane ON accounts (payer, signer, epoch);
   CREATE TABLE receipts (
     id INTEGER PRIMARY KEY,
     account INTEGER NOT NULL REFERENCES accounts,
@@ -90,6 +91,12 @@ const schema = `
     payer TEXT NOT NULL, id BLOB NOT NULL,
     charged INTEGER NOT NULL, valid_before INTEGER NOT NULL,
     PRIMARY KEY (payer, id)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE vouchers (
+    payer TEXT NOT NULL, signer TEXT NOT NULL, epoch INTEGER NOT NULL,
+    max_amount INTEGER NOT NULL, max_calls INTEGER NOT NULL, signature BLOB NOT NULL,
+    accepted_at_ms INTEGER NOT NULL,
+    PRIMARY KEY (payer, signer, epoch)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE owners (
     spec BLOB PRIMARY KEY,
@@ -131,6 +138,7 @@ const schema = `
     account INTEGER NOT NULL REFERENCES accounts,
     amount INTEGER NOT NULL, calls INTEGER NOT NULL,
     after_receipt INTEGER NOT NULL, last_receipt INTEGER NOT NULL,
+    max_amount INTEGER, max_calls INTEGER, signature BLOB,
     PRIMARY KEY (batch, position)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE transactions (

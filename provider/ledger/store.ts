@@ -5,9 +5,11 @@ import { limits } from '../../protocol/limits.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { passGraceMs } from './books.ts'
 import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
+import { meteredLane } from './lanes.ts'
 import { createPaymentBooker } from './payments.ts'
 import type { ChargeRecord, FoundKey, JournalTotals, KeyRecord, KeyScope, LedgerIdentity } from './records.ts'
 import { bigIntStatement, inTransaction } from './statements.ts'
+import { createVoucherTable } from './voucher-table.ts'
 
 /** Receipts, totals and stored answers in SQLite. Runs in the journal's thread. */
 export interface ChargeStore {
@@ -18,7 +20,8 @@ export interface ChargeStore {
   readKey(scope: KeyScope & { readonly nowMs: number }): FoundKey | undefined
 }
 
-export function createChargeStore(db: DatabaseSync, { provider }: LedgerIdentity): ChargeStore {
+export function createChargeStore(db: DatabaseSync, identity: LedgerIdentity): ChargeStore {
+  const { provider } = identity
   const writeGroup = createGroupWriter(db)
   const receiptByCall = bigIntStatement(
     db,
@@ -32,7 +35,7 @@ export function createChargeStore(db: DatabaseSync, { provider }: LedgerIdentity
 
   return {
     commit: (group) => inTransaction(db, () => writeGroup(group)),
-    readTotals: (nowMs) => readTotals(db, nowMs),
+    readTotals: (nowMs) => readTotals(db, identity, nowMs),
     readReceipt(callId) {
       const row = receiptByCall.get(bytesOf(callId))
       return row && receiptOf(row, { payer: addressOf(row['payer']), provider })
@@ -50,7 +53,7 @@ function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) =
     'INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
   )
   const saveAccount = db.prepare(
-    `INSERT INTO accounts (id, payer, charged, calls) VALUES (?, ?, ?, ?)
+    `INSERT INTO accounts (id, payer, signer, epoch, charged, calls) VALUES (?, ?, ?, ?, ?, ?)
      ON CONFLICT (id) DO UPDATE SET charged = excluded.charged, calls = excluded.calls`,
   )
   const savePass = db.prepare('INSERT OR REPLACE INTO passes VALUES (?, ?, ?, ?)')
@@ -59,8 +62,9 @@ function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) =
   const bookPayment = createPaymentBooker(db)
 
   return (group) => {
-    for (const { accountId, receipt, chargedUsdc, calls } of lastOf(group, (r) => r.accountId)) {
-      saveAccount.run(accountId, receipt.payer, integerOf(chargedUsdc), calls)
+    for (const { accountId, receipt, lane, chargedUsdc, calls } of lastOf(group, (r) => r.accountId)) {
+      const { payer, signer, epoch } = lane ?? meteredLane(receipt.payer)
+      saveAccount.run(accountId, payer, signer, epoch, integerOf(chargedUsdc), calls)
     }
     for (const record of group) insertReceipt.run(...receiptColumns(record))
     for (const { pass } of lastOf(group, (r) => r.pass && r.pass.payer + r.pass.id)) {
@@ -116,19 +120,22 @@ function createKeyWriter(db: DatabaseSync): (key: KeyRecord, receipt: Receipt) =
   }
 }
 
-function readTotals(db: DatabaseSync, nowMs: number): JournalTotals {
+function readTotals(db: DatabaseSync, identity: LedgerIdentity, nowMs: number): JournalTotals {
   const rows = (sql: string, ...values: SQLInputValue[]) => bigIntStatement(db, sql).all(...values)
   const nowSeconds = Math.floor(nowMs / 1000)
   db.prepare('DELETE FROM passes WHERE valid_before <= ?').run(Math.floor((nowMs - passGraceMs) / 1000))
   const [last] = rows('SELECT ifnull(max(id), 0) AS id FROM receipts')
   return {
     receiptId: Number(last?.['id']),
-    accounts: rows('SELECT id, payer, charged, calls FROM accounts').map((row) => ({
+    accounts: rows('SELECT id, payer, signer, epoch, charged, calls FROM accounts').map((row) => ({
       accountId: Number(row['id']),
       payer: addressOf(row['payer']),
+      signer: addressOf(row['signer']),
+      epoch: Number(row['epoch']),
       chargedUsdc: usdcOf(row['charged']),
       calls: Number(row['calls']),
     })),
+    vouchers: createVoucherTable(db, identity).readAll(),
     passes: rows('SELECT payer, id, charged, valid_before FROM passes').map((row) => ({
       payer: addressOf(row['payer']),
       id: hexOf(row['id']),

@@ -1,13 +1,15 @@
 import { expect, test } from 'vitest'
 import { usdc } from '../../protocol/usdc.ts'
 import { addressOf, grantOf } from '../../test/support/money.ts'
+import { meteredLane } from '../ledger/lanes.ts'
 import type { UnsettledAccount } from '../ledger/ledger.ts'
 import type { Batch } from '../ledger/records.ts'
 import { chooseDue, createAttempts } from './choose-due.ts'
 import type { SettledBatch } from './settle-batch.ts'
 
 const account = (number: number, changes: Partial<UnsettledAccount['grant']> = {}): UnsettledAccount => ({
-  payer: addressOf(number),
+  ...meteredLane(addressOf(number)),
+  voucher: undefined,
   grant: grantOf({ payer: addressOf(number), ...changes }),
   amountUsdc: usdc(100n),
   calls: 1,
@@ -31,6 +33,7 @@ const settledOf = (
   gasUsed: 1n,
   paidUsdc: usdc(0n),
   skipped: skipped.map(({ payer }) => payer),
+  skippedRows: new Set(skipped.map((account) => accounts.indexOf(account))),
 })
 
 test('those whose last moment comes first go first, as many as fit', () => {

@@ -1,11 +1,12 @@
 import { type Address, type Hash, parseEventLogs, type TransactionReceipt } from 'viem'
 import { assert } from '../../protocol/base/assert.ts'
 import type { Log } from '../../protocol/base/log.ts'
-import { escrowCalls } from '../../protocol/chain/calls.ts'
+import { type ChainCall, escrowCalls } from '../../protocol/chain/calls.ts'
 import { escrowAbi } from '../../protocol/chain/contracts.ts'
 import type { GrantMirror } from '../../protocol/chain/grant-mirror.ts'
 import type { TransactionRecord, TransactionSender } from '../../protocol/chain/transaction-sender.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
+import type { RedeemRow } from '../../protocol/settlement.ts'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Batch } from '../ledger/records.ts'
@@ -18,6 +19,8 @@ export interface SettledBatch extends Batch {
   readonly paidUsdc: Usdc
   /** Payers whose rows the escrow left out. */
   readonly skipped: readonly Address[]
+  /** Where those rows stand. */
+  readonly skippedRows: ReadonlySet<number>
 }
 
 export interface SettleBatchDeps {
@@ -45,7 +48,7 @@ export async function settleBatch(
   const signed = (await ledger.transactions.readByPurpose(purpose)).at(-1)
   if (batch.state === 'mined' && (await isSettledForGood(deps, { batch, signed }, signal))) return undefined
 
-  const call = escrowCalls(escrow).settle(batch.rows, batch.usageRoot)
+  const call = settlementCall(batch, escrow)
   const record = signed ?? (await sender.send(call, { purpose }, signal))
   await ledger.batches.saveState(batch.id, 'submitted')
   const fate = await sender.wait(record, signal)
@@ -72,6 +75,16 @@ export async function settleBatch(
   return settled
 }
 
+function settlementCall({ rows, usageRoot }: Batch, escrow: Address): ChainCall {
+  const vouchers = rows.flatMap(({ amountUsdc, calls, voucher: signed }): RedeemRow[] =>
+    signed ? [{ voucher: signed.voucher, signature: signed.signature, amountUsdc, calls }] : [],
+  )
+  assert(vouchers.length === 0 || vouchers.length === rows.length, 'a batch is of one kind')
+  return vouchers.length > 0
+    ? escrowCalls(escrow).redeem(vouchers, usageRoot)
+    : escrowCalls(escrow).settle(rows, usageRoot)
+}
+
 /** Whether a mined batch needs nothing more now: it is final, or its block may still go away and is to be seen again. */
 async function isSettledForGood(
   { ledger, mirror, sender, log }: SettleBatchDeps,
@@ -96,9 +109,20 @@ function describeSettlement(batch: Batch, receipt: TransactionReceipt): SettledB
     logs: receipt.logs,
     eventName: ['BatchSettled', 'Skipped'],
   })
-  const skipped = events.flatMap((event) => (event.eventName === 'Skipped' ? [event.args.payer] : []))
+  const left = events.flatMap((event) => (event.eventName === 'Skipped' ? [event.args] : []))
   const [total] = events.filter((event) => event.eventName === 'BatchSettled')
   assert(total?.eventName === 'BatchSettled', 'a settlement says what it paid')
   const { transactionHash: hash, blockNumber, gasUsed } = receipt
-  return { ...batch, state: 'mined', hash, blockNumber, gasUsed, paidUsdc: usdc(total.args.paid), skipped }
+  const skipped = left.map(({ payer }) => payer)
+  const skippedRows = new Set(left.map(({ index }) => Number(index)))
+  return {
+    ...batch,
+    state: 'mined',
+    hash,
+    blockNumber,
+    gasUsed,
+    paidUsdc: usdc(total.args.paid),
+    skipped,
+    skippedRows,
+  }
 }

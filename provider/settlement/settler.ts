@@ -119,12 +119,17 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
     const open = await ledger.batches.readOpen()
     const due = chooseDue(ledger.unsettled(mirror.grant), { open, attempts, rowsMax })
     attempts.begin(due)
-    const candidates = due.map(({ payer, grant: { spentUsdc, calls, priceUsdc } }) => ({
-      payer,
-      spentUsdc,
-      calls,
-      priceUsdc,
-    }))
+    const candidates = due.map(
+      ({ payer, signer, epoch, voucher, grant: { spentUsdc, calls, priceUsdc } }) => ({
+        payer,
+        signer,
+        epoch,
+        voucher,
+        spentUsdc,
+        calls,
+        priceUsdc,
+      }),
+    )
     const batch = due.length > 0 ? await ledger.batches.create({ candidates, receiptsMax }) : undefined
     if (batch)
       log.info('batch_created', { batch: batch.id, rows: batch.rows.length, receipts: batch.receipts })

@@ -3,6 +3,7 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import type { Pass } from '../../protocol/pass.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { addCharge, createBooks } from '../../provider/ledger/books.ts'
+import { meteredLane } from '../../provider/ledger/lanes.ts'
 import type { Claim } from '../../provider/ledger/ledger.ts'
 import {
   chargeCall,
@@ -93,9 +94,13 @@ test.each(['in a running process', 'over a restart'])(
 )
 
 test('passes whose calls cost nothing leave nothing behind, however far off their end is', () => {
-  const books = createBooks({ receiptId: 0, accounts: [], passes: [], owners: [] })
+  const books = createBooks({ receiptId: 0, accounts: [], passes: [], owners: [], vouchers: [] })
   const keep = (pass: Pass, atMs: number) => {
-    const lines = { account: books.account(pass.payer), pass: books.pass(pass), owner: undefined }
+    const lines = {
+      account: books.account(meteredLane(pass.payer)),
+      pass: books.pass(pass),
+      owner: undefined,
+    }
     books.keep(lines, atMs)
     return lines
   }

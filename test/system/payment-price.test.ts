@@ -77,6 +77,7 @@ test('a cap of 100 pays a price of 80 with 80, and a price of 120 not at all; a 
           way: 'pass',
           commands: expect.arrayContaining([expect.stringContaining('approve carol --price 0.00012')]),
         },
+        { way: 'voucher', header: expect.stringContaining('Khachapuri-Voucher: kv1.') },
         {
           way: 'grant',
           commands: expect.arrayContaining([expect.stringContaining('approve carol --price 0.00012')]),

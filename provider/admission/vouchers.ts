@@ -1,0 +1,59 @@
+import type { Log } from '../../protocol/base/log.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { limits } from '../../protocol/limits.ts'
+import { assertVoucherSigned, parseVoucher, type SignedVoucher } from '../../protocol/voucher.ts'
+import { createKnownTokens, type KnownTokens } from './known-tokens.ts'
+import type { PassDeskDeps, PassDeskOptions } from './passes.ts'
+
+export interface VoucherDeskDeps extends PassDeskDeps {
+  readonly log: Log
+}
+
+/**
+ * Verifies vouchers, each signature once: all calls of a window cost one check. Whether a voucher covers a call is the
+ * ledger's matter.
+ *
+ * @returns what refuses with `voucher_invalid`; and with `voucher_not_for_provider`, `grant_missing` before any signature
+ * is checked
+ */
+export function createVoucherDesk(
+  { clock, grants, log }: VoucherDeskDeps,
+  { provider, market }: PassDeskOptions,
+): KnownTokens<SignedVoucher> {
+  /** Only a key that has a grant here makes us compute. */
+  function read(token: string): () => Promise<SignedVoucher> {
+    const signed = parseVoucher(token)
+    const { voucher, signer } = signed
+    if (voucher.provider !== provider) {
+      throw new ProtocolError('voucher_not_for_provider', 'The voucher is for another provider.', {
+        hint: `Sign one for ${provider}.`,
+        details: { provider },
+      })
+    }
+    if (!grants.grant(voucher.payer, signer)) {
+      throw new ProtocolError(
+        'grant_missing',
+        `${voucher.payer} has no grant here for vouchers of ${signer}.`,
+        {
+          hint: `The payer makes one with "khachapuri approve <provider> --signer ${signer} --price <usdc> --budget <usdc>".`,
+          details: { payer: voucher.payer, provider, signer },
+        },
+      )
+    }
+    return async () => {
+      await assertVoucherSigned(signed, market)
+      log.debug('voucher_verified', { payer: voucher.payer, signer, maxCalls: voucher.maxCalls })
+      return signed
+    }
+  }
+
+  return createKnownTokens(
+    { clock },
+    {
+      read,
+      cachedMax: limits.vouchersCachedMax,
+      failuresPerSecondMax: limits.voucherFailuresPerSecondMax,
+      noun: 'vouchers',
+    },
+  )
+}
