@@ -13,6 +13,7 @@ import {
   randomHex,
   receiptOf,
 } from '../../test/support/money.ts'
+import { meteredLane } from './lanes.ts'
 import type { Ledger } from './ledger.ts'
 import type { PaymentId, PaymentOrder, StoredAnswer } from './records.ts'
 
@@ -143,7 +144,8 @@ test('a receipt that was paid by itself is no part of what the payer owes, nor o
 
   expect(await ledger.readReceipt(order.callId)).toEqual(receipt)
   expect(ledger.unsettled(() => grantOf())).toMatchObject([{ amountUsdc: 1_000n, calls: 2 }])
-  const candidate = { payer, spentUsdc: zeroUsdc, calls: 0, priceUsdc: usdc(1_000n) }
+  const atChain = { spentUsdc: zeroUsdc, calls: 0, priceUsdc: usdc(1_000n) }
+  const candidate = { ...meteredLane(payer), voucher: undefined, ...atChain }
   const batch = await ledger.batches.create({ candidates: [candidate], receiptsMax: 100 })
   expect(batch).toMatchObject({ receipts: 2, rows: [{ payer: byGrant.payer, amountUsdc: 1_000n, calls: 2 }] })
 })
