@@ -233,6 +233,11 @@ export const limits = {
   /** How often a chain is asked what time it is, where something waits for it. */
   chainTimeIntervalMs: 2_000,
   settleIntervalMs: 60_000,
+  /** What a settlement takes, and each payer in it; only for the question whether it is worth its gas. */
+  settleGas: 31_000,
+  settleRowGas: 8_000,
+  /** Nothing should be owed for longer without somebody being told. */
+  unsettledAgeAlarmMs: 60 * 60_000,
   settleRetryDelayMsMin: 500,
   settleRetryDelayMsMax: 60_000,
   /** Before a grant's last moment to settle. */

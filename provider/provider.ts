@@ -30,6 +30,7 @@ import { createPresence, isTunnelUrl } from './presence.ts'
 import { registerProvider } from './register-provider.ts'
 import { openSealKeys } from './seal-keys.ts'
 import { changeSettings } from './settings.ts'
+import type { FeeLimit } from './settlement/decide-worth.ts'
 import { createSettler, type Settler } from './settlement/settler.ts'
 import { openX402 } from './x402/x402.ts'
 
@@ -83,9 +84,20 @@ export interface ProviderOptions {
   readonly mirrorIntervalMs?: number
   readonly settleIntervalMs?: number
   readonly settleThresholdUsdc?: Usdc
+  /** Money of the chain: what gas may cost, and when somebody is to be told. */
+  readonly spending?: Spending
   /** How long an answer that is paid by x402 waits for its payment to be mined. */
   readonly x402WaitMs?: number
   readonly fault?: Fault
+}
+
+export interface Spending {
+  /** See `TransactionSenderOptions`. */
+  readonly gasPriceWeiMax?: bigint
+  /** See `SettlerOptions`. */
+  readonly feeLimit?: FeeLimit
+  readonly alarmUsdc?: Usdc
+  readonly alarmAgeMs?: number
 }
 
 /** Disposal takes no more calls, finishes those in flight, settles what is owed, and closes the books. */
@@ -120,6 +132,7 @@ export async function createProvider(
   const contracts = { ...options.contracts, escrow: getAddress(options.contracts.escrow) }
   const log = parentLog.with({ provider: name })
   const market = { chainId: contracts.chainId, escrow: contracts.escrow }
+  const { gasPriceWeiMax, ...settlerSpending } = options.spending ?? {}
   const mirrorIntervalMs = options.mirrorIntervalMs ?? limits.mirrorIntervalMs
 
   const client = createChainClient({ chainId: contracts.chainId, rpcUrls: options.rpcUrls })
@@ -135,6 +148,7 @@ export async function createProvider(
       chainId: contracts.chainId,
       open: await ledger.transactions.readOpen(),
       pollIntervalMs: mirrorIntervalMs,
+      ...(gasPriceWeiMax !== undefined && { gasPriceWeiMax }),
     },
   )
   const mirror = starting.use(
@@ -156,6 +170,7 @@ export async function createProvider(
         escrow: contracts.escrow,
         intervalMs: options.settleIntervalMs ?? limits.settleIntervalMs,
         ...(options.settleThresholdUsdc !== undefined && { thresholdUsdc: options.settleThresholdUsdc }),
+        ...settlerSpending,
       },
     ),
   )

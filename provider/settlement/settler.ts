@@ -7,11 +7,13 @@ import type { GrantMirror } from '../../protocol/chain/grant-mirror.ts'
 import type { TransactionSender } from '../../protocol/chain/transaction-sender.ts'
 import { settleDeadline } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
-import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
-import type { Ledger } from '../ledger/ledger.ts'
+import { formatUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
+import type { Ledger, UnsettledAccount } from '../ledger/ledger.ts'
 import type { Batch } from '../ledger/records.ts'
 import { chooseDue, createAttempts } from './choose-due.ts'
+import { decideWorth, type FeeLimit } from './decide-worth.ts'
 import { type SettledBatch, settleBatch } from './settle-batch.ts'
+import { createUnsettledWatch, type UnsettledStatus } from './watch-unsettled.ts'
 
 /**
  * Turns charges into escrow balance: by interval, when much has gathered, at once when a payer revokes, before a grant's
@@ -20,7 +22,7 @@ import { type SettledBatch, settleBatch } from './settle-batch.ts'
  */
 export interface Settler extends AsyncDisposable {
   /**
-   * Settles all that is due now. Resolves when it is mined.
+   * Settles all that is due now, whatever gas costs below the sender's ceiling. Resolves when it is mined.
    *
    * @throws ProtocolError `chain_unreachable`, `balance_too_low` (gas), `transaction_failed`; the loop goes on trying
    */
@@ -35,9 +37,7 @@ export interface SettlementResult {
   readonly batches: readonly SettledBatch[]
 }
 
-export interface SettlerStatus {
-  /** Charged and not yet seen as paid. */
-  readonly unsettledUsdc: Usdc
+export interface SettlerStatus extends UnsettledStatus {
   /** Failures since the last success. */
   readonly failures: number
 }
@@ -57,6 +57,15 @@ export interface SettlerOptions {
   readonly intervalMs: number
   /** Settles as soon as so much has been charged since the last time. */
   readonly thresholdUsdc?: Usdc
+  /**
+   * Waits with a settlement while gas would take more of it. Not when a payer has revoked, before a grant's last moment,
+   * or at shutdown. Left out, it never waits.
+   */
+  readonly feeLimit?: FeeLimit
+  /** Warns when so much is owed. */
+  readonly alarmUsdc?: Usdc
+  /** Warns when something has been owed for so long; an hour by default. */
+  readonly alarmAgeMs?: number
   /** At most so many payers in one transaction. */
   readonly rowsMax?: number
   /** At most so many receipts under one usage root. */
@@ -64,11 +73,12 @@ export interface SettlerOptions {
 }
 
 export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settler {
-  const { ledger, mirror, clock, log, random = Math.random } = deps
+  const { ledger, mirror, sender, clock, log, random = Math.random } = deps
   const {
     escrow,
     intervalMs,
     thresholdUsdc,
+    feeLimit,
     rowsMax = limits.settleRowsMax,
     receiptsMax = limits.settleReceiptsMax,
   } = options
@@ -76,24 +86,47 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
   const alarm = createAlarm(clock)
   const attempts = createAttempts()
   const listeners = new Set<(batch: SettledBatch) => void>()
+  const watch = createUnsettledWatch(
+    { clock, log, readUnsettled },
+    { alarmUsdc: options.alarmUsdc, alarmAgeMs: options.alarmAgeMs ?? limits.unsettledAgeAlarmMs },
+  )
   let failures = 0
   let gatheredUsdc = 0n
+  let hasRevoked = false
   let lane: Promise<unknown> = Promise.resolve()
 
   const stopListening = [
     ledger.onCharged((amountUsdc) => {
       gatheredUsdc += amountUsdc
+      watch.charged(amountUsdc)
       if (thresholdUsdc !== undefined && gatheredUsdc >= thresholdUsdc) alarm.ring()
     }),
     mirror.onChange(({ kind }) => {
-      if (kind === 'revoked') alarm.ring()
+      if (kind !== 'revoked') return
+      hasRevoked = true
+      alarm.ring()
     }),
   ]
 
-  /** Ends what an earlier run began, then takes one batch after another until nothing is due. */
-  async function settleAll(signal: AbortSignal): Promise<SettlementResult> {
+  function readUnsettled(): Usdc {
+    return ledger
+      .unsettled(mirror.grant)
+      .reduce((sum, { amountUsdc, grant }) => (sum + amountUsdc - grant.spentUsdc) as Usdc, zeroUsdc)
+  }
+
+  /**
+   * Ends what an earlier run began, then takes one batch after another until nothing is due.
+   *
+   * @param mayWait - Whether it may leave what is due for later, while gas takes too much of it.
+   */
+  async function settleAll(
+    { mayWait }: { mayWait: boolean },
+    signal: AbortSignal,
+  ): Promise<SettlementResult> {
     signal.throwIfAborted()
     gatheredUsdc = 0n
+    watch.settlementBegan()
+    let isLeft = false
     const settled: SettledBatch[] = []
     const settle = async (batch: Batch) => {
       const done = await settleBatch(deps, { batch, escrow }, signal)
@@ -106,18 +139,41 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
     for (;;) {
       // A chain that has gone away leaves the mirror as it was; sending will say so.
       await mirror.refresh(signal).catch(() => signal.throwIfAborted())
-      const batch = await createBatch()
+      const due = await chooseAccounts()
+      isLeft = mayWait && due.length > 0 && !(await isWorthIt(due, signal))
+      const batch = isLeft ? undefined : await createBatch(due)
       if (!batch) break
       await settle(batch)
     }
     // What was mined may be final by now.
     for (const batch of await ledger.batches.readOpen()) await settle(batch)
+    if (!isLeft) watch.settlementEnded()
     return { batches: settled }
   }
 
-  async function createBatch(): Promise<Batch | undefined> {
+  async function chooseAccounts(): Promise<UnsettledAccount[]> {
     const open = await ledger.batches.readOpen()
-    const due = chooseDue(ledger.unsettled(mirror.grant), { open, attempts, rowsMax })
+    return chooseDue(ledger.unsettled(mirror.grant), { open, attempts, rowsMax })
+  }
+
+  async function isWorthIt(due: readonly UnsettledAccount[], signal: AbortSignal): Promise<boolean> {
+    if (!feeLimit) return true
+    const valueUsdc = due.reduce(
+      (sum, { amountUsdc, grant }) => sum + amountUsdc - grant.spentUsdc,
+      0n,
+    ) as Usdc
+    const gasPriceWei = await sender.readGasPriceWei(signal)
+    const { isWorthIt, feeUsdc } = decideWorth({ valueUsdc, rows: due.length, gasPriceWei }, feeLimit)
+    if (!isWorthIt)
+      log.info('settlement_waits', {
+        value: formatUsdc(valueUsdc),
+        fee: formatUsdc(feeUsdc),
+        rows: due.length,
+      })
+    return isWorthIt
+  }
+
+  async function createBatch(due: readonly UnsettledAccount[]): Promise<Batch | undefined> {
     attempts.begin(due)
     const candidates = due.map(
       ({ payer, signer, epoch, voucher, grant: { spentUsdc, calls, priceUsdc } }) => ({
@@ -136,8 +192,8 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
     return batch
   }
 
-  async function settleInTurn(signal: AbortSignal): Promise<SettlementResult> {
-    const turn = lane.then(() => settleAll(signal))
+  async function settleInTurn(how: { mayWait: boolean }, signal: AbortSignal): Promise<SettlementResult> {
+    const turn = lane.then(() => settleAll(how, signal))
     lane = turn.catch(() => undefined)
     return raceSignal(turn, signal)
   }
@@ -162,13 +218,17 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
       const isRung = await alarm.wait(nextLookMs(sinceMs), signal)
       const isTime = isRung || failures > 0 || clock.monotonicMs() >= sinceMs + intervalMs || isUrgent()
       if (signal.aborted) return
+      watch.look()
       if (!isTime) continue
       sinceMs = clock.monotonicMs()
+      const isForced = hasRevoked || isUrgent()
+      hasRevoked = false
       try {
-        await settleInTurn(signal)
+        await settleInTurn({ mayWait: !isForced }, signal)
         failures = 0
       } catch (error) {
         if (signal.aborted) return
+        hasRevoked ||= isForced
         failures += 1
         log.warn('settlement_failed', { failures, error: String(error) })
       }
@@ -178,17 +238,12 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
   const kept = keepSettling()
 
   return {
-    settleNow: settleInTurn,
+    settleNow: (signal) => settleInTurn(atOnce, signal),
     onSettled(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },
-    status: () => ({
-      unsettledUsdc: ledger
-        .unsettled(mirror.grant)
-        .reduce((sum, { amountUsdc, grant }) => (sum + amountUsdc - grant.spentUsdc) as Usdc, zeroUsdc),
-      failures,
-    }),
+    status: () => ({ ...watch.status(), failures }),
     async [Symbol.asyncDispose]() {
       for (const stop of stopListening) stop()
       closing.abort(new DOMException('The settler is closing.', 'AbortError'))
@@ -198,7 +253,7 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
         if (mirror.status().lostSinceMs !== undefined) {
           await mirror.refresh(AbortSignal.timeout(limits.rpcTimeoutMs))
         }
-        await settleInTurn(AbortSignal.timeout(limits.shutdownTimeoutMs))
+        await settleInTurn(atOnce, AbortSignal.timeout(limits.shutdownTimeoutMs))
       } catch (error) {
         // All of it is in the ledger; the next start goes on from there.
         log.warn('settlement_postponed', { error: String(error) })
@@ -206,6 +261,8 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
     },
   }
 }
+
+const atOnce = { mayWait: false }
 
 /** A sleep that can be ended. */
 function createAlarm(clock: Clock) {

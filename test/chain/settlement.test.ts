@@ -1,4 +1,5 @@
 import { cp } from 'node:fs/promises'
+import { setImmediate } from 'node:timers/promises'
 import { type Address, parseEventLogs } from 'viem'
 import { expect, test } from 'vitest'
 import { createTestClock } from '../../protocol/base/clock.ts'
@@ -123,6 +124,9 @@ async function setup() {
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
 }
+
+/** An ether at a million USDC: no settlement of these tests is worth its gas. */
+const dearGas = { feeLimit: { percentMax: 5, etherPriceUsdc: usdc(10n ** 12n) } }
 
 const nextSettled = (settler: Settler) => new Promise<SettledBatch>((resolve) => settler.onSettled(resolve))
 
@@ -382,4 +386,76 @@ test('a settlement that a re-org took away is offered again until it is mined', 
   await advanceUntil(s.clock, settling)
   expect(await s.earned()).toBe(140n)
   expect(await p.ledger.batches.readOpen()).toEqual([])
+})
+
+test('while gas would take too much of it a settlement waits, and says so; a revocation does not wait', async () => {
+  await using s = await setup()
+  const log = createTestLog()
+  await using p = await s.start({ intervalMs: 60_000, ...dearGas }, log)
+  const payer = await s.createPayer()
+  await p.charge(payer, 3)
+  const isSaid = () => log.lines.some(({ event }) => event === 'settlement_waits')
+  while (!isSaid()) {
+    await setImmediate()
+    await s.clock.advance(1_000)
+  }
+  expect((await s.readSettlements()).batches).toHaveLength(0)
+  expect(p.settler.status()).toMatchObject({ unsettledUsdc: 21n, failures: 0 })
+
+  const settled = nextSettled(p.settler)
+  await s.chain.revoke(payer, s.provider)
+  await p.mirror.refresh(never)
+  expect((await settled).paidUsdc).toBe(21n)
+})
+
+test('a settlement that is worth its gas does not wait', async () => {
+  await using s = await setup()
+  const feeLimit = { percentMax: 99, etherPriceUsdc: usdc(1n) }
+  await using p = await s.start({ intervalMs: 60_000, feeLimit })
+  await p.charge(await s.createPayer(), 20)
+  const settled = nextSettled(p.settler)
+  await s.clock.advance(60_000)
+  expect((await settled).paidUsdc).toBe(140n)
+})
+
+test("neither a grant's last moment nor a shutdown waits for cheaper gas", async () => {
+  await using s = await setup()
+  {
+    await using p = await s.start({ intervalMs: 60_000, ...dearGas })
+    const expiry = Math.floor(s.clock.nowMs() / 1000) + 3_600
+    await p.charge(await s.createPayer({ expiry, noticeHours: 1 }), 2)
+    const settled = nextSettled(p.settler)
+    await s.clock.advance(2 * hour - limits.settleMarginMs)
+    expect((await advanceUntil(s.clock, settled)).paidUsdc).toBe(14n)
+    await p.charge(await s.createPayer(), 4)
+  }
+  expect(await s.earned()).toBe(42n)
+})
+
+test('too much owed, or for too long, is told once each, stands in the status, and ends with the settlement', async () => {
+  await using s = await setup()
+  const log = createTestLog()
+  await using p = await s.start({ alarmUsdc: usdc(70n), alarmAgeMs: 3 * hour }, log)
+  const told = () =>
+    log.lines
+      .filter(({ event }) => event.startsWith('unsettled_'))
+      .map(({ event, facts }) => [event, facts['alarm']])
+  const payer = await s.createPayer()
+  await p.charge(payer, 9)
+  expect(told()).toEqual([])
+  await p.charge(payer, 1)
+  await p.charge(payer, 5)
+  expect(told()).toEqual([['unsettled_alarm', 'value']])
+  expect(p.settler.status()).toMatchObject({ unsettledUsdc: 105n, alarms: ['value'] })
+
+  const since = p.settler.status().unsettledSinceMs
+  await s.clock.advance(3 * hour)
+  expect(told()).toContainEqual(['unsettled_alarm', 'age'])
+  expect(p.settler.status()).toMatchObject({ alarms: ['value', 'age'], unsettledSinceMs: since })
+  await p.settler.settleNow(never)
+  expect(told().slice(2)).toEqual([
+    ['unsettled_alarm_ended', 'value'],
+    ['unsettled_alarm_ended', 'age'],
+  ])
+  expect(p.settler.status()).toMatchObject({ alarms: [], unsettledSinceMs: undefined })
 })

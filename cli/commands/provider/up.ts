@@ -20,6 +20,7 @@ import { accountOptions, marketOptions } from '../../market/options.ts'
 import { openProviderAccount } from '../../operate/provider-account.ts'
 import { providerDir, providerOptions } from '../../operate/provider-dir.ts'
 import { parseReach, reachOptions, savedEndpoint } from '../../operate/reach.ts'
+import { parseSpending, spendingOptions } from '../../operate/spending.ts'
 import { untilStopped } from '../../operate/until-stopped.ts'
 import { version } from '../../version.ts'
 
@@ -47,6 +48,7 @@ export const providerUp = defineCommand({
       help: 'How long it wants to settle after a grant has ended',
     },
     dir: providerOptions.dir,
+    ...spendingOptions,
     'from-block': {
       type: 'string',
       value: '<n>',
@@ -115,6 +117,7 @@ export const providerUp = defineCommand({
         // A chain on this machine may be asked often.
         ...(isDevChain(market) && { mirrorIntervalMs: devMirrorIntervalMs }),
         ...(fault && { fault }),
+        spending: parseSpending(values),
       },
       context.signal,
     )
