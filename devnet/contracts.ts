@@ -16,6 +16,8 @@ import {
   escrowBytecode,
   registryAbi,
   registryBytecode,
+  universalResolverAbi,
+  universalResolverBytecode,
 } from '../protocol/chain/contracts.ts'
 import { createMemoryTransactionStore } from '../protocol/chain/transaction-record.ts'
 import { createTransactionSender, type TransactionSender } from '../protocol/chain/transaction-sender.ts'
@@ -27,6 +29,8 @@ export interface Contracts {
   readonly usdc: Address
   readonly escrow: Address
   readonly registry: Address
+  /** By its address ENS clients read names: viem's `universalResolverAddress`. */
+  readonly universalResolver: Address
 }
 
 export interface ChainDeps {
@@ -41,7 +45,7 @@ export function createSender(deps: ChainDeps, account: LocalAccount, chainId: nu
   return createTransactionSender({ ...deps, store }, { account, chainId, open: [], pollIntervalMs: 20 })
 }
 
-/** Puts token, escrow and registry on the chain. */
+/** Puts token, escrow, registry and universal resolver on the chain. */
 export async function deployContracts(
   sender: TransactionSender,
   chainId: number,
@@ -61,7 +65,13 @@ export async function deployContracts(
     args: [usdc, bondUsdc],
   })
   const registry = await deploy('make the registry', registryData)
-  return { chainId, usdc, escrow, registry }
+  const universalData = encodeDeployData({
+    abi: universalResolverAbi,
+    bytecode: universalResolverBytecode,
+    args: [registry],
+  })
+  const universalResolver = await deploy('make the universal resolver', universalData)
+  return { chainId, usdc, escrow, registry, universalResolver }
 }
 
 /** What stands for each name of a development market. */
