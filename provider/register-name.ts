@@ -2,7 +2,8 @@ import { type Address, formatUnits, type PublicClient, toHex } from 'viem'
 import { assert } from '../protocol/base/assert.ts'
 import { type ChainCall, deployResolverCall, registryCalls, usdcCalls } from '../protocol/chain/calls.ts'
 import type { ChainTime } from '../protocol/chain/chain-time.ts'
-import { type Bond, readBond, readCommittedAt, readWallet } from '../protocol/chain/registry.ts'
+import { reachChain } from '../protocol/chain/client.ts'
+import { type Bond, readBond, readCommittedAt, readFreeFrom, readWallet } from '../protocol/chain/registry.ts'
 import type { TransactionSender } from '../protocol/chain/transaction-sender.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import type { Name } from '../protocol/name.ts'
@@ -56,6 +57,7 @@ export async function registerName(
     return receipt
   }
   assertRegistrable(name)
+  await assertRested({ client, registry, name }, signal)
   const owner = sender.address
   const bond = await readBond(client, registry, signal)
   const { isAllowed } = await assertBondAffordable({ client, bond, account: owner, registry, name }, signal)
@@ -78,6 +80,21 @@ export async function registerName(
   await chainTime.waitUntil(committedAt + registrationRules.commitmentAgeMin, signal)
   await run(registryCalls(registry).register(terms))
   return done
+}
+
+/** Refuses a name that had an owner not long ago. */
+async function assertRested(
+  { client, registry, name }: { client: PublicClient; registry: Address; name: Name },
+  signal: AbortSignal,
+): Promise<void> {
+  const freeFrom = await readFreeFrom(client, { registry, name }, signal)
+  const { timestamp } = await reachChain(client.getBlock(), 'read the time', signal)
+  if (Number(timestamp) + registrationRules.commitmentAgeMin >= freeFrom) return
+  const time = new Date(freeFrom * 1_000).toISOString()
+  throw new ProtocolError('name_taken', `The name "${name}" had an owner, and is nobody's until ${time}.`, {
+    hint: 'Choose another name, or register it then.',
+    details: { name, freeFrom },
+  })
 }
 
 /** Refuses before any gas is spent. */

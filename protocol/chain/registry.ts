@@ -65,3 +65,18 @@ export async function readCommittedAt(
   } as const
   return Number(await reachChain(client.readContract(request), 'read the commitment', signal))
 }
+
+/** From when on anybody may register a name that nobody owns, in seconds. @throws ProtocolError `chain_unreachable` */
+export async function readFreeFrom(
+  client: PublicClient,
+  { registry, name }: { registry: Address; name: Name },
+  signal: AbortSignal,
+): Promise<number> {
+  const request = {
+    address: registry,
+    abi: registryAbi,
+    functionName: 'freeFrom',
+    args: [nameNode(name)],
+  } as const
+  return Number(await reachChain(client.readContract(request), 'read when the name is free', signal))
+}
