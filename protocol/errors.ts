@@ -39,6 +39,8 @@ export const errorTable = {
   payment_conflict: { status: 409, retryable: false },
   idempotency_conflict: { status: 409, retryable: false },
   idempotency_answer_gone: { status: 409, retryable: false },
+  accounts_differ: { status: 409, retryable: false },
+  spend_cap_reached: { status: 402, retryable: false },
 
   // What is to be run
   cid_malformed: { status: 400, retryable: false },

@@ -135,6 +135,12 @@ export const limits = {
   voucherFailuresPerSecondMax: 50,
   /** Calls that one voucher covers, where a client does not say otherwise. */
   voucherWindowCallsDefault: 100,
+  /** How long a call may still be charged whose end its caller has not seen. */
+  voucherDoubtMs: 10 * 60_000,
+  /** Calls of one session whose end is not known. */
+  voucherCallsOpenMax: 1024,
+  /** How often one call may be sent anew, each time with a better voucher. */
+  voucherAttemptsMax: 4,
 
   // x402
   x402HeaderBytesMax: 8 * KiB,
@@ -261,6 +267,7 @@ assert(
     2 * limits.answerHeaderBytesMax + 8 * KiB <= limits.frameBytesMax,
   'the head of every answer fits, escaped or not',
 )
+assert(limits.voucherDoubtMs >= 2 * limits.callTimeoutMsMax, 'a call that is in doubt is over by then')
 assert(limits.frameBytesMax <= limits.streamWindowBytesMin, 'a frame fits the smallest window')
 assert(limits.frameBytesMax < limits.tunnelMessageBytesMax, 'a frame fits a message')
 assert(limits.tunnelSliceBytesMax <= limits.frameBytesMax, 'a slice fits a frame')

@@ -56,3 +56,13 @@ export const subtractUsdc = (a: Usdc, b: Usdc): Usdc | undefined => (a < b ? und
 
 /** @param count - A whole number of calls. */
 export const multiplyUsdc = (amount: Usdc, count: number): Usdc => usdc(amount * BigInt(count))
+
+export function maxUsdc(a: Usdc, b: Usdc): Usdc {
+  if (a > b) return a
+  return b
+}
+
+export function minUsdc(a: Usdc, b: Usdc): Usdc {
+  if (a < b) return a
+  return b
+}

@@ -166,9 +166,12 @@ export interface Correction {
   readonly epoch: number
   /** The highest voucher of this epoch that was accepted. */
   readonly accepted: SignedVoucher | undefined
-  /** Charged so far, over all epochs; calls in flight are not in it. */
+  /** Charged so far, over all epochs. */
   readonly chargedUsdc: Usdc
   readonly chargedCalls: number
+  /** The same with the calls in flight. */
+  readonly owedUsdc: Usdc
+  readonly owedCalls: number
 }
 
 const correctionSchema = z.object({
@@ -176,6 +179,8 @@ const correctionSchema = z.object({
   accepted: z.string().max(limits.voucherBytesMax).nullable(),
   charged: usdcSchema,
   chargedCalls: callsSchema,
+  owed: usdcSchema,
+  owedCalls: callsSchema,
 })
 
 export function correctionDetails({
@@ -183,12 +188,16 @@ export function correctionDetails({
   accepted,
   chargedUsdc,
   chargedCalls,
+  owedUsdc,
+  owedCalls,
 }: Correction): Readonly<Record<string, unknown>> {
   return {
     epoch,
     accepted: accepted ? formatVoucher(accepted) : null,
     charged: chargedUsdc.toString(),
     chargedCalls,
+    owed: owedUsdc.toString(),
+    owedCalls,
   }
 }
 
@@ -196,13 +205,15 @@ export function correctionDetails({
 export function parseCorrection(problem: unknown): Correction | undefined {
   const parsed = correctionSchema.safeParse(problem)
   if (!parsed.success) return undefined
-  const { epoch, accepted, charged, chargedCalls } = parsed.data
+  const { epoch, accepted, charged, chargedCalls, owed, owedCalls } = parsed.data
   try {
     return {
       epoch,
       accepted: accepted === null ? undefined : parseVoucher(accepted),
       chargedUsdc: charged,
       chargedCalls,
+      owedUsdc: owed,
+      owedCalls,
     }
   } catch {
     return undefined

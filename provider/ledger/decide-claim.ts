@@ -51,7 +51,8 @@ function refuseByVoucher(
   assert(grant && grant.epoch === account.epoch, 'a voucher is held against its own lane')
   const { chargedUsdc, calls, callsInFlight } = account
   const owedUsdc = addUsdc(chargedUsdc, account.reservedUsdc)
-  const facts = { epoch: grant.epoch, accepted, chargedUsdc, chargedCalls: calls }
+  const owedCalls = calls + callsInFlight
+  const facts = { epoch: grant.epoch, accepted, chargedUsdc, chargedCalls: calls, owedUsdc, owedCalls }
   const details = { ...correctionDetails(facts), price: priceUsdc.toString() }
   if (voucher.epoch !== grant.epoch) {
     return new ProtocolError(
@@ -66,13 +67,13 @@ function refuseByVoucher(
       details,
     })
   }
-  if (coversCall({ voucher, owedUsdc, calls: calls + callsInFlight, priceUsdc })) return undefined
+  if (coversCall({ voucher, owedUsdc, calls: owedCalls, priceUsdc })) return undefined
   return new ProtocolError(
     'voucher_too_low',
-    `The call costs ${formatUsdc(priceUsdc)} USDC on top of ${formatUsdc(owedUsdc)} for ${calls + callsInFlight} calls; the voucher promises ${formatUsdc(voucher.maxAmount)} for ${voucher.maxCalls}.`,
+    `The call costs ${formatUsdc(priceUsdc)} USDC on top of ${formatUsdc(owedUsdc)} for ${owedCalls} calls; the voucher promises ${formatUsdc(voucher.maxAmount)} for ${voucher.maxCalls}.`,
     {
       hint: 'Sign a higher one. Calls that are in flight count.',
-      details: { ...details, owed: owedUsdc.toString(), owedCalls: calls + callsInFlight },
+      details,
     },
   )
 }
