@@ -34,6 +34,11 @@ export interface ContractsOnChain extends AsyncDisposable {
   send<A extends Abi, F extends ContractFunctionName<A, 'nonpayable'>>(
     call: SentCall<A, F>,
   ): Promise<{ gasUsed: bigint; hash: Hex }>
+  /** As `send`, of a call that is encoded already. */
+  sendCall(
+    from: Address,
+    call: { to: Address | undefined; data: Hex },
+  ): Promise<{ gasUsed: bigint; hash: Hex }>
   /** Mines a block `seconds` later. */
   wait(seconds: number): Promise<void>
 }
@@ -83,6 +88,10 @@ export async function openContractsOnChain(): Promise<ContractsOnChain> {
         to,
         encodeFunctionData(call as Parameters<typeof encodeFunctionData>[0]),
       )
+      return { gasUsed, hash: transactionHash }
+    },
+    async sendCall(from, { to, data }) {
+      const { gasUsed, transactionHash } = await transact(from, to, data)
       return { gasUsed, hash: transactionHash }
     },
     async wait(seconds) {

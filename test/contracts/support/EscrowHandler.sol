@@ -5,6 +5,7 @@ import {DevUsdc} from "../../../contracts/DevUsdc.sol";
 import {Escrow} from "../../../contracts/Escrow.sol";
 import {IEscrow} from "../../../contracts/interfaces/IEscrow.sol";
 import {EscrowModel} from "./EscrowModel.sol";
+import {Signing} from "./Signing.sol";
 import {Test} from "./Test.sol";
 import {Vm} from "./Vm.sol";
 
@@ -12,7 +13,7 @@ import {Vm} from "./Vm.sol";
 /// @dev No action reverts: each makes its own preconditions, and an attempt that the escrow must
 /// refuse is made by a low-level call. Each action is done to the model too. What is found wrong
 /// is kept in `violation`; that every branch is reached is shown by `reached`.
-contract EscrowHandler is EscrowModel, Test {
+abstract contract EscrowHandler is EscrowModel, Signing, Test {
     Escrow public immutable escrow;
     DevUsdc public immutable usdc;
 
@@ -20,7 +21,7 @@ contract EscrowHandler is EscrowModel, Test {
     address[] public payers;
     address[] public providers;
     address[] public accounts;
-    address[2] public signers;
+    address[3] public signers;
 
     /// @notice The first thing that was not as it must be; empty as long as all is well.
     string public violation;
@@ -28,8 +29,8 @@ contract EscrowHandler is EscrowModel, Test {
     mapping(string branch => uint256) public reached;
     uint256 public donated;
 
-    uint256 private clock = NOW;
-    address private stranger = account("stranger");
+    uint256 internal clock = NOW;
+    address internal stranger = account("stranger");
 
     constructor(Escrow escrow_, DevUsdc usdc_) {
         escrow = escrow_;
@@ -37,7 +38,8 @@ contract EscrowHandler is EscrowModel, Test {
         payers = [account("payer 1"), account("payer 2"), account("both")];
         providers = [account("provider"), account("both")];
         accounts = [payers[0], payers[1], payers[2], providers[0]];
-        signers = [address(0), account("session")];
+        // The last stands for the payer itself.
+        signers = [address(0), account("session"), address(1)];
     }
 
     /// @dev Time as this contract knows it holds whatever the runner does between two calls.
@@ -185,7 +187,7 @@ contract EscrowHandler is EscrowModel, Test {
         uint256 part = bound(price, 1, highest);
         vm.prank(provider);
         escrow.consume(payer, part);
-        _modelCharge(payer, provider, part, 1);
+        _modelCharge(payer, provider, address(0), part, 1);
         reached["consume"]++;
     }
 
@@ -204,17 +206,24 @@ contract EscrowHandler is EscrowModel, Test {
             uint256 calls;
             (payer, amount, calls) = _row(provider, seed);
             rows[i] = bytes32(abi.encodePacked(payer, uint64(amount), uint32(calls)));
-            (outcomes[i], paid[i]) = _modelRow(payer, provider, amount, calls);
+            (outcomes[i], paid[i]) = _modelRow(payer, provider, address(0), amount, calls);
         }
         // The rows were made with the model one step ahead, so each follows on the one before.
         vm.prank(provider);
         escrow.settle(abi.encodePacked(rows), "root");
-        _checkEvents(provider, rows, outcomes, paid, free[provider] - before);
+        _checkEvents(
+            IEscrow.Settled.selector,
+            provider,
+            _payersOf(rows),
+            outcomes,
+            paid,
+            free[provider] - before
+        );
         _compare();
         _replay(provider, rows);
     }
 
-    function _replay(address provider, bytes32[] memory rows) private {
+    function _replay(address provider, bytes32[] memory rows) internal {
         bytes memory backwards = "";
         for (uint256 i = rows.length; i > 0; --i) {
             backwards = bytes.concat(backwards, rows[i - 1]);
@@ -232,7 +241,7 @@ contract EscrowHandler is EscrowModel, Test {
     function _row(
         address provider,
         uint256 seed
-    ) private view returns (address payer, uint256 amount, uint256 calls) {
+    ) internal view returns (address payer, uint256 amount, uint256 calls) {
         payer = payers[seed % payers.length];
         Lane memory lane = lanes[payer][provider][address(0)];
         uint256 kind = (seed >> 8) % 8;
@@ -259,47 +268,68 @@ contract EscrowHandler is EscrowModel, Test {
 
     // -------------------------------------------------------------- comparing
 
+    function _payersOf(bytes32[] memory rows) internal pure returns (address[] memory found) {
+        found = new address[](rows.length);
+        for (uint256 i = 0; i < rows.length; ++i) found[i] = address(bytes20(rows[i]));
+    }
+
     function _checkEvents(
+        bytes32 paidTopic,
         address provider,
-        bytes32[] memory rows,
+        address[] memory rows,
         Outcome[] memory outcomes,
         uint256[] memory paid,
         uint256 credited
-    ) private {
+    ) internal {
         Vm.Log[] memory logs = vm.getRecordedLogs();
         _check(logs.length == rows.length + 1, "one event for each row and one for the batch");
         uint256 total = 0;
         for (uint256 i = 0; i < rows.length; ++i) {
             bool isPaid = outcomes[i] >= Outcome.PaidInPart;
-            bytes32 topic = isPaid ? IEscrow.Settled.selector : IEscrow.Skipped.selector;
+            bytes32 topic = isPaid ? paidTopic : IEscrow.Skipped.selector;
+            bool bySession = isPaid &&
+                topic == IEscrow.Redeemed.selector &&
+                logs[i].data.length == 64;
+            if (bySession) topic = IEscrow.RedeemedBySession.selector;
             _check(logs[i].topics[0] == topic, "the event of the row");
-            _check(logs[i].topics[1] == bytes32(uint256(uint160(bytes20(rows[i])))), "payer");
+            _check(logs[i].topics[1] == bytes32(uint256(uint160(rows[i]))), "payer");
             _check(logs[i].topics[2] == bytes32(uint256(uint160(provider))), "provider");
             if (isPaid) {
-                uint256 usage = abi.decode(logs[i].data, (uint256));
+                bytes memory data = logs[i].data;
+                uint256 usage = bySession
+                    ? _second(data)
+                    : abi.decode(data, (uint256));
                 _check(uint64(usage >> 128) == paid[i], "I-2: paid as in the event");
                 total += uint64(usage >> 128);
             } else {
                 (uint256 index, uint256 reason) = abi.decode(logs[i].data, (uint256, uint256));
                 _check(index == i && reason == uint256(outcomes[i]), "why it was skipped");
             }
-            reached[_nameOf(outcomes[i])]++;
+            string memory what = paidTopic == IEscrow.Settled.selector ? "settle: " : "redeem: ";
+            reached[string.concat(what, _nameOf(outcomes[i]))]++;
         }
         (uint64 sum, , ) = abi.decode(logs[rows.length].data, (uint64, uint64, bytes32));
         _check(total == credited && sum == credited, "I-2: the credit is the sum of the events");
     }
 
-    function _nameOf(Outcome outcome) private pure returns (string memory) {
-        if (outcome == Outcome.GrantMissing) return "settle: no grant";
-        if (outcome == Outcome.NothingDue) return "settle: nothing due";
-        if (outcome == Outcome.PriceAboveCap) return "settle: above the price";
-        if (outcome == Outcome.BudgetTooLow) return "settle: no budget";
-        return outcome == Outcome.PaidInPart ? "settle: in part" : "settle: paid";
+    function _second(bytes memory data) internal pure returns (uint256 word) {
+        (, word) = abi.decode(data, (address, uint256));
+    }
+
+    function _nameOf(Outcome outcome) internal pure returns (string memory) {
+        if (outcome == Outcome.GrantMissing) return "no grant";
+        if (outcome == Outcome.NothingDue) return "nothing due";
+        if (outcome == Outcome.PriceAboveCap) return "above the price";
+        if (outcome == Outcome.BudgetTooLow) return "no budget";
+        if (outcome == Outcome.SignatureInvalid) return "not signed";
+        if (outcome == Outcome.EpochOther) return "another epoch";
+        if (outcome == Outcome.AboveVoucher) return "above the voucher";
+        return outcome == Outcome.PaidInPart ? "in part" : "paid";
     }
 
     /// @dev Storage equals the model for every account and every grant, touched or not. The model
     /// only ever adds to `spent` and `calls` (I-3) and touches one payer at a time (I-7).
-    function _compare() private {
+    function _compare() internal {
         for (uint256 i = 0; i < accounts.length; ++i) {
             _check(escrow.balanceOf(accounts[i]) == free[accounts[i]], "I-2: a free balance");
         }
@@ -314,10 +344,19 @@ contract EscrowHandler is EscrowModel, Test {
             _check(grant.price == lane.price && grant.notice == lane.notice, "I-7: terms");
             _check(grant.expiry == lane.expiry && grant.epoch == lane.epoch, "I-7: life");
             _check(grant.flags == 0, "flags are not used");
+            _checkSigned(payer, provider, signer, lane);
         }
     }
 
-    function _check(bool holds, string memory what) private {
+    /// @dev I-4: what was paid in this epoch is at most what was signed for it.
+    function _checkSigned(
+        address payer,
+        address provider,
+        address signer,
+        Lane memory lane
+    ) internal virtual;
+
+    function _check(bool holds, string memory what) internal {
         if (!holds && bytes(violation).length == 0) violation = what;
     }
 
@@ -333,15 +372,16 @@ contract EscrowHandler is EscrowModel, Test {
 
     function _place(
         uint256 where
-    ) private view returns (address payer, address provider, address signer) {
+    ) internal view returns (address payer, address provider, address signer) {
         where %= laneCount();
         payer = payers[where % payers.length];
         provider = providers[(where / payers.length) % providers.length];
         signer = signers[where / payers.length / providers.length];
+        if (signer == address(1)) signer = payer;
     }
 
     /// @dev An open grant with budget left.
-    function _ensureOpen(address payer, address provider, address signer) private {
+    function _ensureOpen(address payer, address provider, address signer) internal {
         Lane memory lane = lanes[payer][provider][signer];
         if (lane.expiry != 0 && lane.budget != 0) return;
         if (lane.price == 0) (lane.price, lane.notice) = (7, 5);
@@ -355,14 +395,14 @@ contract EscrowHandler is EscrowModel, Test {
         address provider,
         address signer,
         Lane memory wanted
-    ) private {
+    ) internal {
         _afford(payer, provider, signer, wanted.budget);
         vm.prank(payer);
         escrow.approve(_terms(provider, signer, wanted));
         _modelApprove(payer, provider, signer, wanted);
     }
 
-    function _afford(address payer, address provider, address signer, uint256 budget) private {
+    function _afford(address payer, address provider, address signer, uint256 budget) internal {
         uint256 more = budget - lanes[payer][provider][signer].budget;
         if (free[payer] < more) _deposit(payer, more - free[payer]);
     }
@@ -371,7 +411,7 @@ contract EscrowHandler is EscrowModel, Test {
         address provider,
         address signer,
         Lane memory lane
-    ) private pure returns (IEscrow.Terms memory) {
+    ) internal pure returns (IEscrow.Terms memory) {
         return
             IEscrow.Terms({
                 provider: provider,
@@ -383,7 +423,7 @@ contract EscrowHandler is EscrowModel, Test {
             });
     }
 
-    function _deposit(address owner, uint256 amount) private {
+    function _deposit(address owner, uint256 amount) internal {
         usdc.mint(owner, amount);
         vm.startPrank(owner);
         usdc.approve(address(escrow), amount);
