@@ -97,6 +97,8 @@ export interface Endowment {
     readonly provider: Address
     readonly priceUsdc: Usdc
     readonly budgetUsdc: Usdc
+    /** Who signs vouchers for it; left out for metered use. */
+    readonly signer?: Address
   }[]
 }
 
@@ -116,7 +118,7 @@ export async function endow(
   const expiry = Math.floor(nowMs / 1000) + grantSeconds
   for (const grant of grants) {
     await sender.run(
-      escrowCalls(escrow).approve({ ...grant, signer: zeroAddress, expiry, noticeHours }),
+      escrowCalls(escrow).approve({ signer: zeroAddress, ...grant, expiry, noticeHours }),
       signal,
     )
   }

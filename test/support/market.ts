@@ -9,7 +9,7 @@ import { writeMarketFile } from '../../devnet/market-file.ts'
 import { assert } from '../../protocol/base/assert.ts'
 import { toHex } from '../../protocol/base/bytes.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
-import { createTestLog } from '../../protocol/base/log.ts'
+import { createTestLog, type Log } from '../../protocol/base/log.ts'
 import { readBalance, readGrant } from '../../protocol/chain/escrow.ts'
 import { limits } from '../../protocol/limits.ts'
 import { parseName } from '../../protocol/name.ts'
@@ -52,7 +52,13 @@ export interface PayerOptions {
   /** The name under which its costs are told. */
   readonly name: string
   readonly depositedUsdc?: Usdc
-  readonly grants?: readonly { provider: Address; priceUsdc: Usdc; budgetUsdc: Usdc }[]
+  readonly grants?: readonly {
+    readonly provider: Address
+    readonly priceUsdc: Usdc
+    readonly budgetUsdc: Usdc
+    /** Who signs vouchers for it, the payer itself perhaps; left out for metered use. */
+    readonly signer?: Address | 'payer'
+  }[]
 }
 
 /**
@@ -86,19 +92,24 @@ export interface TestMarket extends AsyncDisposable {
 export interface TestMarketOptions {
   readonly priceUsdc?: Usdc
   readonly fault?: Fault
+  /** Hears what all parts of the market have to say. */
+  readonly log?: Log
 }
 
 export const echoProgram = join(import.meta.dirname, 'programs', 'echo')
 
 const signal = new AbortController().signal
 
-export async function openMarket(options: TestMarketOptions = {}): Promise<TestMarket> {
+export async function openMarket({
+  log = createTestLog(),
+  ...options
+}: TestMarketOptions = {}): Promise<TestMarket> {
   await using starting = new AsyncDisposableStack()
   const user = starting.use(await createTestUser())
   const dir = join(user.dir, '.market')
   const dev = starting.use(
     await createMarket(
-      { clock: systemClock, random: () => 0.5, log: createTestLog(), onProgress: () => undefined },
+      { clock: systemClock, random: () => 0.5, log, onProgress: () => undefined },
       {
         dir,
         gatewayPort: 0,
@@ -190,7 +201,11 @@ export async function openMarket(options: TestMarketOptions = {}): Promise<TestM
         account,
         market.chainId,
       )
-      const endowment = { mintedUsdc: depositedUsdc, depositedUsdc, grants }
+      const signed = grants.map(({ signer, ...grant }) => ({
+        ...grant,
+        ...(signer && { signer: signer === 'payer' ? account.address : signer }),
+      }))
+      const endowment = { mintedUsdc: depositedUsdc, depositedUsdc, grants: signed }
       await endow(sender, contracts, endowment, { nowMs: systemClock.nowMs(), signal })
       payers.set(name, account.address)
       await syncGrants()
