@@ -8,6 +8,7 @@ import { x402Headers } from '../../protocol/x402.ts'
 import type { ReadPayment } from '../x402/read-payment.ts'
 import { createPassDesk } from './passes.ts'
 import { type PaymentFacts, paymentRequired } from './refusals.ts'
+import { takesVouchers } from './takes-vouchers.ts'
 import { createVoucherDesk, type VoucherDeskDeps } from './vouchers.ts'
 
 export interface PayerRequest {
@@ -46,7 +47,10 @@ export function createFindPayer(deps: FindPayerDeps, options: FindPayerOptions):
     const payment = request.headers[x402Headers.signature]
     if (payment !== undefined && deps.readPayment) return deps.readPayment(single(payment) ?? '')
     const voucher = request.headers[voucherHeader]
-    if (voucher !== undefined) return payByVoucher(single(voucher) ?? '')
+    if (voucher !== undefined) {
+      if (!takesVouchers(options.market)) throw paymentRequired({ ...options, priceUsdc: request.priceUsdc })
+      return payByVoucher(single(voucher) ?? '')
+    }
     return payByPass(request)
   }
 

@@ -2,6 +2,7 @@ import type { Address } from 'viem'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import { formatUsdc, type Usdc } from '../../protocol/usdc.ts'
+import { takesVouchers } from './takes-vouchers.ts'
 
 /** What a caller must know in order to pay. */
 export interface PaymentFacts {
@@ -61,6 +62,7 @@ export function waysToPay({
   name = '<provider>',
   priceUsdc,
   takesX402 = false,
+  market,
 }: PaymentFacts): readonly PaymentWay[] {
   const price = formatUsdc(priceUsdc)
   const approve = `khachapuri approve ${name} --price ${price} --budget <usdc>`
@@ -76,17 +78,7 @@ export function waysToPay({
       ],
       header: 'Authorization: Bearer kp1.…',
     },
-    {
-      way: 'voucher',
-      detail:
-        'Sign what you owe as you go, and no more than a window of calls ahead: for callers who trust nobody.',
-      commands: [
-        'khachapuri deposit <usdc>',
-        `${approve} --signer <your address>`,
-        'khachapuri call <url> --voucher',
-      ],
-      header: 'Khachapuri-Voucher: kv1.…',
-    },
+    ...(takesVouchers(market) ? [byVoucher(approve)] : []),
     {
       way: 'grant',
       detail: 'The owner of a deployment whose callers need not pay keeps a grant for this provider.',
@@ -95,6 +87,18 @@ export function waysToPay({
     ...(takesX402 ? [byX402] : []),
   ]
 }
+
+const byVoucher = (approve: string): PaymentWay => ({
+  way: 'voucher',
+  detail:
+    'Sign what you owe as you go, and no more than a window of calls ahead: for callers who trust nobody.',
+  commands: [
+    'khachapuri deposit <usdc>',
+    `${approve} --signer <your address>`,
+    'khachapuri call <url> --voucher',
+  ],
+  header: 'Khachapuri-Voucher: kv1.…',
+})
 
 const byX402: PaymentWay = {
   way: 'x402',
