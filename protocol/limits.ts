@@ -226,6 +226,12 @@ export const limits = {
 
   // Chain
   rpcTimeoutMs: 10_000,
+  /** Between two looks at which of several RPC servers are behind the others. */
+  rpcCheckIntervalMs: 5_000,
+  /** Blocks take a moment to get around. */
+  rpcLagBlocksMax: 4,
+  /** Chains that make blocks by themselves have a new safe one sooner; a server without is stuck, or its chain is. */
+  headStillMsMax: 30 * 60_000,
   logRangeBlocksMax: 5_000,
   /** How many looks back the mirror can undo before it must read all events again. */
   mirrorCheckpointsMax: 256,

@@ -159,6 +159,7 @@ export async function createProvider(
         provider: account.address,
         fromBlock: options.fromBlock,
         intervalMs: mirrorIntervalMs,
+        ...(!isDevChain(contracts.chainId) && { headStillMsMax: limits.headStillMsMax }),
       },
       signal,
     ),

@@ -1,8 +1,8 @@
-import { createPublicClient, defineChain, fallback, http, type PublicClient } from 'viem'
+import { createPublicClient, defineChain, type PublicClient } from 'viem'
 import { raceSignal } from '../base/signal.ts'
 import { ProtocolError } from '../errors.ts'
-import { limits } from '../limits.ts'
 import { toChainError } from './chain-error.ts'
+import { createRpcTransport } from './rpc-transport.ts'
 
 export interface ChainOptions {
   readonly chainId: number
@@ -11,11 +11,10 @@ export interface ChainOptions {
 }
 
 /**
- * A client for one chain over one or more RPC servers, each answer within a time limit. Nothing is asked twice here:
- * the loops above decide when to try again.
+ * A client for one chain over one or more RPC servers, each answer within a time limit; see `createRpcTransport`. Nothing
+ * is asked of one server twice here: the loops above decide when to try again.
  */
 export function createChainClient({ chainId, rpcUrls }: ChainOptions): PublicClient {
-  const transports = rpcUrls.map((url) => http(url.href, { timeout: limits.rpcTimeoutMs, retryCount: 0 }))
   return createPublicClient({
     chain: defineChain({
       id: chainId,
@@ -23,7 +22,7 @@ export function createChainClient({ chainId, rpcUrls }: ChainOptions): PublicCli
       nativeCurrency: { name: 'Ether', symbol: 'ETH', decimals: 18 },
       rpcUrls: { default: { http: rpcUrls.map((url) => url.href) } },
     }),
-    transport: fallback(transports, { retryCount: 0 }),
+    transport: createRpcTransport(rpcUrls),
     // Every caller here wants the state of now.
     cacheTime: 0,
   }) as PublicClient

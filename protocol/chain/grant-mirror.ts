@@ -2,6 +2,7 @@ import { type Address, HttpRequestError, type PublicClient, TimeoutError, zeroAd
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { raceSignal } from '../base/signal.ts'
+import { ProtocolError } from '../errors.ts'
 import type { Grant } from '../grant.ts'
 import { limits } from '../limits.ts'
 import { reachChain } from './client.ts'
@@ -51,6 +52,11 @@ export interface GrantMirrorOptions {
   /** The block of the escrow's deployment, or any before the provider's first grant. */
   readonly fromBlock: bigint
   readonly intervalMs: number
+  /**
+   * A head that has not moved for so long is as good as none: the server is stuck, whatever it answers. Left out where
+   * blocks come only with transactions.
+   */
+  readonly headStillMsMax?: number
 }
 
 /** @throws ProtocolError `chain_unreachable` where even the first look fails */
@@ -60,20 +66,22 @@ export async function createGrantMirror(
   signal: AbortSignal,
 ): Promise<GrantMirror> {
   const { client, clock, log } = deps
-  const { escrow, provider, fromBlock, intervalMs } = options
+  const { escrow, provider, fromBlock, intervalMs, headStillMsMax = Number.POSITIVE_INFINITY } = options
   const closing = new AbortController()
   const stop = AbortSignal.any([signal, closing.signal])
   const state = createMirrorState()
   const listeners = new Set<(change: GrantChange) => void>()
   const blockTag = await chooseBlockTag(client, stop)
   let lostSinceMs: number | undefined
+  let movedMs = clock.monotonicMs()
   let looking: Promise<void> | undefined
 
   async function look(): Promise<void> {
     const head = await readBlock({ blockTag })
     const cursor = state.cursor()
     // A server that lags behind another one is no reason to forget; a real fork soon grows past the cursor.
-    if (cursor && (head.number < cursor.number || head.hash === cursor.hash)) return
+    if (cursor && (head.number < cursor.number || head.hash === cursor.hash)) return assertMoving(head)
+    movedMs = clock.monotonicMs()
     const common = await findCommonBlock()
     const events = await readEvents((common?.number ?? fromBlock - 1n) + 1n, head)
     // The chain may have changed between the questions; then the answers do not belong together.
@@ -84,6 +92,14 @@ export async function createGrantMirror(
       const change = { kind, payer, signer, grant: state.get(payer, signer) }
       for (const listener of listeners) listener(change)
     }
+  }
+
+  /** A server that is stuck at one block answers all questions, and is no chain. */
+  function assertMoving({ number }: Checkpoint): void {
+    if (clock.monotonicMs() - movedMs < headStillMsMax) return
+    throw new ProtocolError('chain_unreachable', `The chain stands still at block ${number}.`, {
+      hint: 'Look at the RPC server, or give the provider several.',
+    })
   }
 
   const readBlock = (at: { blockTag: BlockTag } | { blockNumber: bigint }): Promise<Checkpoint> =>
