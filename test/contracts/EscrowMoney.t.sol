@@ -179,15 +179,41 @@ contract EscrowMoneyTest is EscrowTest {
     // -------------------------------------------------------------- reentrancy
 
     function test_ATokenCannotEnterTheMoneyFunctionsAgain() public {
-        bytes[3] memory calls = [
+        IEscrow.Authorization memory authorization;
+        IEscrow.Terms memory terms;
+        bytes[9] memory calls = [
             abi.encodeCall(IEscrow.deposit, (1)),
+            abi.encodeCall(IEscrow.depositFor, (payer, 1)),
+            abi.encodeCall(IEscrow.depositWithPermit, (1, 0, "")),
+            abi.encodeCall(IEscrow.depositWithAuthorization, (authorization, 0, "")),
+            abi.encodeCall(
+                IEscrow.depositAndApproveWithAuthorization,
+                (authorization, terms, 0, "")
+            ),
             abi.encodeCall(IEscrow.withdraw, (1)),
-            abi.encodeCall(IEscrow.withdraw, (400))
+            abi.encodeCall(IEscrow.withdraw, (400)),
+            abi.encodeCall(IEscrow.withdrawTo, (payer, 1)),
+            abi.encodeCall(IEscrow.withdrawBySig, (payer, payer, 1, NOW, ""))
         ];
         for (uint256 i = 0; i < calls.length; ++i) {
             bad.setHook(address(badEscrow), calls[i]);
             vm.prank(payer);
             badEscrow.deposit(10);
+            _assertReentryRefused();
+
+            bad.setHook(address(badEscrow), calls[i]);
+            vm.prank(payer);
+            badEscrow.depositFor(stranger, 1);
+            _assertReentryRefused();
+
+            bad.setHook(address(badEscrow), calls[i]);
+            vm.prank(payer);
+            badEscrow.depositWithPermit(1, 0, "");
+            _assertReentryRefused();
+
+            bad.setHook(address(badEscrow), calls[i]);
+            vm.prank(payer);
+            badEscrow.withdrawTo(payer, 1);
             _assertReentryRefused();
 
             bad.setHook(address(badEscrow), calls[i]);

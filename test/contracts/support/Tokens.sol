@@ -39,6 +39,10 @@ contract FaultyToken is ERC20 {
         blacklisted[who] = true;
     }
 
+    function setBlacklisted(address who, bool listed) external {
+        blacklisted[who] = listed;
+    }
+
     /// @notice Makes the next transfer call somebody in its middle.
     function setHook(address target, bytes calldata call) external {
         hookTarget = target;
