@@ -56,6 +56,7 @@ test('the list of commands', async () => {
       allowance            Show a grant
       revoke               End a grant
       reclaim              Get back what an ended grant has left
+      call                 Call a program as curl does, and pay by voucher or pass
       pass create          Sign a token that pays for plain curl calls
       resolve              Show what the chain says of a provider
       faucet               Make USDC on a development chain

@@ -99,7 +99,7 @@ function reportFailure(
 ): ExitCode {
   if (signal.aborted && error === signal.reason) return 130
   if (isProtocolError(error)) {
-    if (json) world.writeOut(`${formatFacts(error.toProblem())}\n`)
+    if (json) void world.writeOut(`${formatFacts(error.toProblem())}\n`)
     else world.writeError(`${toPlainText(`Error: ${error.message}\n${error.hint}\n(${error.code})`)}\n`)
     return error.code === 'usage_invalid' ? 2 : 1
   }
@@ -107,7 +107,7 @@ function reportFailure(
     hint: 'This is a bug: please report it with the lines above.',
   })
   world.writeError(`${error instanceof Error ? error.stack : String(error)}\n`)
-  if (json) world.writeOut(`${formatFacts(bug.toProblem())}\n`)
+  if (json) void world.writeOut(`${formatFacts(bug.toProblem())}\n`)
   else world.writeError(`Error: ${bug.message}\n${bug.hint}\n(${bug.code})\n`)
   return 70
 }

@@ -69,6 +69,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Get back what an ended grant has left',
         load: async () => (await import('./commands/reclaim.ts')).reclaim,
       },
+      call: {
+        summary: 'Call a program as curl does, and pay by voucher or pass',
+        load: async () => (await import('./commands/call.ts')).call,
+      },
       'pass create': {
         summary: 'Sign a token that pays for plain curl calls',
         load: async () => (await import('./commands/pass/create.ts')).passCreate,

@@ -27,25 +27,33 @@ export interface HttpAnswer {
  * @throws ProtocolError `content_too_large` past `bytesMax`; the system's own error where nobody answers
  */
 export async function requestHttp(request: HttpRequest, signal: AbortSignal): Promise<HttpAnswer> {
-  const { url, method = 'GET', headers = {}, body, bytesMax } = request
+  const { url, bytesMax } = request
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(limits.contentFetchTimeoutMs)])
+  const response = await openHttp(request, deadline)
+  const bytes = await readBounded(response, bytesMax)
+  if (bytes) return { status: response.statusCode ?? 0, headers: response.headers, body: bytes }
+  throw new ProtocolError('content_too_large', `${url.host} answers with more than ${bytesMax} bytes.`, {
+    hint: 'Check that this is the right address.',
+  })
+}
+
+/** Sends one request; the body of the answer is to be read. Resolves with its head. */
+export function openHttp(
+  { url, method = 'GET', headers = {}, body }: Omit<HttpRequest, 'bytesMax'>,
+  signal: AbortSignal,
+): Promise<http.IncomingMessage> {
   const { request: open } = url.protocol === 'https:' ? https : http
-  const response = await new Promise<http.IncomingMessage>((resolve, reject) => {
+  return new Promise((resolve, reject) => {
     const length = body ? { 'content-length': body.byteLength } : {}
     const options = {
       method,
       headers: { ...headers, ...length },
-      signal: deadline,
+      signal,
       agent: false,
       lookup: loopbackLookup,
     }
     const sent = open(url, options as https.RequestOptions, resolve)
     sent.on('error', reject)
     sent.end(body)
-  })
-  const bytes = await readBounded(response, bytesMax)
-  if (bytes) return { status: response.statusCode ?? 0, headers: response.headers, body: bytes }
-  throw new ProtocolError('content_too_large', `${url.host} answers with more than ${bytesMax} bytes.`, {
-    hint: 'Check that this is the right address.',
   })
 }

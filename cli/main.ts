@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { enableCompileCache } from 'node:module'
 import { runCli } from './cli.ts'
 
@@ -27,7 +28,9 @@ const code = await runCli(
     cwd: process.cwd(),
     env: process.env,
     stdin: process.stdin,
-    writeOut: (text) => void process.stdout.write(text),
+    writeOut: async (output) => {
+      if (!process.stdout.write(output)) await once(process.stdout, 'drain')
+    },
     writeError: (text) => void process.stderr.write(text),
   },
   interrupted.signal,

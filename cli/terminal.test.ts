@@ -13,7 +13,7 @@ function setup({ json = false }: { json?: boolean } = {}) {
   const interrupt = new AbortController()
   const streams = {
     stdin,
-    writeOut(text: string) {
+    writeOut(text: string | Uint8Array) {
       written.out += text
     },
     writeError(text: string) {

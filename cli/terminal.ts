@@ -15,6 +15,8 @@ export interface Terminal {
    * once, so that its output is one JSON object.
    */
   print(text: string, facts: Facts): void
+  /** A part of an answer that is bytes, on standard output; resolves when more can be taken. */
+  writeBytes(bytes: Uint8Array): Promise<void>
   /** Progress and warnings for people, on standard error: never part of the answer. */
   note(text: string): void
   /**
@@ -32,7 +34,7 @@ export interface Terminal {
 /** What a terminal is made of; a process gives its streams, a test gives its own. */
 export interface TerminalStreams {
   readonly stdin: Readable & { readonly isTTY?: boolean; setRawMode?(mode: boolean): unknown }
-  readonly writeOut: (text: string) => void
+  readonly writeOut: (output: string | Uint8Array) => void | Promise<void>
   readonly writeError: (text: string) => void
 }
 
@@ -42,7 +44,8 @@ export function createTerminal(
   signal: AbortSignal,
 ): Terminal {
   return {
-    print: (text, facts) => writeOut(json ? `${formatFacts(facts)}\n` : `${toPlainText(text)}\n`),
+    print: (text, facts) => void writeOut(json ? `${formatFacts(facts)}\n` : `${toPlainText(text)}\n`),
+    writeBytes: async (bytes) => writeOut(bytes),
     note: (text) => writeError(`${toPlainText(text)}\n`),
     async confirm(question) {
       if (!stdin.isTTY) throw notConfirmed('Nobody can be asked, as standard input is not a terminal.')

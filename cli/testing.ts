@@ -69,7 +69,8 @@ export async function createTestUser(): Promise<TestUser> {
           cwd,
           env: { KHACHAPURI_HOME: home, ...env },
           stdin: typed ? keyboard(typed) : Readable.from([Buffer.from(stdin)]),
-          writeOut(text) {
+          writeOut(output) {
+            const text = typeof output === 'string' ? output : Buffer.from(output).toString('utf8')
             stdout += text
             onOut?.(text)
           },

@@ -264,6 +264,9 @@ export const limits = {
   manifestBytesMax: 64 * KiB,
   keystoreFileBytesMax: 64 * KiB,
   stateFileBytesMax: 1 * MiB,
+  /** For another command that has a file of the user's under its lock. */
+  stateLockWaitMs: 10_000,
+  stateLockPollMs: 20,
 } as const
 
 // The design depends on these; the process does not start if an edit breaks one.

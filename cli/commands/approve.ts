@@ -1,13 +1,13 @@
-import { zeroAddress } from 'viem'
 import { escrowCalls } from '../../protocol/chain/calls.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import { formatUsdc, parseUsdc, subtractUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import { defineCommand, usageError } from '../command.ts'
-import { formatGrant, formatTime, readBalances, readMeteredGrant } from '../market/escrow.ts'
+import { readSigner } from '../keys/account.ts'
+import { formatGrant, formatTime, readBalances, readOpenGrant } from '../market/escrow.ts'
 import { chooseTerms, findUncut, isAsGood, parseTermFlags } from '../market/grant-terms.ts'
 import { openWriter } from '../market/open.ts'
-import { accountOptions, marketOptions, pinOptions, writeOptions } from '../market/options.ts'
+import { accountOptions, marketOptions, pinOptions, signerOptions, writeOptions } from '../market/options.ts'
 import { resolveProvider } from '../market/resolve-provider.ts'
 import { carryOut } from '../market/write.ts'
 
@@ -16,7 +16,8 @@ export const approve = defineCommand({
   details:
     'Reserves a budget of your free balance for one provider, which may charge up to the price per call: for\n' +
     'deployments that you own and for passes that you sign. --budget is what is left for the provider afterwards. A\n' +
-    'grant that is open is never cut, only improved: to take from it, "revoke" it.',
+    'grant that is open is never cut, only improved: to take from it, "revoke" it. With --signer it is a grant for\n' +
+    'vouchers ("call --voucher"): name your own account, or one that may spend this budget and nothing else.',
   options: {
     price: {
       type: 'string',
@@ -30,6 +31,7 @@ export const approve = defineCommand({
       value: '<time>',
       help: 'How long the provider may settle after it (default 48h)',
     },
+    ...signerOptions,
     ...accountOptions,
     ...marketOptions,
     ...pinOptions,
@@ -37,6 +39,7 @@ export const approve = defineCommand({
   },
   examples: [
     'approve alice --price 0.001 --budget 1',
+    'approve alice --account payer --signer payer --price 0.001 --budget 1',
     'approve bob --price 0.0005 --budget 0.5 --expiry 7d --notice 24h',
   ],
   async run({ positionals: [name = ''], values }, context) {
@@ -50,8 +53,9 @@ export const approve = defineCommand({
     const { account, market } = writer
     const resolving = { ...writer, acceptIdentity: values['accept-identity'] ?? false }
     const provider = await resolveProvider(name, resolving, context)
-    const parties = { payer: account.address, provider: provider.address }
-    const open = await readMeteredGrant(writer, parties, signal)
+    const signer = await readSigner(values, market, context)
+    const parties = { payer: account.address, provider: provider.address, signer }
+    const open = await readOpenGrant(writer, parties, signal)
     const terms = chooseTerms(wanted, { open, nowSeconds: Math.floor(clock.nowMs() / 1000) })
     const facts = { ...parties, name: provider.name, ...terms }
     const uncut = open ? findUncut(wanted, open) : []
@@ -67,23 +71,18 @@ export const approve = defineCommand({
       title: `Reserve ${formatUsdc(terms.budgetUsdc)} USDC for ${provider.name}`,
       lines: [
         ['provider', provider.address],
+        ...(values.signer === undefined ? [] : [['vouchers of', signer] as const]),
         ['price cap', `${formatUsdc(terms.priceUsdc)} USDC per call`],
         ['budget', `${formatUsdc(terms.budgetUsdc)} USDC${reserved}`],
         ['expires', formatTime(terms.expiry)],
         ['notice', `${terms.noticeHours} h`],
       ],
       facts,
-      calls: [
-        escrowCalls(market.contracts.escrow).approve({
-          provider: provider.address,
-          signer: zeroAddress,
-          ...terms,
-        }),
-      ],
+      calls: [escrowCalls(market.contracts.escrow).approve({ provider: provider.address, signer, ...terms })],
     } as const
     const transactions = await carryOut(plan, { writer, flags: values }, context)
     if (!transactions) return
-    const grant = await readMeteredGrant(writer, parties, signal)
+    const grant = await readOpenGrant(writer, parties, signal)
     print(grant ? formatGrant(grant, provider.name) : '', { ...facts, transactions })
   },
 })

@@ -2,7 +2,7 @@ import { decideGrant } from '../../protocol/grant.ts'
 import type { ProviderInfo } from '../../protocol/provider.ts'
 import { formatUsdc, type Usdc } from '../../protocol/usdc.ts'
 import type { CommandContext } from '../command.ts'
-import { readMeteredGrant } from '../market/escrow.ts'
+import { readOpenGrant } from '../market/escrow.ts'
 import type { ResolvedProvider } from '../market/resolve-provider.ts'
 import type { Writer } from '../market/write.ts'
 
@@ -19,7 +19,7 @@ export async function checkCoverage(
   { writer, info }: { writer: Writer; info: ProviderInfo },
   { clock, note, signal }: CommandContext,
 ): Promise<string> {
-  const grant = await readMeteredGrant(
+  const grant = await readOpenGrant(
     writer,
     { payer: writer.account.address, provider: provider.address },
     signal,

@@ -1,12 +1,12 @@
 import { join } from 'node:path'
-import type { Address, LocalAccount } from 'viem'
+import { type Address, type LocalAccount, zeroAddress } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { addressOfKeystore, decryptKeystore, type Keystore } from '../../protocol/keystore.ts'
 import { addressSchema } from '../../protocol/schema.ts'
 import { type CommandContext, usageError } from '../command.ts'
 import type { MarketPlace } from '../market/market.ts'
-import type { AccountFlags } from '../market/options.ts'
+import type { AccountFlags, SignerFlags } from '../market/options.ts'
 import { readEnvSettings, readSettingsFile } from '../market/settings.ts'
 import { type KeyDirectory, keyDirectoryOf, parseAccountName, readKeystore } from './key-directory.ts'
 import { readPassword } from './password.ts'
@@ -64,6 +64,15 @@ export async function readAccountAddress(
   }
   const found = await findKeystore({ account }, market, context)
   return addressOfKeystore(found.keystore) ?? (await openAccount({ account }, market, context)).address
+}
+
+/** Whose vouchers a grant is for, by an address or by an account's name; zero for metered use. */
+export async function readSigner(
+  { signer }: SignerFlags,
+  market: Pick<MarketPlace, 'keys'>,
+  context: CommandContext,
+): Promise<Address> {
+  return signer === undefined ? zeroAddress : readAccountAddress(signer, {}, market, context)
 }
 
 interface FoundKeystore {

@@ -1,10 +1,10 @@
-import { zeroAddress } from 'viem'
 import { escrowCalls } from '../../protocol/chain/calls.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { settleDeadline } from '../../protocol/grant.ts'
 import { formatUsdc } from '../../protocol/usdc.ts'
 import type { CommandContext, CommandInput } from '../command.ts'
-import { formatGrant, formatTime, readBalances, readMeteredGrant } from './escrow.ts'
+import { readSigner } from '../keys/account.ts'
+import { formatGrant, formatTime, readBalances, readOpenGrant } from './escrow.ts'
 import { openWriter } from './open.ts'
 import {
   type AccountFlags,
@@ -12,6 +12,8 @@ import {
   type MarketFlags,
   marketOptions,
   pinOptions,
+  type SignerFlags,
+  signerOptions,
   type WriteFlags,
   writeOptions,
 } from './options.ts'
@@ -19,13 +21,17 @@ import { resolveProvider } from './resolve-provider.ts'
 import { carryOut } from './write.ts'
 
 export const endGrantOptions = {
+  ...signerOptions,
   ...accountOptions,
   ...marketOptions,
   ...pinOptions,
   ...writeOptions,
 } as const
 
-type Flags = MarketFlags & AccountFlags & WriteFlags & { readonly 'accept-identity'?: boolean | undefined }
+type Flags = MarketFlags &
+  AccountFlags &
+  SignerFlags &
+  WriteFlags & { readonly 'accept-identity'?: boolean | undefined }
 
 /** The two steps out of a grant differ in one word of the contract. */
 export async function runEndGrant(
@@ -36,8 +42,9 @@ export async function runEndGrant(
   const writer = await openWriter(values, context)
   const resolving = { ...writer, acceptIdentity: values['accept-identity'] ?? false }
   const provider = await resolveProvider(name, resolving, context)
-  const parties = { payer: writer.account.address, provider: provider.address }
-  const grant = await readMeteredGrant(writer, parties, context.signal)
+  const signer = await readSigner(values, writer.market, context)
+  const parties = { payer: writer.account.address, provider: provider.address, signer }
+  const grant = await readOpenGrant(writer, parties, context.signal)
   if (!grant) {
     throw new ProtocolError('grant_missing', `${parties.payer} has no open grant for ${provider.name}.`, {
       hint: 'Perhaps another account made it: see --account.',
@@ -48,11 +55,11 @@ export async function runEndGrant(
     title: `${verb === 'revoke' ? 'End' : 'Close'} the grant for ${provider.name}`,
     lines: [['provider', provider.address]],
     facts: { ...parties, name: provider.name },
-    calls: [escrowCalls(writer.market.contracts.escrow)[verb](provider.address, zeroAddress)],
+    calls: [escrowCalls(writer.market.contracts.escrow)[verb](provider.address, signer)],
   } as const
   const transactions = await carryOut(plan, { writer, flags: values }, context)
   if (!transactions) return
-  const after = await readMeteredGrant(writer, parties, context.signal)
+  const after = await readOpenGrant(writer, parties, context.signal)
   if (verb === 'revoke' && after) {
     const reclaimableFrom = settleDeadline(after)
     context.print(

@@ -1,7 +1,7 @@
 import { type Address, erc20Abi } from 'viem'
 import { type ChainCall, escrowCalls, usdcCalls } from '../../protocol/chain/calls.ts'
 import { reachChain } from '../../protocol/chain/client.ts'
-import { readBalance, readGrant } from '../../protocol/chain/escrow.ts'
+import { type GrantKey, readBalance, readGrant } from '../../protocol/chain/escrow.ts'
 import { type Grant, settleDeadline } from '../../protocol/grant.ts'
 import { formatUsdc, type Usdc, usdc } from '../../protocol/usdc.ts'
 import type { OpenMarket } from './open.ts'
@@ -22,10 +22,10 @@ export async function readBalances(
   return { walletUsdc: usdc(wallet), escrowUsdc, gasWei }
 }
 
-/** The metered grant of `payer` for `provider`, or undefined where none is open. */
-export function readMeteredGrant(
+/** The grant of `payer` for `provider`: the metered one, or that for vouchers of `signer`; undefined where none is open. */
+export function readOpenGrant(
   { market, client }: OpenMarket,
-  key: { payer: Address; provider: Address },
+  key: GrantKey,
   signal: AbortSignal,
 ): Promise<Grant | undefined> {
   return readGrant(client, market.contracts.escrow, key, signal)

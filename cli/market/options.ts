@@ -24,6 +24,15 @@ export const pinOptions = {
   'accept-identity': { type: 'boolean', help: "Accept that the provider's account or key has changed" },
 } as const satisfies Options
 
+/** Which of a payer's grants for one provider is meant. */
+export const signerOptions = {
+  signer: {
+    type: 'string',
+    value: '<account>',
+    help: 'For vouchers that this account signs (default: for passes and deployments)',
+  },
+} as const satisfies Options
+
 export const writeOptions = {
   yes: { type: 'boolean', short: 'y', help: 'Do it without a question' },
   'dry-run': { type: 'boolean', help: 'Show what would be done, and do nothing' },
@@ -37,6 +46,10 @@ export interface MarketFlags {
 export interface AccountFlags {
   readonly account?: string | undefined
   readonly 'key-stdin'?: boolean | undefined
+}
+
+export interface SignerFlags {
+  readonly signer?: string | undefined
 }
 
 export interface WriteFlags {

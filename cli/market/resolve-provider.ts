@@ -48,8 +48,8 @@ export async function readProvider(
   })
 }
 
-/** Chains that start anew have the same id and addresses but another first block: a local market is new every time. */
-async function marketKey({ market, client }: OpenMarket, signal: AbortSignal): Promise<string> {
+/** What tells markets apart, whatever their addresses. Chains that start anew have the same id and addresses but another first block: a local market is new every time. */
+export async function marketKey({ market, client }: OpenMarket, signal: AbortSignal): Promise<string> {
   const first = await reachChain(client.getBlock({ blockNumber: 0n }), 'read the first block', signal)
   return `${market.chainId}:${first.hash}:${market.contracts.registry}`
 }

@@ -6,7 +6,7 @@ import type { LedgerIdentity } from './records.ts'
 
 /** "Khch". Tells our files from other SQLite files. */
 const applicationId = 0x4b_68_63_68
-const schemaVersion = 4
+const schemaVersion = 5
 
 /**
  * Opens the journal's file for this process alone: write-ahead log, synced in full at every commit.

@@ -6,7 +6,7 @@ import { anyDeployment, signPass } from '../../../protocol/pass.ts'
 import { formatUsdc, parseUsdc } from '../../../protocol/usdc.ts'
 import { type CommandContext, defineCommand, usageError } from '../../command.ts'
 import { parseDuration } from '../../duration.ts'
-import { formatTime, readMeteredGrant } from '../../market/escrow.ts'
+import { formatTime, readOpenGrant } from '../../market/escrow.ts'
 import { providerUrl, readGatewayInfo } from '../../market/market.ts'
 import { openWriter } from '../../market/open.ts'
 import { accountOptions, marketOptions, pinOptions } from '../../market/options.ts'
@@ -90,7 +90,7 @@ async function warnOfMissingGrants(
   { note, signal }: CommandContext,
 ): Promise<void> {
   for (const { name, address } of providers) {
-    if (await readMeteredGrant(writer, { payer: writer.account.address, provider: address }, signal)) continue
+    if (await readOpenGrant(writer, { payer: writer.account.address, provider: address }, signal)) continue
     note(
       `Warning: ${writer.account.address} has no grant for ${name} yet, so nothing can be paid with the pass there.\n` +
         `  khachapuri approve ${name} --price <usdc> --budget <usdc>`,

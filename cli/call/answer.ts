@@ -1,0 +1,86 @@
+import { createWriteStream } from 'node:fs'
+import type { IncomingMessage } from 'node:http'
+import { resolve } from 'node:path'
+import { pipeline } from 'node:stream/promises'
+import { readBounded } from '../../protocol/base/bytes.ts'
+import { callHeaders } from '../../protocol/call.ts'
+import { parseJson } from '../../protocol/canonical-json.ts'
+import { type Problem, ProtocolError, parseProblem, problemType } from '../../protocol/errors.ts'
+import { limits } from '../../protocol/limits.ts'
+import type { AnswerFacts } from '../../protocol/voucher-session.ts'
+import type { CommandContext } from '../command.ts'
+
+/** The head of an answer; a refusal of this network with its document. */
+export interface Answer extends AnswerFacts {
+  readonly response: IncomingMessage
+}
+
+/** A refusal is read whole, anything else stays to be streamed. */
+export async function readHead(response: IncomingMessage): Promise<Answer> {
+  const status = response.statusCode ?? 0
+  const header = (name: string) => {
+    const value = response.headers[name]
+    return Array.isArray(value) ? value.join(', ') : value
+  }
+  const isProblem = status >= 400 && header('content-type') === problemType
+  return { response, status, header, problem: isProblem ? await readProblem(response) : undefined }
+}
+
+async function readProblem(response: IncomingMessage): Promise<Problem | undefined> {
+  const bytes = await readBounded(response, limits.problemBytesMax * 4)
+  return bytes && parseProblem(parseJson(bytes))
+}
+
+/** @throws ProtocolError what the network refused with; a program's own answer of any status is an answer. */
+export function assertAnswered({ problem }: Answer): void {
+  if (!problem) return
+  const { code, detail, hint, ...details } = problem
+  throw new ProtocolError(code, detail, { hint, details })
+}
+
+export interface ShowFlags {
+  readonly output?: string | undefined
+  readonly include?: boolean | undefined
+  readonly json?: boolean | undefined
+}
+
+/** Streams the body to where it is wanted; with `--json` it is told what came instead. */
+export async function showAnswer(
+  answer: Answer,
+  { output, include = false, json = false }: ShowFlags,
+  context: CommandContext,
+): Promise<void> {
+  const { response, status, header } = answer
+  const facts = {
+    status,
+    call: header(callHeaders.call) ?? null,
+    price: header(callHeaders.price) ?? null,
+    spent: header(callHeaders.spent) ?? null,
+    calls: header(callHeaders.calls) ?? null,
+    headers: response.headers,
+  }
+  if (output !== undefined) {
+    await pipeline(response, createWriteStream(resolve(context.cwd, output)), { signal: context.signal })
+    if (json) context.print('', { ...facts, output })
+    return
+  }
+  if (json) {
+    const bytes = await readBounded(response, limits.stateFileBytesMax)
+    if (!bytes) throw tooLarge()
+    context.print('', { ...facts, body: Buffer.from(bytes).toString('utf8') })
+    return
+  }
+  if (include) await context.writeBytes(Buffer.from(formatHead(response)))
+  for await (const chunk of response) await context.writeBytes(chunk as Buffer)
+}
+
+function formatHead({ httpVersion, statusCode, statusMessage, rawHeaders }: IncomingMessage): string {
+  const lines = [`HTTP/${httpVersion} ${statusCode} ${statusMessage}`]
+  for (let i = 0; i < rawHeaders.length; i += 2) lines.push(`${rawHeaders[i]}: ${rawHeaders[i + 1]}`)
+  return `${lines.join('\r\n')}\r\n\r\n`
+}
+
+const tooLarge = () =>
+  new ProtocolError('content_too_large', 'The answer is too large for one JSON object.', {
+    hint: 'Add -o <file>. The call was made and paid.',
+  })
