@@ -24,6 +24,8 @@ import type { Attempt } from './transaction-sender.ts'
 export interface TransactionNurse {
   /** To be called after each look that decided nothing. Trouble with the chain is logged, and tried again next time. */
   care(observed: Observed, signal: AbortSignal): Promise<void>
+  /** See `TransactionSender.tend`. @throws ProtocolError `chain_unreachable` */
+  tend(signal: AbortSignal): Promise<void>
   /** Runs `task` while no new attempt is made. */
   pause<T>(task: () => Promise<T>): Promise<T>
 }
@@ -152,8 +154,15 @@ export function createTransactionNurse(deps: NurseDeps, options: NurseOptions): 
       await offerMore(nextNonce, signal)
   }
 
+  async function tend(signal: AbortSignal): Promise<void> {
+    const next = await countTransactions('latest', signal)
+    const end = Math.min(await store.readNextNonce(from), next + noncesPerTurn)
+    for (let nonce = next; nonce < end; nonce += 1) await offerAgain({ nonce }, signal)
+  }
+
   return {
     pause: inTurn,
+    tend: (signal) => inTurn(() => tend(signal)),
     async care(observed, signal) {
       // Who waits for a later nonce while another waiter's turn is on gets the same answers a little later.
       await inTurn(() => care(observed, signal)).catch((error: unknown) => {
@@ -171,5 +180,8 @@ interface Prices {
 
 /** How often a receipt is looked for before the pool is asked whether it still has the transaction. */
 const looksPerOffer = 5
+
+/** A re-org that took more away is healed in several turns. */
+const noncesPerTurn = 64
 
 const emptyTransferGas = 21_000n

@@ -21,6 +21,11 @@ export interface TransactionStore {
   save(record: TransactionRecord): Promise<void>
   /** All that were ever signed with a nonce, oldest first: the first one and those that offered more for gas. */
   readAttempts(at: { readonly from: Address; readonly nonce: number }): Promise<readonly TransactionRecord[]>
+  /**
+   * One more than the highest nonce that was ever signed; 0 where none was. After a re-org the chain may count less: what
+   * it has lost comes first then, and no nonce is ever used for two things.
+   */
+  readNextNonce(from: Address): Promise<number>
 }
 
 /** A store for a process whose transactions end with it: a command, a chain in memory. */
@@ -32,6 +37,10 @@ export function createMemoryTransactionStore(): TransactionStore {
     },
     async readAttempts({ from, nonce }) {
       return [...records.values()].filter((record) => record.from === from && record.nonce === nonce)
+    },
+    async readNextNonce(from) {
+      const nonces = [...records.values()].filter((record) => record.from === from).map(({ nonce }) => nonce)
+      return Math.max(-1, ...nonces) + 1
     },
   }
 }

@@ -35,6 +35,12 @@ export interface TransactionSender {
   wait(record: TransactionRecord, signal: AbortSignal): Promise<TransactionFate>
   /** One look: undefined while nobody knows. A re-org may undo what an earlier look saw. @throws `chain_unreachable` */
   look(record: TransactionRecord, signal: AbortSignal): Promise<TransactionFate | undefined>
+  /**
+   * Offers again what the chain has lost: transactions of blocks that a re-org took away, whoever waited for them then.
+   *
+   * @throws ProtocolError `chain_unreachable`
+   */
+  tend(signal: AbortSignal): Promise<void>
   /** Sends a call and waits for it. @throws ProtocolError as `send`; `transaction_failed` where it was undone */
   run(call: ChainCall, signal: AbortSignal): Promise<TransactionReceipt>
   /** What a unit of gas costs now, in wei. @throws ProtocolError `chain_unreachable` */
@@ -59,7 +65,7 @@ export interface TransactionSenderDeps {
 export interface TransactionSenderOptions {
   readonly account: LocalAccount
   readonly chainId: number
-  /** Transactions of this account whose fate is unknown, from the store: their nonces are taken. */
+  /** Transactions of this account whose fate is unknown, from the store. */
   readonly open: readonly TransactionRecord[]
   /** Between two looks for a receipt. */
   readonly pollIntervalMs: number
@@ -76,7 +82,6 @@ export function createTransactionSender(
   const { client, clock, log, store } = deps
   const { account, open, pollIntervalMs, gasPriceWeiMax } = options
   const openNonces = new Set(open.map(({ nonce }) => nonce))
-  let nonceMin = open.reduce((next, { nonce }) => Math.max(next, nonce + 1), 0)
   let gasTooDearSinceMs: number | undefined
   let lane: Promise<unknown> = Promise.resolve()
   const nurse = createTransactionNurse(deps, {
@@ -120,10 +125,8 @@ export function createTransactionSender(
     })
     assertPayable({ neededWei: gas * fees.maxFeePerGas, balanceWei, label: call.label })
     const offered = firstOffer(fees, { affordableWei: balanceWei / gas, gasPriceWeiMax })
-    const nonce = Math.max(count, nonceMin)
-    const record = await signAttempt({ ...targetOf(call), purpose, nonce, gas, fees: offered })
-    nonceMin = nonce + 1
-    return record
+    const nonce = Math.max(count, await store.readNextNonce(account.address))
+    return signAttempt({ ...targetOf(call), purpose, nonce, gas, fees: offered })
   }
 
   async function signAttempt({ to, data, purpose, nonce, gas, fees }: Attempt): Promise<TransactionRecord> {
@@ -142,13 +145,9 @@ export function createTransactionSender(
 
   async function send(call: ChainCall, { purpose }: { purpose: string }, signal: AbortSignal) {
     signal.throwIfAborted()
-    const before = nonceMin
     const record = await sign(call, purpose, signal)
-    await store.save(record).catch((error: unknown) => {
-      // Nobody has seen it and nobody will: the nonce is free again.
-      nonceMin = before
-      throw error
-    })
+    // One that cannot be kept is seen by nobody, and its nonce is still free.
+    await store.save(record)
     openNonces.add(record.nonce)
     await offer(record)
     log.info('transaction_sent', { purpose, label: call.label, hash: record.hash, nonce: record.nonce })
@@ -162,7 +161,12 @@ export function createTransactionSender(
 
   async function look(record: TransactionRecord, signal: AbortSignal) {
     const { from, nonce } = record
-    return readFate(client, { from, nonce, attempts: await readAttempts(record) }, signal)
+    const attempts = await readAttempts(record)
+    const fate = await readFate(client, { from, nonce, attempts }, signal)
+    if (fate.kind === 'unknown' || fate.kind === 'replaced') return fate
+    const winner = attempts.find(({ hash }) => hash === fate.receipt.transactionHash)
+    // Such as nothing at all, which filled a gap.
+    return winner?.purpose === record.purpose ? fate : { kind: 'replaced' as const }
   }
 
   /**
@@ -215,6 +219,7 @@ export function createTransactionSender(
         await clock.sleep(pollIntervalMs, signal)
       }
     },
+    tend: (signal) => nurse.tend(signal),
     async run(call, signal) {
       const fate = await sender.wait(await sender.send(call, { purpose: call.label }, signal), signal)
       if (fate.kind === 'mined') return fate.receipt

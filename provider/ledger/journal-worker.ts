@@ -21,6 +21,7 @@ export interface JournalQueries {
   readOpenTransactions: TransactionTable['readOpen']
   readTransactions: TransactionTable['readByPurpose']
   readAttempts: TransactionTable['readAttempts']
+  readNextNonce: TransactionTable['readNextNonce']
   saveVoucher: VoucherTable['save']
   reservePayment: PaymentTable['reserve']
   cancelPayment: PaymentTable['cancel']
@@ -87,6 +88,7 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
       readOpenTransactions: transactions.readOpen,
       readTransactions: transactions.readByPurpose,
       readAttempts: transactions.readAttempts,
+      readNextNonce: transactions.readNextNonce,
       saveVoucher: vouchers.save,
       reservePayment: payments.reserve,
       cancelPayment: payments.cancel,

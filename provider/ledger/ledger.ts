@@ -330,6 +330,7 @@ export async function openLedger(
       readOpen: () => journal.query('readOpenTransactions'),
       readByPurpose: (purpose) => journal.query('readTransactions', purpose),
       readAttempts: (at) => journal.query('readAttempts', at),
+      readNextNonce: (from) => journal.query('readNextNonce', from),
     },
 
     [Symbol.asyncDispose]: () => journal[Symbol.asyncDispose](),

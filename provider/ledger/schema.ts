@@ -148,7 +148,7 @@ const schema = `
     block_number INTEGER, signed_at_ms INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX transactions_by_purpose ON transactions (purpose);
-  CREATE INDEX transactions_by_nonce ON transactions (nonce)`
+  CREATE INDEX transactions_by_nonce ON transactions (sender, nonce)`
 
 function readPragma(db: DatabaseSync, name: string): unknown {
   return db.prepare(`PRAGMA ${name}`).get()?.[name]

@@ -16,6 +16,8 @@ export interface TransactionTable {
   readByPurpose(purpose: string): TransactionRecord[]
   /** All that were ever signed with a nonce, oldest first. */
   readAttempts(at: { readonly from: Address; readonly nonce: number }): TransactionRecord[]
+  /** One more than the highest nonce that was ever signed. */
+  readNextNonce(from: Address): number
 }
 
 export function createTransactionTable(db: DatabaseSync): TransactionTable {
@@ -51,6 +53,12 @@ export function createTransactionTable(db: DatabaseSync): TransactionTable {
         .prepare('SELECT * FROM transactions WHERE nonce = ? AND sender = ? ORDER BY signed_at_ms')
         .all(nonce, from)
         .map(recordOf),
+    readNextNonce: (from) =>
+      Number(
+        db.prepare('SELECT ifnull(max(nonce) + 1, 0) AS next FROM transactions WHERE sender = ?').get(from)?.[
+          'next'
+        ],
+      ),
   }
 }
 

@@ -126,6 +126,8 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
     signal.throwIfAborted()
     gatheredUsdc = 0n
     watch.settlementBegan()
+    // Settlements and payments of blocks that are gone come back first; a chain that is away says so when something is due.
+    await sender.tend(signal).catch(() => signal.throwIfAborted())
     let isLeft = false
     const settled: SettledBatch[] = []
     const settle = async (batch: Batch) => {

@@ -35,6 +35,9 @@ function createStore(): TransactionStore & {
       const last = new Map(saved.map((record) => [record.hash, record]))
       return [...last.values()].filter((record) => record.from === from && record.nonce === nonce)
     },
+    async readNextNonce(from) {
+      return Math.max(-1, ...saved.filter((record) => record.from === from).map(({ nonce }) => nonce)) + 1
+    },
   }
 }
 
@@ -176,7 +179,11 @@ test('a record that cannot be kept is not sent', async () => {
   await using s = await setup()
   const { client, store } = {
     client: s.chain.rpc,
-    store: { save: () => Promise.reject(new Error('disk full')), readAttempts: async () => [] },
+    store: {
+      save: () => Promise.reject(new Error('disk full')),
+      readAttempts: async () => [],
+      readNextNonce: async () => 0,
+    },
   }
   const options = { account: s.account, chainId: s.chain.market.chainId, open: [], pollIntervalMs: 1_000 }
   const sender = createTransactionSender({ client, clock: s.clock, log: createTestLog(), store }, options)
@@ -461,4 +468,26 @@ test('a replacement never offers more than the ceiling, and says that it cannot'
   for (const attempt of attemptsOf(s)) expect(feesOf(attempt).maxFeePerGas).toBeLessThanOrEqual(30n * gwei)
   await s.mineCheaply()
   expect((await advanceUntil(s.clock, fate)).kind).toBe('mined')
+})
+
+test('what a re-org took away is offered again by whoever comes, and its nonce is used for nothing else', async () => {
+  await using s = await setup()
+  await s.createSender().run(mintCall(s), never)
+  const goBack = await s.chain.fork()
+  const lost = await s.createSender().send(mintCall(s, 5n), { purpose: 'x402:a' }, never)
+  expect((await s.createSender().wait(lost, never)).kind).toBe('mined')
+  await goBack()
+  await s.chain.mine()
+
+  // A new process knows of nothing that is open.
+  const reborn = s.createSender()
+  expect(await reborn.look(lost, never)).toBeUndefined()
+  await reborn.tend(never)
+  expect(await reborn.look(lost, never)).toMatchObject({
+    kind: 'mined',
+    receipt: { transactionHash: lost.hash },
+  })
+
+  const other = await reborn.send(mintCall(s), { purpose: 'x402:b' }, never)
+  expect(other.nonce).toBe(lost.nonce + 1)
 })
