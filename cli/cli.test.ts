@@ -66,6 +66,7 @@ test('the list of commands', async () => {
       provider price       Change what a call costs
       provider rotate-key  Have secrets sealed for a new key, and keep the old one for a while
       provider endpoint    Change where callers come: an address, or the tunnel of a gateway
+      contracts deploy     Make escrow and registry on a chain that has none
       gateway up           Run a gateway for providers and callers
 
     Keys:

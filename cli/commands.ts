@@ -106,6 +106,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Change where callers come: an address, or the tunnel of a gateway',
         load: async () => (await import('./commands/provider/endpoint.ts')).providerEndpoint,
       },
+      'contracts deploy': {
+        summary: 'Make escrow and registry on a chain that has none',
+        load: async () => (await import('./commands/contracts/deploy.ts')).contractsDeploy,
+      },
       'gateway up': {
         summary: 'Run a gateway for providers and callers',
         load: async () => (await import('./commands/gateway/up.ts')).gatewayUp,

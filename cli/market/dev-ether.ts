@@ -1,17 +1,17 @@
-import { type Address, createTestClient, http, parseEther } from 'viem'
+import { type Address, createTestClient, http, type PublicClient, parseEther } from 'viem'
 import { usdcCalls } from '../../protocol/chain/calls.ts'
 import { reachChain } from '../../protocol/chain/client.ts'
 import type { Bond } from '../../protocol/chain/registry.ts'
 import { readWallet } from '../../protocol/chain/registry.ts'
 import type { CommandContext } from '../command.ts'
-import type { OpenMarket } from './open.ts'
+import type { MarketPlace } from './market.ts'
 import { openSender, type Writer } from './write.ts'
 
 const etherGiven = parseEther('10')
 
 /** Ether for accounts that have none, on a development chain that lets anybody write balances, as Hardhat's does. */
 export async function giveEther(
-  { market, client }: OpenMarket,
+  { market, client }: { market: Pick<MarketPlace, 'rpc'>; client: PublicClient },
   accounts: ReadonlySet<Address>,
   signal: AbortSignal,
 ): Promise<void> {

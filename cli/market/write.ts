@@ -21,11 +21,16 @@ export interface Plan {
   readonly calls: readonly ChainCall[]
 }
 
-/** Who writes where. */
-export interface Writer {
-  readonly market: MarketPlace
+/** Who writes on which chain, whether there is a market on it or not. */
+export interface ChainWriter {
+  readonly market: Pick<MarketPlace, 'chainId' | 'rpc'>
   readonly client: PublicClient
   readonly account: LocalAccount
+}
+
+/** Who writes in which market. */
+export interface Writer extends ChainWriter {
+  readonly market: MarketPlace
 }
 
 /**
@@ -36,7 +41,7 @@ export interface Writer {
  */
 export async function carryOut(
   plan: Plan,
-  { writer, flags }: { writer: Writer; flags: WriteFlags },
+  { writer, flags }: { writer: ChainWriter; flags: WriteFlags },
   context: CommandContext,
 ): Promise<readonly Hash[] | undefined> {
   const text = formatPlan(plan, writer)
@@ -55,7 +60,7 @@ export async function carryOut(
   return transactions
 }
 
-function formatPlan({ title, lines, calls }: Plan, { market, account }: Writer): string {
+function formatPlan({ title, lines, calls }: Plan, { market, account }: ChainWriter): string {
   const rows = [
     ...lines,
     ['account', account.address] as const,
@@ -69,7 +74,7 @@ function formatPlan({ title, lines, calls }: Plan, { market, account }: Writer):
 /** Runs a call without sending it: what the contract would refuse is known before anybody is asked. */
 async function tryCall(
   { to, data, label }: ChainCall,
-  { client, account }: Writer,
+  { client, account }: ChainWriter,
   signal: AbortSignal,
 ): Promise<void> {
   await reachChain(client.call({ account, data, ...(to && { to }) }), label, signal)
@@ -77,7 +82,7 @@ async function tryCall(
 
 /** A command lives as long as its transactions, so nothing needs to outlive it; the hash is told before the wait. */
 export function openSender(
-  { market, client, account }: Writer,
+  { market, client, account }: ChainWriter,
   { clock }: CommandContext,
 ): TransactionSender {
   return createTransactionSender(
