@@ -59,7 +59,10 @@ export interface GrantMirrorOptions {
   readonly headStillMsMax?: number
 }
 
-/** @throws ProtocolError `chain_unreachable` where even the first look fails */
+/**
+ * @param signal - Of the start. Afterwards the mirror looks until it is disposed.
+ * @throws ProtocolError `chain_unreachable` where even the first look fails
+ */
 export async function createGrantMirror(
   deps: GrantMirrorDeps,
   options: GrantMirrorOptions,
@@ -68,7 +71,8 @@ export async function createGrantMirror(
   const { client, clock, log } = deps
   const { escrow, provider, fromBlock, intervalMs, headStillMsMax = Number.POSITIVE_INFINITY } = options
   const closing = new AbortController()
-  const stop = AbortSignal.any([signal, closing.signal])
+  // Whoever waited for the start may go; a provider that was told to stop still settles, and looks for that.
+  let stop = signal
   const state = createMirrorState()
   const listeners = new Set<(change: GrantChange) => void>()
   const blockTag = await chooseBlockTag(client, stop)
@@ -155,6 +159,7 @@ export async function createGrantMirror(
   }
 
   await lookOnce()
+  stop = closing.signal
   const kept = keepLooking()
 
   return {

@@ -285,3 +285,19 @@ test('without a chain there is no mirror', async () => {
   await s.chain.goOffline()
   await expect(s.openMirror()).rejects.toMatchObject({ code: 'chain_unreachable' })
 })
+
+test('whoever waited for the start may go: the mirror looks on until it is disposed', async () => {
+  await using s = await setup()
+  const { chain, provider } = s
+  const start = new AbortController()
+  await using mirror = await createGrantMirror(
+    { client: chain.rpc, clock: s.clock, log: s.log },
+    { escrow: chain.escrow, provider, fromBlock: 0n, intervalMs: 10 ** 9 },
+    start.signal,
+  )
+  start.abort(new Error('Ctrl-C'))
+  const payer = await chain.createPayer(5_000n, { provider, priceUsdc: 10n, budgetUsdc: 1_000n })
+  await mirror.refresh(never)
+  expect(mirror.grant(payer)?.budgetUsdc).toBe(1_000n)
+  expect(mirror.status().lostSinceMs).toBeUndefined()
+})
