@@ -1,4 +1,3 @@
-import { writeSync } from 'node:fs'
 import { isProtocolError } from '../../protocol/errors.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { chargeCall, claimOf, grantOf, openTestLedger, receiptOf, reserve } from './money.ts'
@@ -10,16 +9,17 @@ import { chargeCall, claimOf, grantOf, openTestLedger, receiptOf, reserve } from
 const [dir = '', bodyBytes = '0'] = process.argv.slice(2)
 const ledger = await openTestLedger(dir)
 const grant = grantOf({ budgetUsdc: usdc(10n ** 15n) })
-const say = (line: string) => writeSync(1, `${line}\n`)
-say('ready')
+/** Waits for a reader that is slow: a pipe that is full is no failure of the ledger. */
+const say = (line: string) => new Promise((resolve) => process.stdout.write(`${line}\n`, resolve))
+await say('ready')
 
 async function chargeForever(lane: number): Promise<void> {
   for (let count = 0; ; count += 1) {
     if (bodyBytes === '0') {
-      say((await chargeCall(ledger, { grant })).callId)
+      await say((await chargeCall(ledger, { grant })).callId)
       continue
     }
-    say(await chargeKeyed(`${lane}-${count}`))
+    await say(await chargeKeyed(`${lane}-${count}`))
   }
 }
 
@@ -40,7 +40,7 @@ try {
   await Promise.all(Array.from({ length: 16 }, (_, lane) => chargeForever(lane)))
 } catch (error) {
   const refused = ledger.reserve(claimOf({ grant }))
-  say(`failed ${isProtocolError(error) ? error.code : String(error)}`)
-  say(`then ${refused.kind === 'refused' ? refused.error.code : refused.kind}`)
+  await say(`failed ${isProtocolError(error) ? error.code : String(error)}`)
+  await say(`then ${refused.kind === 'refused' ? refused.error.code : refused.kind}`)
   process.exit(3)
 }
