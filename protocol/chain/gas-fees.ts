@@ -30,10 +30,9 @@ export function readGasFees(client: PublicClient, signal: AbortSignal): Promise<
  * later offers.
  */
 export function firstOffer(now: GasFees, { affordableWei, gasPriceWeiMax }: FeeBounds): GasFees {
-  const wanted = [now.maxFeePerGas * feeHeadroom, affordableWei]
-  if (gasPriceWeiMax !== undefined) wanted.push(gasPriceWeiMax / 2n)
-  const offered = wanted.reduce((least, each) => (each < least ? each : least))
-  return { ...now, maxFeePerGas: offered > now.maxFeePerGas ? offered : now.maxFeePerGas }
+  const bounds = [affordableWei, ...(gasPriceWeiMax === undefined ? [] : [gasPriceWeiMax / 2n])]
+  const offered = smallest(now.maxFeePerGas * feeHeadroom, ...bounds)
+  return { ...now, maxFeePerGas: larger(offered, now.maxFeePerGas) }
 }
 
 /**
@@ -53,7 +52,9 @@ export function higherOffer(
   return isTooMuch ? undefined : { maxFeePerGas, maxPriorityFeePerGas }
 }
 
-const larger = (a: bigint, b: bigint) => (a > b ? a : b)
+const ascending = (wei: readonly bigint[]) => wei.toSorted((a, b) => Number(a - b))
+const smallest = (...wei: bigint[]): bigint => ascending(wei)[0] ?? 0n
+const larger = (a: bigint, b: bigint): bigint => ascending([a, b])[1] ?? 0n
 /** At least an eighth more, at least one wei. */
 const raise = (wei: bigint) => wei + wei / 8n + 1n
 
