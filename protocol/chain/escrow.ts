@@ -4,13 +4,19 @@ import { type Usdc, usdc } from '../usdc.ts'
 import { reachChain } from './client.ts'
 import { escrowAbi } from './contracts.ts'
 
-/** What an account has free in the escrow. @throws ProtocolError `chain_unreachable` */
+/** What an account has free in the escrow, now or at a block. @throws ProtocolError `chain_unreachable` */
 export async function readBalance(
   client: PublicClient,
-  { escrow, account }: { escrow: Address; account: Address },
+  { escrow, account, blockNumber }: { escrow: Address; account: Address; blockNumber?: bigint },
   signal: AbortSignal,
 ): Promise<Usdc> {
-  const request = { address: escrow, abi: escrowAbi, functionName: 'balanceOf', args: [account] } as const
+  const request = {
+    address: escrow,
+    abi: escrowAbi,
+    functionName: 'balanceOf',
+    args: [account],
+    ...(blockNumber !== undefined && { blockNumber }),
+  } as const
   return usdc(await reachChain(client.readContract(request), 'read a balance', signal))
 }
 
@@ -19,13 +25,15 @@ export interface GrantKey {
   readonly provider: Address
   /** Zero, and left out, for metered use. */
   readonly signer?: Address
+  /** The latest, where it is left out. */
+  readonly blockNumber?: bigint
 }
 
-/** A grant as it lies in storage now. @returns undefined where it is closed. @throws ProtocolError `chain_unreachable` */
+/** A grant as it lies in storage. @returns undefined where it is closed. @throws ProtocolError `chain_unreachable` */
 export async function readGrant(
   client: PublicClient,
   escrow: Address,
-  { payer, provider, signer = zeroAddress }: GrantKey,
+  { payer, provider, signer = zeroAddress, blockNumber }: GrantKey,
   signal: AbortSignal,
 ): Promise<Grant | undefined> {
   const found = await reachChain(
@@ -34,6 +42,7 @@ export async function readGrant(
       abi: escrowAbi,
       functionName: 'grantOf',
       args: [payer, provider, signer],
+      ...(blockNumber !== undefined && { blockNumber }),
     }),
     'read a grant',
     signal,

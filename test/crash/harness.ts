@@ -219,14 +219,21 @@ async function compare(at: CrashMarket, dir: string): Promise<ReadonlyMap<string
   const ledger = readLedger(join(dir, 'ledger'))
   compareWithClients(ledger, at.books)
   const totals = new Map<string, Totals>()
+  // All of one block: what the dead provider sent may still be on its way to the chain.
+  const blockNumber = await at.client.getBlockNumber({ cacheTime: 0 })
   for (const { way, payer, signer } of at.granted) {
-    const grant = await readGrant(at.client, at.escrow, { payer, provider: at.provider, signer }, signal)
+    const key = { payer, provider: at.provider, signer, blockNumber }
+    const grant = await readGrant(at.client, at.escrow, key, signal)
     const spentUsdc = grant?.spentUsdc ?? 0n
     const chargedUsdc = ledger.get(payer)?.chargedUsdc ?? 0n
     assert(spentUsdc <= chargedUsdc, `${way} has paid ${spentUsdc} and was charged ${chargedUsdc}`)
     totals.set(way, { chargedUsdc, spentUsdc })
   }
-  const earned = await readBalance(at.client, { escrow: at.escrow, account: at.provider }, signal)
+  const earned = await readBalance(
+    at.client,
+    { escrow: at.escrow, account: at.provider, blockNumber },
+    signal,
+  )
   const paid = [...totals.values()].reduce((sum, { spentUsdc }) => sum + spentUsdc, 0n)
   assert(earned === paid, `the provider has earned ${earned}, its payers have paid ${paid}`)
   return totals
