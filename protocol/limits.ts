@@ -131,6 +131,8 @@ export const limits = {
 
   // Vouchers
   voucherBytesMax: 1 * KiB,
+  /** A voucher and its access. */
+  voucherTokenBytesMax: 1 * KiB + 128,
   vouchersCachedMax: 10_000,
   voucherFailuresPerSecondMax: 50,
   /** Calls that one voucher covers, where a client does not say otherwise. */

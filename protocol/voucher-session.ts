@@ -10,7 +10,6 @@ import { type Usdc, usdcFromJson } from './usdc.ts'
 import {
   assertVoucherSigned,
   type Correction,
-  formatVoucher,
   parseCorrection,
   type SignedVoucher,
   type Voucher,
@@ -28,6 +27,7 @@ import {
   type VoucherDecision,
   type VoucherTab,
 } from './voucher-client.ts'
+import { type AccessScope, formatVoucherToken } from './voucher-token.ts'
 
 /** Where a tab lies. `update` changes it in one step: nobody else's change gets between reading and writing. */
 export interface TabStore {
@@ -70,16 +70,26 @@ export interface VoucherSessionDeps {
   readonly clock: Clock
   readonly store: TabStore
   readonly sign: (voucher: Voucher) => Promise<Hex>
+  /** By the same key: `signVoucherAccess`. */
+  readonly signAccess: (scope: AccessScope) => Promise<Hex>
   /** Reads the signer's grant from the chain, for when a provider says that it is another one now. */
   readonly readGrant: () => Promise<Grant | undefined>
 }
 
 export function createVoucherSession(
-  { clock, store, sign, readGrant }: VoucherSessionDeps,
+  { clock, store, sign, signAccess, readGrant }: VoucherSessionDeps,
   { market, rules }: { market: Market; rules: SpendRules },
 ): VoucherSession {
   let signing: Promise<void> | undefined
   let probing: Promise<void> | undefined
+  const accesses = new Map<number, Promise<Hex>>()
+
+  /** Kept in memory only: it is worth as much as the vouchers, and the key makes it again. */
+  function accessFor(scope: AccessScope): Promise<Hex> {
+    const known = accesses.get(scope.epoch) ?? signAccess(scope)
+    accesses.set(scope.epoch, known)
+    return known
+  }
 
   /** One signature for all who wait for it. */
   function signNext(voucher: Voucher): Promise<void> {
@@ -174,7 +184,8 @@ export function createVoucherSession(
         const id = randomUUID()
         const ready = await begin(id, quoteUsdc)
         try {
-          const { end, correction, value } = await send(formatVoucher(ready.signed))
+          const access = await accessFor(ready.signed.voucher)
+          const { end, correction, value } = await send(formatVoucherToken({ signed: ready.signed, access }))
           if (correction) await learn(id, correction)
           else await finish(id, end)
           if (!correction || attempt === limits.voucherAttemptsMax) return value

@@ -17,6 +17,13 @@ import {
   signVoucher,
   type Voucher,
 } from './voucher.ts'
+import {
+  assertVoucherAccess,
+  formatVoucherToken,
+  parseVoucherToken,
+  signVoucherAccess,
+  type VoucherToken,
+} from './voucher-token.ts'
 
 const payer = privateKeyToAccount(`0x${'01'.repeat(32)}`)
 const session = privateKeyToAccount(`0x${'02'.repeat(32)}`)
@@ -57,18 +64,21 @@ test('what is written is read again, by the payer or by a session key, and its s
   )
 })
 
-test('any text is a voucher or a refusal', () => {
+test('any text is a voucher, with or without its access, or a refusal', () => {
   fc.assert(
     fc.property(
       fc.oneof(
         fc.string(),
         fc.string().map((text) => `kv1.${base64url.encode(Buffer.from(text))}.AA`),
+        fc.string().map((text) => `kv1.${base64url.encode(Buffer.from(text))}.AA.AA`),
       ),
       (text) => {
-        try {
-          parseVoucher(text)
-        } catch (error) {
-          expect(isProtocolError(error) && error.code).toBe('voucher_invalid')
+        for (const parse of [parseVoucher, parseVoucherToken]) {
+          try {
+            parse(text)
+          } catch (error) {
+            expect(isProtocolError(error) && error.code).toBe('voucher_invalid')
+          }
         }
       },
     ),
@@ -86,6 +96,24 @@ test.each<[string, (one: SignedVoucher) => SignedVoucher]>([
 ])('%s under an old signature is refused', async (_what, alter) => {
   const altered = parseVoucher(formatVoucher(alter(await signed())))
   await expect(assertVoucherSigned(altered, market)).rejects.toMatchObject({ code: 'voucher_invalid' })
+})
+
+test('a token is read as it was written, and its access holds for every voucher of its epoch', async () => {
+  await fc.assert(
+    fc.asyncProperty(anyVoucher, anyVoucher, fc.boolean(), async (changes, later, bySession) => {
+      const key = bySession ? session : payer
+      const one = await signed(changes, key)
+      const token: VoucherToken = { signed: one, access: await signVoucherAccess(one.voucher, key, market) }
+      expect(parseVoucherToken(formatVoucherToken(token))).toEqual(token)
+      await assertVoucherAccess(token, market)
+      const next = await signed({ ...later, epoch: changes.epoch }, key)
+      await assertVoucherAccess({ ...token, signed: next }, market)
+      const other = await signed({ ...later, epoch: (changes.epoch + 1) % 256 }, key)
+      const refusal = assertVoucherAccess({ ...token, signed: other }, market)
+      await expect(refusal).rejects.toMatchObject({ code: 'voucher_invalid' })
+    }),
+    { numRuns: 20 },
+  )
 })
 
 test('a voucher for another chain or escrow is refused', async () => {

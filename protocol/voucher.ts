@@ -26,9 +26,6 @@ export interface SignedVoucher {
   readonly signature: Hex
 }
 
-/** The request header that pays by voucher. */
-export const voucherHeader = 'khachapuri-voucher'
-
 const uint32Max = 2 ** 32 - 1
 const callsSchema = z.number().int().min(0).max(uint32Max)
 const epochSchema = z.number().int().min(0).max(255)
@@ -67,7 +64,7 @@ export function recoverVoucherSigner(
   return recoverTypedDataAddress({ ...message(voucher, market), signature }).catch(() => undefined)
 }
 
-/** Writes the header's value: `kv1.<payload>.<signature>`, both Base64url. */
+/** Writes `kv1.<payload>.<signature>`, both Base64url. It proves what was promised; to call, it takes a `VoucherToken`. */
 export function formatVoucher({ voucher, signer, signature }: SignedVoucher): string {
   const { payer, provider, maxAmount, maxCalls, epoch } = voucher
   const payload = {
@@ -86,25 +83,28 @@ export function formatVoucher({ voucher, signer, signature }: SignedVoucher): st
 }
 
 /**
- * Reads a header's value without its signature's check, which costs a thousand times as much. A signature that the escrow
+ * Reads a voucher without its signature's check, which costs a thousand times as much. A signature that the escrow
  * would not take as it is (a high `s`, another length, another last byte) is no signature here either: who accepted it
  * would not be paid.
  *
  * @throws ProtocolError `voucher_invalid`
  */
 export function parseVoucher(token: string): SignedVoucher {
-  if (token.length > limits.voucherBytesMax) throw invalid(`it has more than ${limits.voucherBytesMax} bytes`)
+  if (token.length > limits.voucherBytesMax)
+    throw invalidVoucher(`it has more than ${limits.voucherBytesMax} bytes`)
   const [kind, payload = '', signature = '', ...rest] = token.split('.')
   const payloadBytes = base64url.decode(payload)
   const signatureBytes = base64url.decode(signature)
   if (kind !== prefix || rest.length > 0 || !payloadBytes || !signatureBytes) {
-    throw invalid('it is not of the form kv1.<payload>.<signature>')
+    throw invalidVoucher('it is not of the form kv1.<payload>.<signature>')
   }
   if (!isCanonicalSignature(signatureBytes)) {
-    throw invalid('its signature is not one of 65 bytes with a low s, which is all that the escrow takes')
+    throw invalidVoucher(
+      'its signature is not one of 65 bytes with a low s, which is all that the escrow takes',
+    )
   }
   const parsed = payloadSchema.safeParse(parseJson(payloadBytes))
-  if (!parsed.success) throw invalid('its payload does not hold the fields of a voucher')
+  if (!parsed.success) throw invalidVoucher('its payload does not hold the fields of a voucher')
   const { signer = parsed.data.payer, ...voucher } = parsed.data
   return { voucher, signer, signature: toHex(signatureBytes) }
 }
@@ -112,7 +112,7 @@ export function parseVoucher(token: string): SignedVoucher {
 /** Half the order of secp256k1: each signature has one accepted form (EIP-2). */
 const sMax = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0n
 
-function isCanonicalSignature(signature: Uint8Array): boolean {
+export function isCanonicalSignature(signature: Uint8Array): boolean {
   if (signature.byteLength !== 65 || (signature[64] !== 27 && signature[64] !== 28)) return false
   return BigInt(toHex(signature.subarray(32, 64))) <= sMax
 }
@@ -127,10 +127,10 @@ export async function assertVoucherSigned(
   market: Market,
 ): Promise<void> {
   if ((await recoverVoucherSigner(voucher, signature, market)) === signer) return
-  throw invalid('it was altered, or signed by another key or for another market')
+  throw invalidVoucher('it was altered, or signed by another key or for another market')
 }
 
-const invalid = (why: string) =>
+export const invalidVoucher = (why: string) =>
   new ProtocolError('voucher_invalid', `The voucher is not valid: ${why}.`, {
     hint: 'Sign it anew, with the domain of this market and the key that the grant names.',
   })

@@ -5,9 +5,10 @@ import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { providerInfoSchema } from '../../protocol/provider.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
-import { signVoucher, voucherHeader } from '../../protocol/voucher.ts'
+import { signVoucher } from '../../protocol/voucher.ts'
 import { openTab } from '../../protocol/voucher-client.ts'
 import { createVoucherSession, readCallEnd } from '../../protocol/voucher-session.ts'
+import { signVoucherAccess, voucherHeader } from '../../protocol/voucher-token.ts'
 import type { CommandContext } from '../command.ts'
 import { requestHttp } from '../http.ts'
 import { readAccountAddress } from '../keys/account.ts'
@@ -71,6 +72,7 @@ export async function callByVoucher(
       clock: context.clock,
       store: createTabFile(context, tabKey, openFirst),
       sign: (voucher) => signVoucher(voucher, signer, market),
+      signAccess: (scope) => signVoucherAccess(scope, signer, market),
       readGrant: readGrantNow,
     },
     { market, rules: { windowCalls, ...(maxPriceUsdc !== undefined && { maxPriceUsdc }) } },

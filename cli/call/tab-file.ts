@@ -19,7 +19,7 @@ const tabSchema = z.strictObject({
   provider: addressSchema,
   signer: addressSchema,
   epoch: z.number().int().min(0).max(255),
-  /** A header's value. */
+  /** Without its access, which the key makes again. */
   signed: z.string().max(limits.voucherBytesMax).nullable(),
   most: totalsSchema,
   claimed: totalsSchema,

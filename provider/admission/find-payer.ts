@@ -3,12 +3,11 @@ import type { DeploymentSpec } from '../../protocol/deployment.ts'
 import { passTokenOf } from '../../protocol/pass.ts'
 import type { Payer } from '../../protocol/payer.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
-import { voucherHeader } from '../../protocol/voucher.ts'
+import { voucherHeader } from '../../protocol/voucher-token.ts'
 import { x402Headers } from '../../protocol/x402.ts'
 import type { ReadPayment } from '../x402/read-payment.ts'
 import { createPassDesk } from './passes.ts'
 import { type PaymentFacts, paymentRequired } from './refusals.ts'
-import { takesVouchers } from './takes-vouchers.ts'
 import { createVoucherDesk, type VoucherDeskDeps } from './vouchers.ts'
 
 export interface PayerRequest {
@@ -47,10 +46,7 @@ export function createFindPayer(deps: FindPayerDeps, options: FindPayerOptions):
     const payment = request.headers[x402Headers.signature]
     if (payment !== undefined && deps.readPayment) return deps.readPayment(single(payment) ?? '')
     const voucher = request.headers[voucherHeader]
-    if (voucher !== undefined) {
-      if (!takesVouchers(options.market)) throw paymentRequired({ ...options, priceUsdc: request.priceUsdc })
-      return payByVoucher(single(voucher) ?? '')
-    }
+    if (voucher !== undefined) return payByVoucher(single(voucher) ?? '')
     return payByPass(request)
   }
 

@@ -2,7 +2,6 @@ import type { Address } from 'viem'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import { formatUsdc, type Usdc } from '../../protocol/usdc.ts'
-import { takesVouchers } from './takes-vouchers.ts'
 
 /** What a caller must know in order to pay. */
 export interface PaymentFacts {
@@ -62,7 +61,6 @@ export function waysToPay({
   name = '<provider>',
   priceUsdc,
   takesX402 = false,
-  market,
 }: PaymentFacts): readonly PaymentWay[] {
   const price = formatUsdc(priceUsdc)
   const approve = `khachapuri approve ${name} --price ${price} --budget <usdc>`
@@ -78,7 +76,7 @@ export function waysToPay({
       ],
       header: 'Authorization: Bearer kp1.…',
     },
-    ...(takesVouchers(market) ? [byVoucher(approve)] : []),
+    byVoucher(approve),
     {
       way: 'grant',
       detail: 'The owner of a deployment whose callers need not pay keeps a grant for this provider.',

@@ -1,7 +1,10 @@
+import { createHash } from 'node:crypto'
 import type { Log } from '../../protocol/base/log.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
-import { assertVoucherSigned, parseVoucher, type SignedVoucher } from '../../protocol/voucher.ts'
+import type { Market } from '../../protocol/typed-data.ts'
+import { assertVoucherSigned, type SignedVoucher } from '../../protocol/voucher.ts'
+import { assertVoucherAccess, parseVoucherToken, type VoucherToken } from '../../protocol/voucher-token.ts'
 import { createKnownTokens, type KnownTokens } from './known-tokens.ts'
 import type { PassDeskDeps, PassDeskOptions } from './passes.ts'
 
@@ -10,8 +13,8 @@ export interface VoucherDeskDeps extends PassDeskDeps {
 }
 
 /**
- * Verifies vouchers, each signature once: all calls of a window cost one check. Whether a voucher covers a call is the
- * ledger's matter.
+ * Verifies vouchers, each signature once: all calls of a window cost one check, and an epoch one more for its access.
+ * Whether a voucher covers a call is the ledger's matter.
  *
  * @returns what refuses with `voucher_invalid`; and with `voucher_not_for_provider`, `grant_missing` before any signature
  * is checked
@@ -20,9 +23,12 @@ export function createVoucherDesk(
   { clock, grants, log }: VoucherDeskDeps,
   { provider, market }: PassDeskOptions,
 ): KnownTokens<SignedVoucher> {
+  const accesses = createKnownAccesses(market)
+
   /** Only a key that has a grant here makes us compute. */
   function read(token: string): () => Promise<SignedVoucher> {
-    const signed = parseVoucher(token)
+    const shown = parseVoucherToken(token)
+    const { signed } = shown
     const { voucher, signer } = signed
     if (voucher.provider !== provider) {
       throw new ProtocolError('voucher_not_for_provider', 'The voucher is for another provider.', {
@@ -41,6 +47,7 @@ export function createVoucherDesk(
       )
     }
     return async () => {
+      await accesses.verify(shown)
       await assertVoucherSigned(signed, market)
       log.debug('voucher_verified', { payer: voucher.payer, signer, maxCalls: voucher.maxCalls })
       return signed
@@ -56,4 +63,23 @@ export function createVoucherDesk(
       noun: 'vouchers',
     },
   )
+}
+
+/** The access of each key's epoch that was verified last; as a digest, because it is worth money. */
+function createKnownAccesses(market: Market) {
+  const known = new Map<string, string>()
+  return {
+    /** @throws ProtocolError `voucher_invalid` */
+    async verify(token: VoucherToken): Promise<void> {
+      const { voucher, signer } = token.signed
+      const scope = [voucher.payer, signer, voucher.epoch].join('/')
+      const digest = createHash('sha256').update(token.access).digest('base64')
+      if (known.get(scope) === digest) return
+      await assertVoucherAccess(token, market)
+      known.delete(scope)
+      known.set(scope, digest)
+      const oldest = known.size > limits.vouchersCachedMax ? known.keys().next().value : undefined
+      if (oldest !== undefined) known.delete(oldest)
+    },
+  }
 }

@@ -1,7 +1,7 @@
 import { headerValues, hopByHopHeaders, khachapuriPrefix } from '../../protocol/http/headers.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { passTokenOf } from '../../protocol/pass.ts'
-import { voucherHeader } from '../../protocol/voucher.ts'
+import { voucherHeader } from '../../protocol/voucher-token.ts'
 import { x402Headers } from '../../protocol/x402.ts'
 
 /**

@@ -4,7 +4,8 @@ import { escrowCalls, usdcCalls } from '../../protocol/chain/calls.ts'
 import { limits } from '../../protocol/limits.ts'
 import { anyDeployment, signPass } from '../../protocol/pass.ts'
 import { parseUsdc, usdc } from '../../protocol/usdc.ts'
-import { formatVoucher, signVoucher, voucherHeader } from '../../protocol/voucher.ts'
+import { signVoucher } from '../../protocol/voucher.ts'
+import { formatVoucherToken, signVoucherAccess, voucherHeader } from '../../protocol/voucher-token.ts'
 import { type OutageMarket, openOutageMarket } from '../support/outage.ts'
 import { askTerms, createWallet, signPayment, type WalletChain, walletOf } from '../support/x402.ts'
 import { type ClientBook, createBook, type Gate, runLane, runRepeatingLane } from './lanes.ts'
@@ -90,7 +91,9 @@ export async function openCrashMarket(): Promise<CrashMarket> {
     epoch: 0,
   }
   const signature = await signVoucher(voucher, voucherer, market)
-  const voucherHeaders = { [voucherHeader]: formatVoucher({ voucher, signer: voucherer.address, signature }) }
+  const signed = { voucher, signer: voucherer.address, signature }
+  const access = await signVoucherAccess(voucher, voucherer, market)
+  const voucherHeaders = { [voucherHeader]: formatVoucherToken({ signed, access }) }
 
   const books = {
     owner: createBook('owner', owner.address),

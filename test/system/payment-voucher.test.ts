@@ -9,9 +9,10 @@ import { callHeaders } from '../../protocol/call.ts'
 import { readGrant } from '../../protocol/chain/escrow.ts'
 import { parseProblem } from '../../protocol/errors.ts'
 import { parseUsdc, usdc } from '../../protocol/usdc.ts'
-import { formatVoucher, signVoucher, type Voucher, voucherHeader } from '../../protocol/voucher.ts'
+import { signVoucher, type Voucher } from '../../protocol/voucher.ts'
 import { openTab, type SpendRules } from '../../protocol/voucher-client.ts'
 import { createMemoryTab, createVoucherSession, readCallEnd } from '../../protocol/voucher-session.ts'
+import { formatVoucherToken, signVoucherAccess, voucherHeader } from '../../protocol/voucher-token.ts'
 import { type CurlAnswer, codeOf, curl } from '../support/curl.ts'
 import { type Deployed, echoProgram, nothing, openMarket, type TestMarket } from '../support/market.ts'
 
@@ -69,11 +70,17 @@ async function tokenOf(
     epoch: 0,
     ...changes,
   }
-  return formatVoucher({
-    voucher,
-    signer: signer.address,
-    signature: await signVoucher(voucher, key, market),
+  const signature = await signVoucher(voucher, key, market)
+  return formatVoucherToken({
+    signed: { voucher, signer: signer.address, signature },
+    access: await signVoucherAccess(voucher, key, market),
   })
+}
+
+/** What `redeem` makes known of a token, and what it does not. */
+function takeApart(token: string): { readonly published: string; readonly access: string } {
+  const end = token.lastIndexOf('.')
+  return { published: token.slice(0, end), access: token.slice(end + 1) }
 }
 
 const callWith = (token: string, { rawHeaders = [], ...call }: Parameters<TestMarket['call']>[0] = {}) =>
@@ -97,6 +104,7 @@ function createClient(keys: Keys, rules: SpendRules) {
       clock: systemClock,
       store: tab,
       sign: (voucher) => signVoucher(voucher, signer, at.market),
+      signAccess: (scope) => signVoucherAccess(scope, signer, at.market),
       readGrant: () => readGrantOf(keys),
     },
     { market: at.market, rules },
@@ -177,7 +185,14 @@ describe('vouchers', () => {
   test('what does not cover the call is refused with all that the next voucher needs', async () => {
     const keys = await createVoucherPayer('short')
     const good = await tokenOf(keys, { maxAmount: usdc(1_000n), maxCalls: 5 })
-    const facts = { epoch: 0, accepted: good, charged: '1000', chargedCalls: 2, price: '500', status: 402 }
+    const facts = {
+      epoch: 0,
+      accepted: takeApart(good).published,
+      charged: '1000',
+      chargedCalls: 2,
+      price: '500',
+      status: 402,
+    }
     const costs = await at.costsOf(async () => {
       for (let i = 0; i < 2; i += 1) expect((await callWith(good)).status).toBe(200)
       const tokens = [
@@ -190,6 +205,7 @@ describe('vouchers', () => {
         const answer = await callWith(token)
         expect(answer.problem()).toMatchObject({ ...facts, code: 'voucher_too_low', pay: expect.anything() })
         expect(answer.header(callHeaders.call)).toBeUndefined()
+        expect(answer.text).not.toContain(takeApart(good).access)
       }
       const other = await callWith(await tokenOf(keys, { epoch: 1 }))
       expect(other.problem()).toMatchObject({ ...facts, code: 'voucher_epoch_other' })
@@ -200,10 +216,11 @@ describe('vouchers', () => {
   test('of another form, market, provider or key are refused, cost nothing, and tell nothing', async () => {
     const keys = await createVoucherPayer('target')
     const good = await tokenOf(keys)
-    const [kind, payload = '', signature = ''] = good.split('.')
+    const [kind, payload = '', signature = '', access] = good.split('.')
+    const flipped = signature.replace(/^./, (c) => (c === 'A' ? 'B' : 'A'))
     const cases: [string, string][] = [
-      ['voucher_invalid', [kind, payload, malleate(signature)].join('.')],
-      ['voucher_invalid', [kind, payload, signature.replace(/^./, (c) => (c === 'A' ? 'B' : 'A'))].join('.')],
+      ['voucher_invalid', [kind, payload, malleate(signature), access].join('.')],
+      ['voucher_invalid', [kind, payload, flipped, access].join('.')],
       ['voucher_invalid', good.replace('kv1', 'kv2')],
       ['voucher_invalid', await tokenOf(keys, {}, { market: { ...at.market, chainId: 1 } })],
       ['voucher_invalid', await tokenOf(keys, {}, { market: { ...at.market, escrow: keys.payer.address } })],
@@ -215,6 +232,29 @@ describe('vouchers', () => {
       for (const [code, token] of cases) {
         const answer = await callWith(token)
         expect(answer.problem().code).toBe(code)
+        expect(answer.text).not.toContain('accepted')
+      }
+    })
+    expect(costs).toEqual(nothing)
+  })
+
+  test('that somebody copied from the chain are worth nothing without what only their signer can make', async () => {
+    const keys = await createVoucherPayer('copied')
+    const { published } = takeApart(await tokenOf(keys))
+    const thief = createKey()
+    const scope = { payer: keys.payer.address, provider: at.dev.providers.alice.address, epoch: 0 }
+    const own = (changes: Partial<typeof scope>, market = at.market) =>
+      signVoucherAccess({ ...scope, ...changes }, keys.signer, market)
+    const accesses = [
+      await signVoucherAccess(scope, thief, at.market),
+      await own({ epoch: 1 }),
+      await own({ provider: at.dev.providers.bob.address }),
+      await own({}, { ...at.market, chainId: 1 }),
+    ].map((access) => Buffer.from(access.slice(2), 'hex').toString('base64url'))
+    const costs = await at.costsOf(async () => {
+      for (const token of [published, ...accesses.map((access) => `${published}.${access}`)]) {
+        const answer = await callWith(token)
+        expect(answer.problem().code).toBe('voucher_invalid')
         expect(answer.text).not.toContain('accepted')
       }
     })
@@ -284,7 +324,11 @@ describe('a provider that lies', () => {
     ['about calls that were never made', async () => corrected({ ...promised, accepted: null })],
     [
       'about a voucher that was never signed',
-      async (keys) => corrected({ ...promised, accepted: await tokenOf(keys, {}, { key: createKey() }) }),
+      async (keys) =>
+        corrected({
+          ...promised,
+          accepted: takeApart(await tokenOf(keys, {}, { key: createKey() })).published,
+        }),
     ],
   ])('%s gets no further signature', async (_what, answerFor) => {
     const account = createKey()
