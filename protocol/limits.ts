@@ -122,6 +122,13 @@ export const limits = {
   specOriginsMax: 64,
   jsonDepthMax: 32,
 
+  // Failures
+  /** In the name of one payer: signatures that are wrong. Beyond this, what is not known yet in this name must wait. */
+  failuresPerPayerPerSecondMax: 10,
+  /** Payers whose failures are counted, and payers who have shown that they are worth work. */
+  payersWatchedMax: 10_000,
+  provenPayersMax: 10_000,
+
   // Passes
   passBytesMax: 4 * KiB,
   passProvidersMax: 16,
@@ -159,6 +166,15 @@ export const limits = {
   x402WindowSecondsMax: 24 * 60 * 60,
   /** Whose calls run or whose settlement is not known yet. */
   x402PaymentsOpenMax: 1_000,
+
+  /**
+   * Looks at the chain that were for nothing: for payers who have paid nothing yet, and for all others. Each is up to three
+   * RPC requests.
+   */
+  x402LooksLostPerSecondMax: 50,
+  x402LooksLostPerPayerPerSecondMax: 5,
+  /** How long a wallet counts as holding too little, before the chain is asked once more. */
+  x402LowWalletAgeMsMax: 2_000,
 
   // Ledger
   /** One fsync for at most so many calls. */

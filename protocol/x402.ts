@@ -325,6 +325,11 @@ export function recoverAuthorizationSigner(
   )
 }
 
+/** Whether a signature comes wrapped with what would deploy its wallet first (ERC-6492); tokens take none of those. */
+export const isForUndeployedWallet = (signature: Hex): boolean => signature.endsWith(erc6492Suffix)
+
+const erc6492Suffix = '6492'.repeat(16)
+
 /** What a payment has, and what it must have instead. */
 export interface Mismatch {
   readonly what: 'scheme' | 'network' | 'asset' | 'payTo' | 'amount'

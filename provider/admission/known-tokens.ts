@@ -1,25 +1,31 @@
 import { createHmac, randomBytes } from 'node:crypto'
+import type { Address } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
+import { createRecent } from '../../protocol/base/recent.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
-import { createFailureBucket } from './failure-bucket.ts'
+import { limits } from '../../protocol/limits.ts'
+import { createFailureBuckets, createProvenNames } from './failure-buckets.ts'
 
 /** Knows signed tokens by sight: a signature is checked once, then its token is recognised by an HMAC in microseconds. */
 export interface KnownTokens<T> {
   /**
-   * @throws ProtocolError what `read` and its check throw; `too_many_requests` while too many signatures fail (tokens that
-   * are known already go on)
+   * @throws ProtocolError what `read` and its check throw; `too_many_requests` while too many signatures fail, in the name
+   * of this payer or of all that are new here (tokens that are known already go on)
    */
   verify(token: string): Promise<T>
 }
 
 export interface KnownTokensOptions<T> {
-  /** Reads a token, and refuses what is not worth a signature's check. @returns the check */
-  readonly read: (token: string) => () => Promise<T>
+  /** Reads a token, and refuses what is not worth a signature's check. */
+  readonly read: (token: string) => Check<T>
   readonly cachedMax: number
   readonly failuresPerSecondMax: number
   /** What too many of arrive. */
   readonly noun: string
 }
+
+/** The check of a signature, with whose name the token bears: failures in one name do not refuse others. */
+export type Check<T> = (() => Promise<T>) | { readonly payer: Address; readonly run: () => Promise<T> }
 
 export function createKnownTokens<T>(
   { clock }: { clock: Clock },
@@ -27,24 +33,24 @@ export function createKnownTokens<T>(
 ): KnownTokens<T> {
   // The tokens themselves are money and are not kept.
   const secret = randomBytes(32)
-  const known = new Map<string, T>()
+  const known = createRecent<string, T>(cachedMax)
   const checking = new Map<string, Promise<T>>()
-  const failures = createFailureBucket(clock, failuresPerSecondMax)
+  const proven = createProvenNames()
+  const failures = createFailureBuckets(
+    { clock, proven },
+    { failuresPerSecondMax, failuresPerNameMax: limits.failuresPerPayerPerSecondMax },
+  )
 
-  function remember(id: string, value: T): void {
-    known.set(id, value)
-    const oldest = known.size > cachedMax ? known.keys().next().value : undefined
-    if (oldest !== undefined) known.delete(oldest)
-  }
-
-  async function run(id: string, check: () => Promise<T>): Promise<T> {
+  async function run(id: string, check: Check<T>): Promise<T> {
+    const { payer, run: runCheck } = typeof check === 'function' ? { payer: undefined, run: check } : check
     try {
-      const value = await check()
-      remember(id, value)
+      using place = await failures.take(payer)
+      if (!place) throw tooMany(noun)
+      const value = await runCheck()
+      place.giveBack()
+      known.set(id, value)
+      if (payer !== undefined) proven.set(payer, true)
       return value
-    } catch (error) {
-      failures.add()
-      throw error
     } finally {
       checking.delete(id)
     }
@@ -55,21 +61,19 @@ export function createKnownTokens<T>(
       const id = createHmac('sha256', secret).update(token).digest('base64')
       const value = known.get(id)
       if (value !== undefined) {
-        known.delete(id)
         known.set(id, value)
         return value
       }
       const same = checking.get(id)
       if (same) return same
-      const check = read(token)
-      if (failures.isFull()) {
-        throw new ProtocolError('too_many_requests', `Too many ${noun} with a wrong signature arrive here.`, {
-          hint: 'Send it again in a second.',
-        })
-      }
-      const checked = run(id, check)
+      const checked = run(id, read(token))
       checking.set(id, checked)
       return checked
     },
   }
 }
+
+const tooMany = (noun: string) =>
+  new ProtocolError('too_many_requests', `Too many ${noun} with a wrong signature arrive here.`, {
+    hint: 'Send it again in a second.',
+  })

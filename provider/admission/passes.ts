@@ -5,7 +5,7 @@ import type { Grant } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type Pass, parsePass, verifyPass } from '../../protocol/pass.ts'
 import type { Market } from '../../protocol/typed-data.ts'
-import { createKnownTokens, type KnownTokens } from './known-tokens.ts'
+import { type Check, createKnownTokens, type KnownTokens } from './known-tokens.ts'
 
 export interface PassDeskDeps {
   readonly clock: Clock
@@ -28,7 +28,7 @@ export function createPassDesk(
   { provider, market }: PassDeskOptions,
 ): KnownTokens<Pass> {
   /** Only a payer of ours, named in a pass for us, makes us compute. */
-  function read(token: string): () => Promise<Pass> {
+  function read(token: string): Check<Pass> {
     const { pass } = parsePass(token)
     if (!pass.providers.includes(provider)) {
       throw new ProtocolError('pass_not_for_provider', 'The pass is for other providers.', {
@@ -42,7 +42,7 @@ export function createPassDesk(
         details: { payer: pass.payer, provider },
       })
     }
-    return () => verifyPass(token, market)
+    return { payer: pass.payer, run: () => verifyPass(token, market) }
   }
 
   return createKnownTokens(

@@ -5,7 +5,6 @@ import type { PaymentToken } from '../../protocol/chain/payment-token.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
-import type { Usdc } from '../../protocol/usdc.ts'
 import { decidePayment, type Payment, type PaymentResult, type PaymentTerms } from '../../protocol/x402.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { PaymentId, PaymentKey, PaymentOrder, PaymentRecord, StoredAnswer } from '../ledger/records.ts'
@@ -14,6 +13,7 @@ import { createHolds } from './holds.ts'
 import * as refusals from './refusals.ts'
 import type { PaymentFate } from './settle-payment.ts'
 import { bookingOf, type Settlements } from './settlements.ts'
+import type { WalletLooks } from './wallet-looks.ts'
 
 /** One payment while its call is under way. Disposal lets the next request with the same payment in. */
 export interface HeldPayment extends Disposable {
@@ -29,7 +29,7 @@ export interface HeldPayment extends Disposable {
    * Checks that the payment covers the call and that the money is there, by the chain, and makes it durable.
    *
    * @throws ProtocolError `payment_mismatch`, `payment_expired`, `payment_invalid`, `payment_used`, `balance_too_low`,
-   * `chain_unreachable`, `provider_busy`, `ledger_unavailable`
+   * `chain_unreachable`, `provider_busy`, `too_many_requests`, `ledger_unavailable`
    */
   reserve(call: PaidCall, signal: AbortSignal): Promise<ReservedPayment>
 }
@@ -70,6 +70,7 @@ export interface PaymentDeskDeps {
   readonly ledger: Ledger
   readonly exposure: Exposure
   readonly settlements: Settlements
+  readonly looks: WalletLooks
   /** A block that is no newer than any that the chain may still add. */
   readonly blockNumber: () => bigint
 }
@@ -97,7 +98,7 @@ export const neededSeconds = (timeoutMs: number): number =>
   Math.ceil((timeoutMs + limits.programStartTimeoutMs) / 1000) + limits.x402SettleMarginSeconds
 
 export function createPaymentDesk(deps: PaymentDeskDeps): PaymentDesk {
-  const { clock, token, ledger, exposure, settlements } = deps
+  const { clock, token, ledger, exposure, settlements, looks } = deps
   const holds = createHolds()
 
   const resultOf = (
@@ -132,16 +133,6 @@ export function createPaymentDesk(deps: PaymentDeskDeps): PaymentDesk {
     })
   }
 
-  /** The chain's part of the check: one round of requests where all is well. */
-  async function assertMoneyIsThere(payment: Payment, neededUsdc: Usdc, signal: AbortSignal): Promise<void> {
-    const { authorization, signature } = payment
-    const { balanceUsdc, wouldPass } = await token.simulate(authorization, signature, signal)
-    if (balanceUsdc < neededUsdc) throw refusals.walletTooLow(payment, balanceUsdc, neededUsdc)
-    if (wouldPass) return
-    const { isUsed } = await token.readStanding(authorization, signal)
-    throw isUsed ? refusals.usedUp('on_chain') : refusals.refusedByToken()
-  }
-
   async function reserve(
     payment: Payment,
     request: PaidRequest,
@@ -161,7 +152,7 @@ export function createPaymentDesk(deps: PaymentDeskDeps): PaymentDesk {
     const order = { callId, authorization, signature, ...request, fromBlock: deps.blockNumber() }
     const { neededUsdc, remove } = exposure.add(authorization.from, authorization.valueUsdc)
     try {
-      await assertMoneyIsThere(payment, neededUsdc, signal)
+      await looks.assertMoneyIsThere(payment, neededUsdc, signal)
       if (!(await ledger.payments.reserve(order))) throw refusals.usedUp('known')
       return reserved(order, remove)
     } catch (error) {
@@ -175,7 +166,13 @@ export function createPaymentDesk(deps: PaymentDeskDeps): PaymentDesk {
     return {
       async charge(receipt, kept) {
         assert(receipt.priceUsdc === order.authorization.valueUsdc, 'an x402 payment is of exactly the price')
-        await ledger.payments.execute({ id, receipt, ...kept })
+        try {
+          await ledger.payments.execute({ id, receipt, ...kept })
+        } catch (error) {
+          // Nothing is due that is not written down.
+          remove()
+          throw error
+        }
         const settlement = settlements.start(order, remove)
         const fate = await settlement.withinBound()
         try {

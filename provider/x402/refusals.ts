@@ -42,6 +42,16 @@ export const notSignedByPayer = () =>
     hint: 'Sign TransferWithAuthorization for the token, name and version in PAYMENT-REQUIRED, with the key of "from".',
   })
 
+export const walletNotDeployed = () =>
+  new ProtocolError(
+    'payment_invalid',
+    'The payment is signed for a wallet that is not on the chain yet (ERC-6492).',
+    {
+      hint: 'Deploy the wallet, by any transaction from it, and sign the payment again.',
+      details: { reason: 'wallet_not_deployed' },
+    },
+  )
+
 /** @param neededUsdc - For this call, and for those of the payer that are not settled yet. */
 export const walletTooLow = ({ authorization }: Payment, balanceUsdc: Usdc, neededUsdc: Usdc) =>
   new ProtocolError(
@@ -93,4 +103,14 @@ export const failed = (reason: string) =>
 export const tooManyOpen = () =>
   new ProtocolError('provider_busy', 'Too many x402 payments wait for the chain here.', {
     hint: 'Send it again in a moment, or pay by a pass, which needs no transaction.',
+  })
+
+export const tooManyFailures = () =>
+  new ProtocolError('too_many_requests', 'Too many payments with a wrong signature arrive here.', {
+    hint: 'Send it again in a second.',
+  })
+
+export const tooManyLooks = () =>
+  new ProtocolError('too_many_requests', 'Too many payments arrive here that no wallet covers.', {
+    hint: 'Send it again in a second, or pay by a pass, which needs no look at the chain.',
   })

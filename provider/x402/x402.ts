@@ -8,12 +8,14 @@ import { limits } from '../../protocol/limits.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
 import type { PaymentTerms } from '../../protocol/x402.ts'
+import { createProvenNames } from '../admission/failure-buckets.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import { createExposure } from './exposure.ts'
 import { createPaymentDesk, neededSeconds, type PaymentDesk } from './payment-desk.ts'
 import { createPaymentReader, type ReadPayment } from './read-payment.ts'
 import { settlePayment } from './settle-payment.ts'
 import { createSettlements } from './settlements.ts'
+import { createWalletLooks } from './wallet-looks.ts'
 
 /**
  * The way of paying for callers who have nothing here: one call, one transfer of USDC from a wallet (x402, `exact`). It
@@ -62,12 +64,18 @@ export async function openX402(
     return undefined
   }
   const exposure = createExposure()
+  const proven = createProvenNames()
+  const looks = createWalletLooks({ token, clock, proven })
   const settlements = createSettlements(
     {
       clock,
       log,
       ledger,
-      settle: (payment, settleSignal) => settlePayment({ ...deps, token }, payment, settleSignal),
+      async settle(payment, settleSignal) {
+        const fate = await settlePayment({ ...deps, token }, payment, settleSignal)
+        if (fate.kind === 'paid') proven.set(payment.order.authorization.from, true)
+        return fate
+      },
     },
     { waitMs: settleWaitMs },
   )
@@ -77,8 +85,8 @@ export async function openX402(
   }
 
   return {
-    read: createPaymentReader({ token, clock }, { provider }),
-    desk: createPaymentDesk({ ...deps, token, exposure, settlements }),
+    read: createPaymentReader({ token, clock, proven }, { provider }),
+    desk: createPaymentDesk({ ...deps, token, exposure, settlements, looks }),
     terms: ({ priceUsdc, spec }) => ({
       chainId: token.chainId,
       asset: token.token,

@@ -20,6 +20,7 @@ export interface TestChain extends ContractsOnChain {
   readonly market: Market
   /** Talks to the RPC server over HTTP. */
   readonly rpc: PublicClient
+  readonly rpcUrl: URL
   /** An account with ether, whose key the test has. */
   createAccount(): Promise<LocalAccount>
   /** A payer with `freeUsdc` in the escrow and, with `grant`, an open metered grant. */
@@ -60,6 +61,7 @@ export async function openTestChain(): Promise<TestChain> {
   const made: TestChain = {
     ...chain,
     market: { chainId, escrow: chain.escrow },
+    rpcUrl: server.url,
     rpc: createChainClient({ chainId, rpcUrls: [server.url] }),
     async createAccount() {
       const account = privateKeyToAccount(generatePrivateKey())
