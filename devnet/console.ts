@@ -14,7 +14,7 @@ const labels: Readonly<Record<string, string>> = {
   providers: 'Starting the providers alice and bob (keys, Resolver, registration, programs)',
   money: 'Funding developer and payer, approving grants',
   examples: 'Deploying the examples with "khachapuri deploy"',
-  calls: 'Making a paid call to each provider, and settling it on chain',
+  calls: 'Making calls that are paid in four ways, and settling them on chain',
 }
 
 export function createConsole({ clock, write }: { clock: Clock; write: (text: string) => void }): Console {

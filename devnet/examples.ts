@@ -18,8 +18,24 @@ export interface DeployedExample {
   readonly urls: Readonly<Record<string, string>>
 }
 
-export const exampleNames = ['markdown', 'csv-stats', 'factor', 'greet'] as const
-export type ExampleName = (typeof exampleNames)[number]
+interface Example {
+  /** In `examples/`. */
+  readonly folder: string
+  /** Of `khachapuri deploy`. */
+  readonly flags: readonly string[]
+}
+
+const examples = {
+  markdown: { folder: 'markdown', flags: [] },
+  'csv-stats': { folder: 'csv-stats', flags: [] },
+  factor: { folder: 'factor', flags: [] },
+  /** The same program once more: who calls it pays. */
+  'paid-factor': { folder: 'factor', flags: ['--payer', 'caller'] },
+  greet: { folder: 'greet', flags: ['--env-file', 'greet.env'] },
+} satisfies Record<string, Example>
+
+export type ExampleName = keyof typeof examples
+export const exampleNames = Object.keys(examples) as readonly ExampleName[]
 
 const root = join(import.meta.dirname, '..')
 /** `greet` signs with a secret; its README's sample was signed with this one. */
@@ -37,11 +53,11 @@ async function deployExample(
   home: string,
   signal: AbortSignal,
 ): Promise<DeployedExample> {
+  const { folder, flags }: Example = examples[name]
   const args = [
     join(root, 'cli', 'main.ts'),
-    ...['deploy', join(root, 'examples', name), '--provider', 'alice', '--provider', 'bob'],
-    ...['--owner-per-day', '5', '--json'],
-    ...(name === 'greet' ? ['--env-file', join(home, 'greet.env')] : []),
+    ...['deploy', join(root, 'examples', folder), '--provider', 'alice', '--provider', 'bob'],
+    ...['--owner-per-day', '5', '--json', ...flags],
   ]
   const env = {
     PATH: process.env['PATH'],
@@ -61,7 +77,7 @@ async function deployExample(
       'internal',
       `The example ${name} could not be deployed: ${`${stderr}\n${stdout}`.trim()}`,
       {
-        hint: `Try it by hand: npx khachapuri deploy examples/${name} --provider alice`,
+        hint: `Try it by hand: npx khachapuri deploy examples/${folder} --provider alice`,
         cause: error,
       },
     )
@@ -78,7 +94,7 @@ export async function deployExamples(
   signal: AbortSignal,
 ): Promise<readonly DeployedExample[]> {
   await writeFile(join(home, 'greet.env'), greetEnv, { mode: 0o600 })
-  const half = exampleNames.length / 2
+  const half = Math.ceil(exampleNames.length / 2)
   const lanes = [exampleNames.slice(0, half), exampleNames.slice(half)].map(async (names) => {
     const deployed: DeployedExample[] = []
     for (const name of names) deployed.push(await deployExample(name, market, home, signal))

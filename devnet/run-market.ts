@@ -1,10 +1,9 @@
 import { join } from 'node:path'
 import { systemClock } from '../protocol/base/clock.ts'
 import { createLog } from '../protocol/base/log.ts'
-import { ProtocolError } from '../protocol/errors.ts'
 import { parseUsdc } from '../protocol/usdc.ts'
 import { createConsole } from './console.ts'
-import { demonstrate } from './demonstration.ts'
+import { demonstrate } from './demonstration/demonstrate.ts'
 import { deployExamples } from './examples.ts'
 import { createMarket } from './market.ts'
 import { openMarketDir } from './market-dir.ts'
@@ -47,11 +46,8 @@ export async function runMarket(
   )
   screen.step('examples')
   const deployed = await deployExamples(market, dir, signal)
-  const factor = deployed.find(({ name }) => name === 'factor')
-  if (!factor) throw new ProtocolError('internal', 'factor is missing.', { hint: 'See devnet/examples.ts.' })
-
   screen.step('calls')
-  const demonstrations = await demonstrate(market, factor, clock, signal)
+  const demonstrations = await demonstrate({ clock, log }, market, deployed, signal)
   parts.use(await writeMarketFile(folder, market, deployed))
   // npm runs scripts in the project's folder, wherever it was called.
   const cwd = process.env['INIT_CWD'] ?? process.cwd()

@@ -1,6 +1,6 @@
 import { join, relative } from 'node:path'
 import { formatUsdc } from '../protocol/usdc.ts'
-import type { Demonstration } from './demonstration.ts'
+import type { Demonstration } from './demonstration/demonstrate.ts'
 import type { DeployedExample } from './examples.ts'
 import type { DevMarket } from './market.ts'
 
@@ -33,8 +33,8 @@ export function describeMarketForPeople({
     `bob         http://bob.${gateway.domain}/  behind a tunnel, no listening port`,
   ]
   const shown = demonstrations.map(
-    ({ provider, paidBy, answer, earnedUsdc }) =>
-      `${provider.padEnd(10)}  factor(600) = ${answer}, paid by ${paidBy}; settled: ${provider} has ${formatUsdc(earnedUsdc)} USDC`,
+    ({ provider, paidBy, answer, settledUsdc }) =>
+      `${provider.padEnd(10)}  factor(600) = ${answer}, paid by ${paidBy}; settled on chain: ${formatUsdc(settledUsdc)} USDC`,
   )
   const walls =
     alice.info.tier === 'sandbox'
@@ -66,6 +66,7 @@ function linesToTry({ gateway }: DevMarket, deployed: readonly DeployedExample[]
     `curl --data-binary ${sample('csv-stats/sample.csv')} ${url('csv-stats', 'bob')}/`,
     `curl '${url('greet', 'alice')}/hello?name=Ada'`,
     `curl http://alice.${gateway.domain}/`,
+    `npx khachapuri call ${url('paid-factor', 'alice')}/ -d '{"num":97}' --voucher --account payer`,
     'npx khachapuri balance',
     'npx khachapuri init hello && npx khachapuri deploy hello --provider alice',
   ]

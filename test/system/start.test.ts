@@ -119,6 +119,8 @@ describe('a market that is up', () => {
     expect(JSON.parse(answerOf('csv-stats') ?? '')).toMatchObject({ rows: 365 })
     expect(JSON.parse(answerOf('greet') ?? '')).toMatchObject({ greeting: 'Guten Tag, Ada!' })
     expect(answers).not.toContain('')
+    const call = market.stdout().match(/npx khachapuri (call .*)/)?.[1]
+    expect(await paste(`${process.execPath} ${join(root, 'cli/bin.mjs')} ${call}`)).toContain('97')
   })
 
   test('is found by the command line, as are its accounts', async () => {
@@ -199,10 +201,15 @@ describe('npm start', () => {
       const cwd = await useFolder()
       await using market = await startProcess(onLoopbackOnly(withNode('--once', '--port', '0')), { cwd })
       expect({ ended: await market.ended, output: market.output() }).toMatchObject({ ended: 0 })
-      expect(market.stdout()).toMatch(
-        /alice +factor\(600\) = 2,2,2,3,5,5, .* settled: alice has 0\.0005 USDC/,
-      )
-      expect(market.stdout()).toMatch(/bob +factor\(600\) = 2,2,2,3,5,5, .* settled: bob has 0\.0005 USDC/)
+      for (const [provider, paidBy] of [
+        ['alice', 'the owner of the deployment'],
+        ['bob', 'a pass of the caller'],
+        ['alice', 'a voucher, which covers this call and no more'],
+        ['bob', 'x402 from a wallet'],
+      ]) {
+        const shown = `factor(600) = 2,2,2,3,5,5, paid by ${paidBy}; settled on chain: 0.0005 USDC`
+        expect(market.stdout()).toContain(`${provider?.padEnd(10)}  ${shown}`)
+      }
       expect(countAttemptsToLeave(market.stdout())).toBe(0)
       expect(await readdir(join(cwd, '.khachapuri'))).toEqual([])
 
