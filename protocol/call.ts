@@ -1,5 +1,5 @@
+import { hash } from 'node:crypto'
 import type { Hex } from 'viem'
-import { sha256, toHex, utf8 } from './base/bytes.ts'
 
 /** One HTTP request to a deployment, and its answer. 32 random bytes, lower-case `0x…`. */
 export type CallId = Hex
@@ -52,7 +52,8 @@ export function hashRequest({
   target: string
   bodyDigest: Uint8Array
 }): Hex {
-  return toHex(sha256(utf8.encode(`${method} ${target}\n${Buffer.from(bodyDigest).toString('hex')}\n`)))
+  const digestHex = Buffer.from(bodyDigest).toString('hex')
+  return `0x${hash('sha256', `${method} ${target}\n${digestHex}\n`, 'hex')}`
 }
 
 /** `Content-Digest` (RFC 9530) of a whole body. */

@@ -20,6 +20,7 @@ import { type ProviderControl, serveControl } from './control/serve-control.ts'
 import { createDeployments } from './deployments/deployments.ts'
 import { type Fault, isDevChain } from './faults.ts'
 import { createBodyRoom } from './http/call-body.ts'
+import { createCallIds } from './http/call-ids.ts'
 import { createPages } from './http/pages.ts'
 import { type CallDeps, runCall } from './http/run-call.ts'
 import { createListener } from './http/serve.ts'
@@ -234,6 +235,7 @@ export async function createProvider(
   const callDeps: CallDeps = {
     clock,
     log,
+    createCallId: createCallIds(),
     deployments,
     findPayer: createFindPayer(
       { clock, log, grants: mirror, ...(x402 && { readPayment: x402.read }) },

@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import type { IncomingRequest } from '../../protocol/http/listener.ts'
 import { limits } from '../../protocol/limits.ts'
+import { createBodyHash } from './body-hash.ts'
 
 /** The body of a call on its way to the program: counted and hashed as it passes, never held. */
 export interface CallBody {
@@ -38,7 +39,7 @@ export function createBodyRoom(bytesMax: number): BodyRoom {
   }
 }
 
-const emptyDigest = createHash('sha256').digest()
+const emptyDigest = hash('sha256', '', 'buffer')
 const nothing = () => undefined
 const noBody = { body: undefined, discardRest: nothing, release: nothing }
 
@@ -50,7 +51,7 @@ const noBody = { body: undefined, discardRest: nothing, release: nothing }
  */
 export function openBody(request: IncomingRequest, onTooLarge: (error: ProtocolError) => void): CallBody {
   if (!hasBody(request)) return { ...noBody, digest: () => emptyDigest }
-  const hash = createHash('sha256')
+  const bodyHash = createBodyHash()
   assertLength(request, limits.requestBodyBytesMax)
   let bytes = 0
   let digest: Buffer | undefined
@@ -61,10 +62,10 @@ export function openBody(request: IncomingRequest, onTooLarge: (error: ProtocolE
     if (digest) return
     bytes += chunk.length
     if (bytes > limits.requestBodyBytesMax) onTooLarge(tooLarge(limits.requestBodyBytesMax))
-    else hash.update(chunk)
+    else bodyHash.update(chunk)
   })
   const takeDigest = () => {
-    digest ??= hash.digest()
+    digest ??= bodyHash.digest()
     return digest
   }
   return {
@@ -114,7 +115,7 @@ export async function readWholeBody(
     throw isProtocolError(error) ? error : new DOMException('The caller has gone.', 'AbortError')
   }
   const body = Buffer.concat(chunks)
-  const digest = createHash('sha256').update(body).digest()
+  const digest = hash('sha256', body, 'buffer')
   return { ...noBody, body, digest: () => digest, release: () => room.give(bytes) }
 }
 

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { KiB } from '../../protocol/base/bytes.ts'
 import type { Outcome } from '../../protocol/call.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
@@ -6,6 +5,7 @@ import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type CallOutcome, type Instance, toCallError } from '../runtime/runtime.ts'
+import { createBodyHash } from './body-hash.ts'
 import type { Booked } from './call-money.ts'
 import { isNobodys, toCallerHeaders } from './program-headers.ts'
 
@@ -70,7 +70,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     waitsForBooks,
     isOurs = isNobodys,
   } = options
-  const hash = createHash('sha256')
+  const hash = createBodyHash()
   let status = 499
   let programHeaders: RawHeaders = []
   let expectedBytes = -1

@@ -1,10 +1,9 @@
-import { randomBytes } from 'node:crypto'
 import type { Address, Hex } from 'viem'
 import { assert } from '../../protocol/base/assert.ts'
 import { toHex } from '../../protocol/base/bytes.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
-import { callHeaders, hashRequest, isCharged } from '../../protocol/call.ts'
+import { type CallId, callHeaders, hashRequest, isCharged } from '../../protocol/call.ts'
 import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
@@ -46,6 +45,8 @@ import { refuseWithTerms, x402Terms } from './x402-terms.ts'
 export interface CallDeps {
   readonly clock: Clock
   readonly log: Log
+  /** A new one for each call. */
+  readonly createCallId: () => CallId
   readonly deployments: Deployments
   readonly findPayer: FindPayer
   readonly grants: { grant(payer: Address, signer?: Address): Grant | undefined }
@@ -80,7 +81,7 @@ export interface CallRequest {
 
 /** What is known of a call before it runs. */
 interface Call extends CallRequest {
-  readonly id: Hex
+  readonly id: CallId
   readonly deployment: Deployment
   readonly payer: Payer
   readonly priceUsdc: Usdc
@@ -109,7 +110,7 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
     const call: Call = {
       ...incoming,
       refuse,
-      id: toHex(randomBytes(32)),
+      id: deps.createCallId(),
       deployment,
       payer: await deps.findPayer({ headers: request.headers, deployment, priceUsdc }),
       priceUsdc,

@@ -2,8 +2,9 @@ import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { assert } from '../../protocol/base/assert.ts'
 import { type ErrorCode, toProtocolError } from '../../protocol/errors.ts'
 import { type BatchStore, createBatchStore } from './batches.ts'
+import { decodeGroup, type GroupWire } from './group-wire.ts'
 import { createPaymentTable, type PaymentTable } from './payments.ts'
-import type { ChargeRecord, JournalTotals, LedgerIdentity } from './records.ts'
+import type { JournalTotals, LedgerIdentity } from './records.ts'
 import { openDatabase } from './schema.ts'
 import { type ChargeStore, createChargeStore } from './store.ts'
 import { createTransactionTable, type TransactionTable } from './transactions.ts'
@@ -40,7 +41,7 @@ export interface JournalOptions {
 }
 
 export type JournalRequest =
-  | { readonly kind: 'commit'; readonly group: readonly ChargeRecord[] }
+  | { readonly kind: 'commit'; readonly group: GroupWire }
   | {
       readonly kind: 'query'
       readonly id: number
@@ -118,9 +119,9 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
   }
 }
 
-function commit(charges: ChargeStore, group: readonly ChargeRecord[]): JournalResponse {
+function commit(charges: ChargeStore, group: GroupWire): JournalResponse {
   try {
-    charges.commit(group)
+    charges.commit(decodeGroup(group))
     return { kind: 'committed' }
   } catch (error) {
     return { kind: 'failed', reason: String(error) }

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
+import { encodeGroup } from './group-wire.ts'
 import type {
   JournalFailure,
   JournalOptions,
@@ -47,7 +48,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   let failure: ProtocolError | undefined
   let hasExited = false
   let isClosing = false
-  const groups = createGroups((group) => post({ kind: 'commit', group }))
+  const groups = createGroups((group) => post({ kind: 'commit', group: encodeGroup(group) }))
   const queries = new Map<number, Waiter>()
   let queriesAsked = 0
   const drained = Promise.withResolvers<void>()
