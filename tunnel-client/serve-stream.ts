@@ -2,6 +2,7 @@ import type { Log } from '../protocol/base/log.ts'
 import { isProtocolError, toProtocolError } from '../protocol/errors.ts'
 import { parseRequestHead, type RequestHead } from '../protocol/frames/head.ts'
 import type { MuxStream, StreamHandler } from '../protocol/frames/mux-stream.ts'
+import type { ResetReason } from '../protocol/frames/reset-code.ts'
 import type { RequestListener } from '../protocol/http/listener.ts'
 import { sendProblem } from '../protocol/http/problem-response.ts'
 import type { TakenStreams } from './taken-streams.ts'
@@ -62,6 +63,10 @@ function runHandler(
     request.abort()
     response.destroy()
   }
+  const loseWay = () => {
+    response.loseWay()
+    abort()
+  }
   // After the caller of this function has set the stream up: a whole body is already there for the handler then.
   queueMicrotask(() => {
     if (response.destroyed) return
@@ -78,10 +83,13 @@ function runHandler(
     onData: (chunk) => request.receive(chunk),
     onEnd: () => request.receiveEnd(),
     onDrain: () => response.onDrain(),
-    onReset: abort,
-    onLost: abort,
+    onReset: (reason) => (isCallers(reason) ? abort() : loseWay()),
+    onLost: loseWay,
   }
 }
+
+/** A caller left, or read so slowly that too much waited for it; all else is between the two ends of the tunnel. */
+const isCallers = (reason: ResetReason) => reason === 'cancelled' || reason === 'overloaded'
 
 const nobody: StreamHandler = {
   onHead() {},

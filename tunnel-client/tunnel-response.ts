@@ -14,6 +14,7 @@ export type HeadersLike = readonly unknown[] | Readonly<Record<string, HeaderVal
 export class TunnelResponse extends Writable implements OutgoingResponse {
   statusCode = 200
   headersSent = false
+  isWayLost = false
   readonly #stream: MuxStream
   readonly #isHead: boolean
   readonly #headers = new Map<string, { name: string; value: HeaderValue }>()
@@ -57,6 +58,11 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
   flushHeaders(): void {
     if (this.headersSent || this.destroyed) return
     this.#stream.sendHead(this.#formatHead())
+  }
+
+  /** The tunnel went, or the gateway gave up: nobody can say what the caller wants. */
+  loseWay(): void {
+    this.isWayLost = true
   }
 
   /** The stream has room again. */

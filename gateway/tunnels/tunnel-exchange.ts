@@ -119,17 +119,17 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
   }
 
   /** Ends it with an error, unless it is over. */
-  fail(error: ProtocolError): void {
+  fail(error: ProtocolError, reason: ResetReason = 'cancelled'): void {
     if (this.#isOver) return
     this.#finish()
-    this.#stream?.reset('cancelled')
+    this.#stream?.reset(reason)
     this.#handler.onError(error)
   }
 
   /** Ends it where nothing has moved for too long. */
   expire(nowMs: number): void {
     const idleMsMax = this.#isAnswered ? limits.idleTimeoutMs : limits.firstByteTimeoutMs
-    if (nowMs - this.#activeMs > idleMsMax) this.fail(answerTimedOut())
+    if (nowMs - this.#activeMs > idleMsMax) this.fail(answerTimedOut(), 'timed_out')
   }
 
   onAccept(): void {

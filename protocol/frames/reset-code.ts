@@ -11,6 +11,8 @@ export const resetCodes = {
   flow_broken: 5,
   /** Too many bytes wait for slow readers. */
   overloaded: 6,
+  /** The gateway will wait no longer; its caller would have. */
+  timed_out: 7,
 } as const
 
 export type ResetReason = keyof typeof resetCodes

@@ -18,6 +18,11 @@ export interface IncomingRequest extends Readable {
 /** The answer to an `IncomingRequest`. `close` before `writableFinished` means that the caller has gone. */
 export interface OutgoingResponse extends Writable {
   readonly headersSent: boolean
+  /**
+   * Whether it closed because the way to the caller broke, and not because the caller left. A tunnel knows; a socket looks
+   * the same from this end in both cases, and has no such field.
+   */
+  readonly isWayLost?: boolean
   /** @param rawHeaders - Name, value, name, value. */
   writeHead(status: number, rawHeaders: RawHeaders): this
 }

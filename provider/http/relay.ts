@@ -150,7 +150,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     const error = outcome.kind === 'answered' ? undefined : toCallError(outcome)
     const body = error === undefined && kept ? Buffer.concat(kept) : undefined
     const ending = {
-      outcome: isCallersDoing(outcome) ? ('caller_gone' as const) : toOutcome(outcome),
+      outcome: isCallersDoing(outcome) ? leftAs() : toOutcome(outcome),
       status: error ? error.status : status,
       bodyDigest,
       error,
@@ -163,12 +163,19 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     )
   }
 
-  /** The caller has left for good: the work was done all the same. */
+  /** A caller that leaves has had the work done; one that was lost on the way has not left. */
+  const leftAs = () => (response.isWayLost ? ('platform_fault' as const) : ('caller_gone' as const))
+
+  /** Nobody waits for the answer any more. */
   function leave(): void {
     isOver = true
     if (flushing) clearImmediate(flushing)
     exchange.abort()
-    const ending = { outcome: 'caller_gone' as const, status: 499, bodyDigest: hash.digest() }
+    const ending = {
+      outcome: leftAs(),
+      status: response.isWayLost ? 502 : 499,
+      bodyDigest: hash.digest(),
+    }
     book({ ...ending, error: undefined, rawHeaders: [], body: undefined }).catch(() => undefined)
   }
 

@@ -11,6 +11,7 @@ import { toHex } from '../../protocol/base/bytes.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog, type Log } from '../../protocol/base/log.ts'
 import { readBalance, readGrant } from '../../protocol/chain/escrow.ts'
+import { meteredSigner } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
 import { parseName } from '../../protocol/name.ts'
 import { anyDeployment, type Pass, signPass } from '../../protocol/pass.ts'
@@ -148,13 +149,18 @@ export async function openMarket({
       assert(settler.status().unsettledUsdc === 0n, 'all is settled')
   }
 
-  /** Free and reserved together: approving moves money between the two, and only settlement takes some away. */
+  /**
+   * Free and reserved together: approving moves money between the two, and only settlement takes some away. Grants for
+   * session keys are not seen.
+   */
   async function readTotal(account: Address): Promise<bigint> {
     const { escrow } = contracts
     const free = await readBalance(client, { escrow, account }, signal)
     const grants = await Promise.all(
-      [...providers.values()].map(({ address }) =>
-        readGrant(client, escrow, { payer: account, provider: address }, signal),
+      [...providers.values()].flatMap(({ address: provider }) =>
+        [meteredSigner, account].map((signer) =>
+          readGrant(client, escrow, { payer: account, provider, signer }, signal),
+        ),
       ),
     )
     return grants.reduce((sum, grant) => sum + (grant?.budgetUsdc ?? 0n), free as bigint)

@@ -46,7 +46,10 @@ export interface OutageMarket extends AsyncDisposable {
   /** Lets the command line and its processes find a gateway. */
   announce(gatewayUrl: URL): Promise<void>
   /** Starts alice with an address, bob behind the tunnel of `gateway`, in this process. */
-  startProvider(name: 'alice' | 'bob', gateway: Gateway): Promise<Provider>
+  startProvider(
+    name: 'alice' | 'bob',
+    gateway: Pick<Gateway, 'port'> & { readonly info: Pick<Gateway['info'], 'tunnel' | 'peers'> },
+  ): Promise<Provider>
   /** Starts a command of `khachapuri` that serves, with the key of `party` and a directory under this name. */
   startKhachapuri(argv: readonly string[], party: Party): Promise<TestProcess>
   /** Deploys the echo program. @returns its callable CID */
@@ -193,9 +196,14 @@ export function callThrough(
 /** A call whose two streams the test holds in its hands. */
 export function openCall(
   { port, domain }: { readonly port: number; readonly domain: string },
-  { provider, path, method = 'GET' }: { provider: string; path: string; method?: string },
+  {
+    provider,
+    path,
+    method = 'GET',
+    rawHeaders = [],
+  }: { provider: string; path: string; method?: string; rawHeaders?: readonly string[] },
 ): { readonly outgoing: ClientRequest; readonly answered: Promise<IncomingMessage> } {
-  const headers = { host: `${provider}.${domain}` }
+  const headers = ['host', `${provider}.${domain}`, ...rawHeaders]
   const outgoing = request({ host: '127.0.0.1', port, path, method, headers, agent: false })
   outgoing.flushHeaders()
   const answered = once(outgoing, 'response').then(([response]) => response as IncomingMessage)
