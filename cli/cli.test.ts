@@ -58,6 +58,8 @@ test('the list of commands', async () => {
       reclaim              Get back what an ended grant has left
       call                 Call a program as curl does, and pay by voucher or pass
       pass create          Sign a token that pays for plain curl calls
+      pass list            Show passes, and what was spent of each
+      pass revoke          Take a pass back
       resolve              Show what the chain says of a provider
       faucet               Make USDC on a development chain
 

@@ -77,6 +77,14 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Sign a token that pays for plain curl calls',
         load: async () => (await import('./commands/pass/create.ts')).passCreate,
       },
+      'pass list': {
+        summary: 'Show passes, and what was spent of each',
+        load: async () => (await import('./commands/pass/list.ts')).passList,
+      },
+      'pass revoke': {
+        summary: 'Take a pass back',
+        load: async () => (await import('./commands/pass/revoke.ts')).passRevoke,
+      },
       resolve: {
         summary: 'Show what the chain says of a provider',
         load: async () => (await import('./commands/resolve.ts')).resolve,

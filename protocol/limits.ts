@@ -136,6 +136,20 @@ export const limits = {
   /** Signatures that fail cost 1.4 ms each; beyond this, tokens that are not known yet must wait. */
   passFailuresPerSecondMax: 50,
 
+  passRevocationBytesMax: 1 * KiB,
+  /** That have not ended. Each is kept in memory and on disk. */
+  passRevocationsPerPayerMax: 1_000,
+
+  // Statements
+  statementRequestBytesMax: 1 * KiB,
+  /** A request that is read on its way shows the same books to whoever has it, for so long. */
+  statementRequestAgeSecondsMax: 300,
+  statementRequestsCachedMax: 10_000,
+  statementRequestFailuresPerSecondMax: 50,
+  /** Lanes, receipts or passes of one page: a millisecond of the journal's thread, and a bounded answer. */
+  statementPageEntriesMax: 250,
+  statementPageBytesMax: 512 * KiB,
+
   // Vouchers
   voucherBytesMax: 1 * KiB,
   /** A voucher and its access. */
@@ -282,6 +296,9 @@ export const limits = {
   manifestBytesMax: 64 * KiB,
   keystoreFileBytesMax: 64 * KiB,
   stateFileBytesMax: 1 * MiB,
+  /** Of one market; those that ended a month ago are forgotten. */
+  passRecordsMax: 1_000,
+  passRecordsBytesMax: 16 * MiB,
   /** For another command that has a file of the user's under its lock. */
   stateLockWaitMs: 10_000,
   stateLockPollMs: 20,

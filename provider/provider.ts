@@ -19,6 +19,7 @@ import { createFindPayer } from './admission/find-payer.ts'
 import { type ProviderControl, serveControl } from './control/serve-control.ts'
 import { createDeployments } from './deployments/deployments.ts'
 import { type Fault, isDevChain } from './faults.ts'
+import { createAccountPages } from './http/account-pages.ts'
 import { createBodyRoom } from './http/call-body.ts'
 import { createCallIds } from './http/call-ids.ts'
 import { createPages } from './http/pages.ts'
@@ -238,7 +239,13 @@ export async function createProvider(
     createCallId: createCallIds(),
     deployments,
     findPayer: createFindPayer(
-      { clock, log, grants: mirror, ...(x402 && { readPayment: x402.read }) },
+      {
+        clock,
+        log,
+        grants: mirror,
+        revokedPasses: ledger.revokedPasses,
+        ...(x402 && { readPayment: x402.read }),
+      },
       payee,
     ),
     x402,
@@ -259,6 +266,7 @@ export async function createProvider(
     deployments,
     readReceipt: ledger.readReceipt,
     keeper: content.routes,
+    account: createAccountPages({ clock, ledger, grants: mirror }, payee),
     ...(options.fault && { fault: options.fault }),
   })
   const callOptions = { ...payee, priceUsdc: () => priceUsdc }

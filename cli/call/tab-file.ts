@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { mkdir, open, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Clock } from '../../protocol/base/clock.ts'
@@ -11,6 +11,7 @@ import { formatVoucher, parseVoucher } from '../../protocol/voucher.ts'
 import type { VoucherTab } from '../../protocol/voucher-client.ts'
 import type { TabStore } from '../../protocol/voucher-session.ts'
 import { homeOf, readFileBounded } from '../files.ts'
+import { takeLock } from '../lock-file.ts'
 
 const totalsSchema = z.strictObject({ amountUsdc: usdcSchema, calls: z.number().int().min(0) })
 
@@ -93,37 +94,3 @@ const fromFile = ({ signed, broken, ...tab }: z.output<typeof tabSchema>): Vouch
   signed: signed === null ? undefined : parseVoucher(signed),
   broken: broken ?? undefined,
 })
-
-/** A file that only one process can make. One that its process left behind is taken away. */
-async function takeLock(path: string, { clock, signal }: TabFileDeps): Promise<AsyncDisposable> {
-  const sinceMs = clock.monotonicMs()
-  for (;;) {
-    try {
-      await using file = await open(path, 'wx', 0o600)
-      await file.writeFile(`${process.pid}`)
-      return { [Symbol.asyncDispose]: () => rm(path, { force: true }) }
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    }
-    if (await isLeftBehind(path)) await rm(path, { force: true })
-    else if (clock.monotonicMs() - sinceMs < limits.stateLockWaitMs)
-      await clock.sleep(limits.stateLockPollMs, signal)
-    else {
-      throw new ProtocolError('config_invalid', `${path} is held by another command.`, {
-        hint: 'Remove it if no other khachapuri command runs.',
-      })
-    }
-  }
-}
-
-async function isLeftBehind(path: string): Promise<boolean> {
-  const pid = Number(await readFile(path, 'utf8').catch(() => ''))
-  // Not written yet, or gone again.
-  if (!Number.isInteger(pid) || pid <= 0) return false
-  try {
-    process.kill(pid, 0)
-    return false
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'ESRCH'
-  }
-}

@@ -24,9 +24,15 @@ function setup() {
         ? grantOf({ payer: address as never })
         : undefined,
   }
-  const find = createFindPayer({ clock, log: createTestLog(), grants }, { provider, name: 'alice', market })
+  const revoked = new Set<string>()
+  const revokedPasses = { has: ({ id }: { id: string }) => revoked.has(id) }
+  const find = createFindPayer(
+    { clock, log: createTestLog(), grants, revokedPasses },
+    { provider, name: 'alice', market },
+  )
   return {
     clock,
+    revoked,
     find: (who: 'owner' | 'caller' | 'any', headers: Record<string, string | string[]> = {}) =>
       find({ headers, deployment: { spec: { payer: who, owner } }, priceUsdc: usdc(500n) }),
   }
@@ -85,6 +91,19 @@ test('passes for others and passes without a grant are refused before their sign
     await expect(find('any', bearer(stranger))).rejects.toEqual(refused('grant_missing'))
   }
   expect(await find('any', bearer(await token()))).toMatchObject({ kind: 'pass' })
+})
+
+test('a pass that was taken back pays no more, known by sight or not', async () => {
+  const { find, revoked } = setup()
+  const [known, fresh] = [`0x${'1d'.repeat(32)}`, `0x${'2e'.repeat(32)}`] as const
+  const headers = bearer(await token({ id: known }))
+  expect(await find('any', headers)).toMatchObject({ kind: 'pass' })
+  revoked.add(known).add(fresh)
+  await expect(find('any', headers)).rejects.toEqual(refused('pass_revoked'))
+  await expect(find('any', bearer(await token({ id: fresh })))).rejects.toEqual(refused('pass_revoked'))
+  expect(await find('any', bearer(await token({ id: `0x${'3f'.repeat(32)}` })))).toMatchObject({
+    kind: 'pass',
+  })
 })
 
 test('a flood of wrong signatures in one name stops new passes of that name for a second, and nobody else’s', async () => {

@@ -10,6 +10,7 @@ import { type Check, createKnownTokens, type KnownTokens } from './known-tokens.
 export interface PassDeskDeps {
   readonly clock: Clock
   readonly grants: { grant(payer: Address, signer?: Address): Grant | undefined }
+  readonly revokedPasses: { has(pass: Pass): boolean }
 }
 
 export interface PassDeskOptions {
@@ -20,11 +21,11 @@ export interface PassDeskOptions {
 /**
  * Verifies passes, each signature once.
  *
- * @returns what refuses with `pass_invalid`; and with `pass_not_for_provider`, `grant_missing` before any signature is
- * checked
+ * @returns what refuses with `pass_invalid`; and with `pass_not_for_provider`, `pass_revoked`, `grant_missing` before any
+ * signature is checked
  */
 export function createPassDesk(
-  { clock, grants }: PassDeskDeps,
+  { clock, grants, revokedPasses }: PassDeskDeps,
   { provider, market }: PassDeskOptions,
 ): KnownTokens<Pass> {
   /** Only a payer of ours, named in a pass for us, makes us compute. */
@@ -36,6 +37,7 @@ export function createPassDesk(
         details: { provider, providers: pass.providers },
       })
     }
+    assertNotRevoked(pass)
     if (!grants.grant(pass.payer)) {
       throw new ProtocolError('grant_missing', `${pass.payer} has no grant for this provider.`, {
         hint: 'The payer makes one with "khachapuri approve".',
@@ -45,7 +47,15 @@ export function createPassDesk(
     return { payer: pass.payer, run: () => verifyPass(token, market) }
   }
 
-  return createKnownTokens(
+  function assertNotRevoked(pass: Pass): void {
+    if (!revokedPasses.has(pass)) return
+    throw new ProtocolError('pass_revoked', 'The payer has taken this pass back.', {
+      hint: 'Ask the payer for another one: "khachapuri pass create".',
+      details: { payer: pass.payer, pass: pass.id },
+    })
+  }
+
+  const known = createKnownTokens(
     { clock },
     {
       read,
@@ -54,4 +64,11 @@ export function createPassDesk(
       noun: 'passes',
     },
   )
+  return {
+    async verify(token) {
+      const pass = await known.verify(token)
+      assertNotRevoked(pass)
+      return pass
+    },
+  }
 }

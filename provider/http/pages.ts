@@ -18,11 +18,21 @@ export interface PagesDeps {
   readonly readReceipt: (callId: Hex) => Promise<Receipt | undefined>
   /** The keeper's routes, `/ipfs/…`. */
   readonly keeper: Hono
+  /** What payers may ask of their accounts. */
+  readonly account: Hono
   readonly fault?: Fault
 }
 
 /** The provider's own pages: everything but calls. None of them costs anything. */
-export function createPages({ log, info, deployments, readReceipt, keeper, fault }: PagesDeps): Hono {
+export function createPages({
+  log,
+  info,
+  deployments,
+  readReceipt,
+  keeper,
+  account,
+  fault,
+}: PagesDeps): Hono {
   const app = new Hono()
 
   app.get('/healthz', (c) => c.text('ok\n'))
@@ -57,6 +67,7 @@ export function createPages({ log, info, deployments, readReceipt, keeper, fault
     return c.json(receiptToJson(receipt))
   })
 
+  app.route('/', account)
   app.route('/', keeper)
 
   app.notFound(() => {

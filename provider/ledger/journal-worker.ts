@@ -3,8 +3,10 @@ import { assert } from '../../protocol/base/assert.ts'
 import { type ErrorCode, toProtocolError } from '../../protocol/errors.ts'
 import { type BatchStore, createBatchStore } from './batches.ts'
 import { decodeGroup, type GroupWire } from './group-wire.ts'
+import { createHistory, type History } from './history.ts'
 import { createPaymentTable, type PaymentTable } from './payments.ts'
 import type { JournalTotals, LedgerIdentity } from './records.ts'
+import { createRevokedPassTable, type RevokedPassTable } from './revoked-passes.ts'
 import { openDatabase } from './schema.ts'
 import { type ChargeStore, createChargeStore } from './store.ts'
 import { createTransactionTable, type TransactionTable } from './transactions.ts'
@@ -32,6 +34,15 @@ export interface JournalQueries {
   findPayment: PaymentTable['find']
   findPaymentByCall: PaymentTable['findByCall']
   recoverPayments: PaymentTable['recover']
+  saveRevokedPass: RevokedPassTable['save']
+  knowsPayer: History['knowsPayer']
+  readLanes: History['readLanes']
+  readLaneReceipts: History['readLaneReceipts']
+  readChargesBetween: History['readChargesBetween']
+  readPasses: History['readPasses']
+  findBatch: History['findBatch']
+  findPaidCall: History['findPaidCall']
+  sumPayments: History['sumPayments']
 }
 
 export interface JournalOptions {
@@ -78,7 +89,10 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
     const transactions = createTransactionTable(db)
     const payments = createPaymentTable(db)
     const vouchers = createVoucherTable(db, identity)
+    const revokedPasses = createRevokedPassTable(db)
     const queries: JournalQueries = {
+      ...createHistory(db, identity),
+      saveRevokedPass: revokedPasses.save,
       readReceipt: charges.readReceipt,
       readKey: charges.readKey,
       createBatch: batches.create,

@@ -14,6 +14,7 @@ import { type BatchOrder, claimable } from './batches.ts'
 import { type Account, addCharge, createBooks, type Lines, liftToChain, moveReserved } from './books.ts'
 import { boundAnswer, keyRecord, toRecord } from './charge-record.ts'
 import { decideClaim } from './decide-claim.ts'
+import type { History } from './history.ts'
 import { openJournal } from './journal.ts'
 import { type ClaimedKey, createKeyDesk, type KeyDesk } from './keys.ts'
 import { isMetered, type Lane, meteredLane } from './lanes.ts'
@@ -30,6 +31,7 @@ import type {
   PaymentRecord,
   StoredAnswer,
 } from './records.ts'
+import { createRevokedPasses, type RevokedPasses } from './revoked-passes.ts'
 import { createVoucherShelf, type VoucherShelf } from './voucher-shelf.ts'
 
 /** Who wants to pay for a call, and all that the decision needs to know. */
@@ -116,6 +118,8 @@ export interface Ledger extends AsyncDisposable {
   /** Calls `listener` with each amount that got on disk. @returns what stops it. */
   onCharged(listener: (amountUsdc: Usdc) => void): () => void
   readonly vouchers: VoucherShelf
+  readonly revokedPasses: RevokedPasses
+  readonly history: LedgerHistory
   readonly batches: Batches
   readonly payments: Payments
   /** Where the transaction sender keeps what it signs. */
@@ -123,6 +127,13 @@ export interface Ledger extends AsyncDisposable {
     readOpen(): Promise<TransactionRecord[]>
     readByPurpose(purpose: string): Promise<TransactionRecord[]>
   }
+}
+
+/** What was charged, for statements; all of it is as in `History`. @throws ProtocolError `ledger_unavailable` */
+export type LedgerHistory = {
+  readonly [Name in keyof History]: (
+    ...args: Parameters<History[Name]>
+  ) => Promise<Awaited<ReturnType<History[Name]>>>
 }
 
 /** Settlements, durable before they are sent. */
@@ -177,6 +188,7 @@ export async function openLedger(
   const books = createBooks(journal.totals)
   const keys = createKeyDesk({ journal, clock })
   const vouchers = createVoucherShelf({ journal, clock })
+  const revokedPasses = createRevokedPasses({ journal, nowMs: clock.nowMs })
   const listeners = new Set<(amountUsdc: Usdc) => void>()
   log.info('ledger_opened', {
     dir,
@@ -292,6 +304,18 @@ export async function openLedger(
     },
 
     vouchers,
+    revokedPasses,
+
+    history: {
+      knowsPayer: (payer) => journal.query('knowsPayer', payer),
+      readLanes: (at) => journal.query('readLanes', at),
+      readLaneReceipts: (at) => journal.query('readLaneReceipts', at),
+      readChargesBetween: (at) => journal.query('readChargesBetween', at),
+      readPasses: (at) => journal.query('readPasses', at),
+      findBatch: (transaction) => journal.query('findBatch', transaction),
+      findPaidCall: (transaction) => journal.query('findPaidCall', transaction),
+      sumPayments: () => journal.query('sumPayments'),
+    },
 
     onCharged(listener) {
       listeners.add(listener)

@@ -1,5 +1,6 @@
 import type { Address, Hash, Hex } from 'viem'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
+import type { PassRevocation } from '../../protocol/pass-revocation.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import type { SettleRow } from '../../protocol/settlement.ts'
 import type { Market } from '../../protocol/typed-data.ts'
@@ -93,6 +94,7 @@ export interface JournalTotals {
   readonly accounts: readonly AccountTotal[]
   readonly passes: readonly PassTotal[]
   readonly owners: readonly OwnerTotal[]
+  readonly revokedPasses: readonly PassRevocation[]
   /** The highest of each lane. */
   readonly vouchers: readonly SignedVoucher[]
 }

@@ -6,7 +6,7 @@ import type { LedgerIdentity } from './records.ts'
 
 /** "Khch". Tells our files from other SQLite files. */
 const applicationId = 0x4b_68_63_68
-const schemaVersion = 5
+const schemaVersion = 6
 
 /**
  * Opens the journal's file for this process alone: write-ahead log, synced in full at every commit.
@@ -92,6 +92,10 @@ const schema = `
     charged INTEGER NOT NULL, valid_before INTEGER NOT NULL,
     PRIMARY KEY (payer, id)
   ) STRICT, WITHOUT ROWID;
+  CREATE TABLE revoked_passes (
+    payer TEXT NOT NULL, id BLOB NOT NULL, valid_before INTEGER NOT NULL,
+    PRIMARY KEY (payer, id)
+  ) STRICT, WITHOUT ROWID;
   CREATE TABLE vouchers (
     payer TEXT NOT NULL, signer TEXT NOT NULL, epoch INTEGER NOT NULL,
     max_amount INTEGER NOT NULL, max_calls INTEGER NOT NULL, signature BLOB NOT NULL,
@@ -126,6 +130,7 @@ const schema = `
   ) STRICT;
   CREATE UNIQUE INDEX payments_by_nonce ON payments (payer, nonce);
   CREATE UNIQUE INDEX payments_by_call ON payments (call_id);
+  CREATE INDEX payments_by_tx ON payments (tx) WHERE tx IS NOT NULL;
   CREATE INDEX payments_by_state ON payments (state) WHERE state NOT IN ('mined', 'released');
   CREATE TABLE batches (
     id INTEGER PRIMARY KEY,

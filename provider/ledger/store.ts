@@ -8,6 +8,7 @@ import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
 import { meteredLane } from './lanes.ts'
 import { createPaymentBooker } from './payments.ts'
 import type { ChargeRecord, FoundKey, JournalTotals, KeyRecord, KeyScope, LedgerIdentity } from './records.ts'
+import { createRevokedPassTable } from './revoked-passes.ts'
 import { bigIntStatement, inTransaction } from './statements.ts'
 import { createVoucherTable } from './voucher-table.ts'
 
@@ -135,6 +136,7 @@ function readTotals(db: DatabaseSync, identity: LedgerIdentity, nowMs: number): 
       chargedUsdc: usdcOf(row['charged']),
       calls: Number(row['calls']),
     })),
+    revokedPasses: createRevokedPassTable(db).readAll(nowMs),
     vouchers: createVoucherTable(db, identity).readAll(),
     passes: rows('SELECT payer, id, charged, valid_before FROM passes').map((row) => ({
       payer: addressOf(row['payer']),

@@ -94,7 +94,14 @@ test.each(['in a running process', 'over a restart'])(
 )
 
 test('passes whose calls cost nothing leave nothing behind, however far off their end is', () => {
-  const books = createBooks({ receiptId: 0, accounts: [], passes: [], owners: [], vouchers: [] })
+  const books = createBooks({
+    receiptId: 0,
+    accounts: [],
+    passes: [],
+    owners: [],
+    revokedPasses: [],
+    vouchers: [],
+  })
   const keep = (pass: Pass, atMs: number) => {
     const lines = {
       account: books.account(meteredLane(pass.payer)),

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { toHex } from '../../../protocol/base/bytes.ts'
 import { digestOfCid, parseContentCid } from '../../../protocol/ipfs/cid.ts'
 import { limits } from '../../../protocol/limits.ts'
-import { anyDeployment, signPass } from '../../../protocol/pass.ts'
+import { anyDeployment, type Pass, signPass } from '../../../protocol/pass.ts'
 import { formatUsdc, parseUsdc } from '../../../protocol/usdc.ts'
 import { type CommandContext, defineCommand, usageError } from '../../command.ts'
 import { parseDuration } from '../../duration.ts'
@@ -10,8 +10,9 @@ import { formatTime, readOpenGrant } from '../../market/escrow.ts'
 import { providerUrl, readGatewayInfo } from '../../market/market.ts'
 import { openWriter } from '../../market/open.ts'
 import { accountOptions, marketOptions, pinOptions } from '../../market/options.ts'
-import { type ResolvedProvider, resolveProvider } from '../../market/resolve-provider.ts'
+import { marketKey, type ResolvedProvider, resolveProvider } from '../../market/resolve-provider.ts'
 import type { Writer } from '../../market/write.ts'
+import { addPassRecord } from '../../passes/pass-records.ts'
 
 /** Clocks differ a little; a pass should work at once. */
 const clockSkewSeconds = 60
@@ -64,6 +65,7 @@ export const passCreate = defineCommand({
       validBefore,
       id: toHex(randomBytes(32)),
     }
+    await keepRecord({ pass, providers, nowSeconds }, writer, context)
     const token = await signPass(pass, account, { chainId: market.chainId, escrow: market.contracts.escrow })
     await warnOfMissingGrants(writer, providers, context)
     const { domain } = await readGatewayInfo(market.gateway, context.signal)
@@ -72,7 +74,8 @@ export const passCreate = defineCommand({
     )
     context.note(
       `Pays up to ${formatUsdc(maxPricePerCall)} USDC per call and ${formatUsdc(maxSpend)} USDC in all, until ${formatTime(validBefore)}. Use it:\n` +
-        `  curl -H "Authorization: Bearer $PASS" ${urls[0]}`,
+        `  curl -H "Authorization: Bearer $PASS" ${urls[0]}\n` +
+        `Take it back: khachapuri pass revoke ${pass.id.slice(0, 12)}`,
     )
     context.print(token, { token, ...pass, urls })
   },
@@ -81,6 +84,21 @@ export const passCreate = defineCommand({
 function required<T>(flag: string, value: string, given: T | undefined): T {
   if (given !== undefined) return given
   throw usageError(`--${flag} ${value} is missing.`, 'See "khachapuri pass create --help".')
+}
+
+/** Without its token: what is needed to list the pass, and to take it back. */
+async function keepRecord(
+  { pass, providers, nowSeconds }: { pass: Pass; providers: readonly ResolvedProvider[]; nowSeconds: number },
+  writer: Writer,
+  context: CommandContext,
+): Promise<void> {
+  const { id, payer, deployment, maxPricePerCall, maxSpend, validBefore } = pass
+  const record = {
+    ...{ id, payer, deployment, maxPricePerCall, maxSpend, validBefore, createdAt: nowSeconds },
+    providers: providers.map(({ name, address }) => ({ name, address, revokedAt: null })),
+  }
+  if (await addPassRecord(await marketKey(writer, context.signal), record, context)) return
+  context.note(`passes.json is full. Write down this pass's id, to take it back: ${id}`)
 }
 
 /** A pass without a grant is signed all the same: the grant may come later, and from elsewhere. */

@@ -1,0 +1,37 @@
+import type { Hex } from 'viem'
+import { base64url } from './base/bytes.ts'
+import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
+
+/** Something that was signed, as one word for a header: `<prefix>.<payload>.<signature>`, both in Base64url. */
+export function formatSignedToken(prefix: string, fields: object, signature: Hex): string {
+  const payload = JSON.parse(
+    JSON.stringify(fields, (_key, value) => (typeof value === 'bigint' ? value.toString() : value)),
+  ) as Json
+  return [
+    prefix,
+    base64url.encode(encodeCanonicalJson(payload)),
+    base64url.encode(Buffer.from(signature.slice(2), 'hex')),
+  ].join('.')
+}
+
+/**
+ * Takes such a word apart.
+ *
+ * @returns undefined for anything else, and for more than `bytesMax`
+ */
+export function splitSignedToken(
+  prefix: string,
+  token: string,
+  bytesMax: number,
+): { readonly payload: unknown; readonly signature: Hex } | undefined {
+  if (token.length > bytesMax) return undefined
+  const [kind, payload = '', signature = '', ...rest] = token.split('.')
+  const payloadBytes = base64url.decode(payload)
+  const signatureBytes = base64url.decode(signature)
+  if (kind !== prefix || rest.length > 0 || !payloadBytes || signatureBytes?.byteLength !== 65)
+    return undefined
+  return {
+    payload: parseJson(payloadBytes),
+    signature: `0x${Buffer.from(signatureBytes).toString('hex')}`,
+  }
+}

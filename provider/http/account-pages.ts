@@ -1,0 +1,171 @@
+import { type Context, Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import type { Address, Hex } from 'viem'
+import type { Clock } from '../../protocol/base/clock.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import type { Grant } from '../../protocol/grant.ts'
+import { limits } from '../../protocol/limits.ts'
+import {
+  type PassRevocation,
+  parsePassRevocation,
+  passRevocationPath,
+} from '../../protocol/pass-revocation.ts'
+import {
+  chargedReceiptToJson,
+  laneToJson,
+  passSpendingToJson,
+  statementPaths,
+} from '../../protocol/statement.ts'
+import {
+  assertFresh,
+  parseStatementRequest,
+  type StatementRequest,
+  statementTokenOf,
+} from '../../protocol/statement-request.ts'
+import type { Market } from '../../protocol/typed-data.ts'
+import { createKnownTokens } from '../admission/known-tokens.ts'
+import type { Ledger } from '../ledger/ledger.ts'
+
+export interface AccountPagesDeps {
+  readonly clock: Clock
+  readonly ledger: Pick<Ledger, 'history' | 'revokedPasses'>
+  readonly grants: { grant(payer: Address): Grant | undefined }
+}
+
+export interface AccountPagesOptions {
+  readonly provider: Address
+  readonly market: Market
+}
+
+/**
+ * What a payer may ask of its own account here, and take back. Only the payer's signature opens it: what somebody calls,
+ * and how often, is nobody else's affair.
+ */
+export function createAccountPages(deps: AccountPagesDeps, { provider, market }: AccountPagesOptions): Hono {
+  const { clock, ledger, grants } = deps
+  const app = new Hono()
+  const requests = createKnownTokens<StatementRequest>(
+    { clock },
+    {
+      read(token) {
+        const { request, verify } = parseStatementRequest(token, market)
+        if (request.provider !== provider) throw notForUs(request.provider, provider)
+        assertFresh(request, nowSeconds())
+        const run = async () => {
+          // Only a payer of ours makes us compute.
+          if (await ledger.history.knowsPayer(request.payer)) return verify()
+          throw unknownPayer(request.payer)
+        }
+        return { payer: request.payer, run }
+      },
+      cachedMax: limits.statementRequestsCachedMax,
+      failuresPerSecondMax: limits.statementRequestFailuresPerSecondMax,
+      noun: 'requests for statements',
+    },
+  )
+  const revocations = createKnownTokens<PassRevocation>(
+    { clock },
+    {
+      read(token) {
+        const { revocation, verify } = parsePassRevocation(token, market)
+        const { payer } = revocation
+        // Nobody else has a pass that could pay here.
+        if (grants.grant(payer)) return { payer, run: verify }
+        throw new ProtocolError('grant_missing', `${payer} has no grant here, so none of its passes pays.`, {
+          hint: 'Where you make a grant later, revoke the pass again after that.',
+          details: { payer, provider },
+        })
+      },
+      cachedMax: limits.passesCachedMax,
+      failuresPerSecondMax: limits.passFailuresPerSecondMax,
+      noun: 'revocations',
+    },
+  )
+  const nowSeconds = () => Math.floor(clock.nowMs() / 1000)
+
+  /** @returns whose account may be shown */
+  async function authorize(c: Context): Promise<Address> {
+    const token = statementTokenOf(c.req.header('authorization'))
+    if (token === undefined) {
+      throw new ProtocolError('signature_invalid', 'An account is shown to its payer only.', {
+        hint: 'Ask with "khachapuri statement": it signs the request.',
+      })
+    }
+    const request = await requests.verify(token)
+    assertFresh(request, nowSeconds())
+    return request.payer
+  }
+
+  const page = (c: Context, entries: readonly object[]) => {
+    c.header('cache-control', 'no-store')
+    return c.json({ entries })
+  }
+
+  app.get(statementPaths.lanes, async (c) => {
+    const payer = await authorize(c)
+    const lanes = await ledger.history.readLanes({ payer, after: readCount(c, 'after') })
+    return page(c, lanes.map(laneToJson))
+  })
+
+  app.get(statementPaths.receipts, async (c) => {
+    const payer = await authorize(c)
+    const at = { payer, lane: readCount(c, 'lane'), after: readCount(c, 'after') }
+    return page(c, (await ledger.history.readLaneReceipts(at)).map(chargedReceiptToJson))
+  })
+
+  app.get(statementPaths.passes, async (c) => {
+    const payer = await authorize(c)
+    const passes = await ledger.history.readPasses({ payer, after: readPassId(c) })
+    return page(c, passes.map(passSpendingToJson))
+  })
+
+  app.post(
+    passRevocationPath,
+    bodyLimit({ maxSize: limits.passRevocationBytesMax, onError: tooLarge }),
+    async (c) => {
+      const revocation = await revocations.verify((await c.req.text()).trim())
+      if (!ledger.revokedPasses.covers(revocation)) await ledger.revokedPasses.revoke(revocation)
+      return c.json({ payer: revocation.payer, id: revocation.id, provider, isRevoked: true })
+    },
+  )
+
+  return app
+}
+
+function readCount(c: Context, name: string): number {
+  const text = c.req.query(name) ?? '0'
+  const count = /^\d{1,15}$/.test(text) ? Number(text) : undefined
+  if (count !== undefined) return count
+  throw badQuery(`"${name}" is a number of an entry`)
+}
+
+function readPassId(c: Context): Hex | undefined {
+  const text = c.req.query('after')
+  if (text === undefined || /^0x[0-9a-f]{64}$/.test(text)) return text as Hex | undefined
+  throw badQuery('"after" is the id of a pass')
+}
+
+const badQuery = (what: string) =>
+  new ProtocolError('bad_request', `The page cannot be found: ${what}.`, {
+    hint: 'Ask for the first page, and then for what comes after its last entry.',
+  })
+
+function tooLarge(): never {
+  throw new ProtocolError(
+    'body_too_large',
+    `A revocation has at most ${limits.passRevocationBytesMax} bytes.`,
+    { hint: 'Revoke a pass with "khachapuri pass revoke".' },
+  )
+}
+
+const notForUs = (named: Address, provider: Address) =>
+  new ProtocolError('signature_invalid', `The request for a statement is for ${named}.`, {
+    hint: `This provider is ${provider}.`,
+    details: { provider },
+  })
+
+const unknownPayer = (payer: Address) =>
+  new ProtocolError('not_found', `${payer} has never paid for a call here.`, {
+    hint: 'Check which account is meant: see --account.',
+    details: { payer },
+  })

@@ -1,0 +1,95 @@
+import type { DatabaseSync } from 'node:sqlite'
+import type { Address, Hex } from 'viem'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { limits } from '../../protocol/limits.ts'
+import type { PassRevocation } from '../../protocol/pass-revocation.ts'
+import { passGraceMs } from './books.ts'
+import { addressOf, bytesOf, hexOf } from './columns.ts'
+import type { Journal } from './journal.ts'
+import { inTransaction } from './statements.ts'
+
+/** Passes that their payers took back. On disk before anybody is told so. */
+export interface RevokedPasses {
+  has(pass: { readonly payer: Address; readonly id: Hex }): boolean
+  /** Whether the pass is revoked for as long as this revocation would have it. */
+  covers(revocation: PassRevocation): boolean
+  /**
+   * Its signature has been checked. Doing it again changes nothing.
+   *
+   * @throws ProtocolError `ledger_unavailable`; `too_many_requests` where the payer has as many as are kept for one
+   */
+  revoke(revocation: PassRevocation): Promise<void>
+}
+
+/** The durable side of it. Runs in the journal's thread. */
+export interface RevokedPassTable {
+  save(revocation: PassRevocation): void
+  /** All that can still be needed; forgets the rest. */
+  readAll(nowMs: number): PassRevocation[]
+}
+
+export function createRevokedPasses({
+  journal,
+  nowMs,
+}: {
+  journal: Journal
+  nowMs: () => number
+}): RevokedPasses {
+  const payers = new Map<Address, Map<Hex, number>>()
+  for (const revocation of journal.totals.revokedPasses) keep(revocation)
+
+  function keep({ payer, id, validBefore }: PassRevocation): void {
+    const passes = payers.get(payer) ?? new Map<Hex, number>()
+    payers.set(payer, passes.set(id, Math.max(validBefore, passes.get(id) ?? 0)))
+  }
+
+  function assertRoom({ payer, id }: PassRevocation): void {
+    const passes = payers.get(payer)
+    if (!passes || passes.has(id) || passes.size < limits.passRevocationsPerPayerMax) return
+    for (const [old, validBefore] of passes) {
+      if (isOver(validBefore, nowMs())) passes.delete(old)
+    }
+    if (passes.size < limits.passRevocationsPerPayerMax) return
+    throw new ProtocolError('too_many_requests', `${passes.size} passes of this payer are revoked here.`, {
+      hint: 'End the grant instead ("khachapuri revoke"), or wait until some of them would have ended.',
+    })
+  }
+
+  return {
+    has: ({ payer, id }) => payers.get(payer)?.has(id) ?? false,
+    covers: ({ payer, id, validBefore }) => (payers.get(payer)?.get(id) ?? -1) >= validBefore,
+    async revoke(revocation) {
+      assertRoom(revocation)
+      if (journal.failure) throw journal.failure
+      await journal.query('saveRevokedPass', revocation)
+      keep(revocation)
+    },
+  }
+}
+
+/** A clock that is put right must not wake a pass that was revoked. */
+const isOver = (validBefore: number, nowMs: number) => validBefore * 1000 + passGraceMs <= nowMs
+
+export function createRevokedPassTable(db: DatabaseSync): RevokedPassTable {
+  const save = db.prepare(
+    `INSERT INTO revoked_passes VALUES (?, ?, ?)
+     ON CONFLICT DO UPDATE SET valid_before = max(valid_before, excluded.valid_before)`,
+  )
+  return {
+    save: ({ payer, id, validBefore }) =>
+      inTransaction(db, () => void save.run(payer, bytesOf(id), validBefore)),
+    readAll(nowMs) {
+      db.prepare('DELETE FROM revoked_passes WHERE valid_before <= ?').run(
+        Math.floor((nowMs - passGraceMs) / 1000),
+      )
+      return db
+        .prepare('SELECT payer, id, valid_before FROM revoked_passes')
+        .all()
+        .map((row) => ({
+          payer: addressOf(row['payer']),
+          id: hexOf(row['id']),
+          validBefore: Number(row['valid_before']),
+        }))
+    },
+  }
+}
