@@ -1,7 +1,10 @@
 import { hash } from 'node:crypto'
 import type { Hex } from 'viem'
 
-/** One HTTP request to a deployment, and its answer. 32 random bytes, lower-case `0x…`. */
+/**
+ * One HTTP request to a deployment, and its answer. 32 bytes, lower-case `0x…`, that nobody guesses: whoever has them may
+ * read the receipt. The first six are the milliseconds since 1970, for the sake of indexes; nobody may rely on that.
+ */
 export type CallId = Hex
 
 /** Response headers of this network; a program cannot set them, a caller cannot spoof them. */

@@ -193,6 +193,8 @@ export const limits = {
   // Ledger
   /** One fsync for at most so many calls. */
   ledgerGroupRecordsMax: 512,
+  /** So many calls do not wait for the turn of the event loop to end, and the disk not for them. */
+  ledgerGroupRecordsReady: 16,
 
   // Grants
   /** A call must not start so late that it would end after the grant. */

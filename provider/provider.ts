@@ -236,7 +236,7 @@ export async function createProvider(
   const callDeps: CallDeps = {
     clock,
     log,
-    createCallId: createCallIds(),
+    createCallId: createCallIds({ clock }),
     deployments,
     findPayer: createFindPayer(
       {

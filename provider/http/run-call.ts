@@ -5,6 +5,7 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { type CallId, callHeaders, hashRequest, isCharged } from '../../protocol/call.ts'
 import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
+import type { Grant } from '../../protocol/grant.ts'
 import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -32,7 +33,6 @@ import {
   type Booked,
   type CallMoney,
   type GrantClaim,
-  type MirroredMoney,
   reserveByVoucher,
   reserveGrant,
   reservePayment,
@@ -49,7 +49,7 @@ export interface CallDeps {
   readonly createCallId: () => CallId
   readonly deployments: Deployments
   readonly findPayer: FindPayer
-  readonly grants: MirroredMoney
+  readonly grants: { grant(payer: Address, signer?: Address): Grant | undefined }
   readonly ledger: Ledger
   /** The running program of a deployment, started if need be. */
   readonly instanceOf: (deployment: Deployment, signal: AbortSignal) => Promise<Instance>
@@ -77,6 +77,8 @@ export interface CallRequest {
   readonly target: string
   /** Says a problem to the caller, with the call's id where there is one. */
   readonly refuse: (error: ProtocolError, callId?: Hex, rawHeaders?: RawHeaders) => void
+  /** Aborts when the caller leaves before it has the whole answer. */
+  readonly signal: AbortSignal
 }
 
 /** What is known of a call before it runs. */
@@ -84,7 +86,6 @@ interface Call extends CallRequest {
   readonly id: CallId
   readonly deployment: Deployment
   readonly payer: Payer
-  /** What its payer is charged: nothing for a trial call. */
   readonly priceUsdc: Usdc
   /** What an x402 payment for it must be; undefined where none would count. */
   readonly terms: PaymentTerms | undefined
@@ -97,32 +98,26 @@ interface Call extends CallRequest {
  * step by step". Whatever throws before the program runs costs nobody anything.
  */
 export async function runCall(deps: CallDeps, options: CallOptions, incoming: CallRequest): Promise<void> {
-  const { request, response, cid } = incoming
-  const gone = new AbortController()
-  response.once('close', () => {
-    if (!response.writableFinished) gone.abort(new DOMException('The caller has gone.', 'AbortError'))
-  })
-
-  const deployment = deps.deployments.peek(cid) ?? (await deps.deployments.read(cid, gone.signal))
+  const { request, cid, signal } = incoming
+  const deployment = deps.deployments.peek(cid) ?? (await deps.deployments.read(cid, signal))
   const priceUsdc = options.priceUsdc()
   const terms = x402Terms(deps.x402, deployment, priceUsdc)
   const refuse = refuseWithTerms(incoming, { ...options, priceUsdc }, terms)
   try {
-    const payer = await deps.findPayer({ headers: request.headers, deployment, priceUsdc })
     const call: Call = {
       ...incoming,
       refuse,
       id: deps.createCallId(),
       deployment,
-      payer,
-      priceUsdc: payer.kind === 'trial' ? zeroUsdc : priceUsdc,
+      payer: await deps.findPayer({ headers: request.headers, deployment, priceUsdc }),
+      priceUsdc,
       terms,
       startedAt: deps.clock.nowMs(),
       startedMs: deps.clock.monotonicMs(),
     }
     const key = readIdempotencyKey(request)
-    if (key === undefined && call.payer.kind !== 'x402') await runStreamed(deps, options, call, gone.signal)
-    else await runOnce(deps, options, call, key, gone.signal)
+    if (key === undefined && call.payer.kind !== 'x402') await runStreamed(deps, options, call)
+    else await runOnce(deps, options, call, key)
   } catch (thrown) {
     if (!isProtocolError(thrown) || thrown.status !== 402) throw thrown
     refuse(thrown)
@@ -130,21 +125,11 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
 }
 
 /** The usual way: the request's body goes to the program as it comes. */
-async function runStreamed(
-  deps: CallDeps,
-  options: CallOptions,
-  call: Call,
-  signal: AbortSignal,
-): Promise<void> {
+async function runStreamed(deps: CallDeps, options: CallOptions, call: Call): Promise<void> {
   let running: RunningCall | undefined
   const body = openBody(call.request, (error) => running?.stop(error))
-  call.response.once('finish', body.discardRest)
-  running = await start(
-    deps,
-    options,
-    { call, body, key: undefined, payment: undefined, held: noHolds },
-    signal,
-  )
+  if (body.body) call.response.once('finish', body.discardRest)
+  running = await start(deps, options, { call, body, key: undefined, payment: undefined, held: noHolds })
 }
 
 /**
@@ -157,13 +142,12 @@ async function runOnce(
   options: CallOptions,
   call: Call,
   key: string | undefined,
-  signal: AbortSignal,
 ): Promise<void> {
   const bytesMax = limits.idempotentRequestBytesMax
   const body = await readWholeBody(call.request, { bytesMax, room: deps.bodyRoom })
   using held = new DisposableStack()
   held.defer(body.release)
-  const { payer } = call
+  const { payer, signal } = call
   const requestDigest = fingerprintRequest(digestRequest(call, body), call.request)
   const deployment = call.deployment.digest
 
@@ -182,7 +166,7 @@ async function runOnce(
   if (claim?.kind === 'stored')
     return sendStored(call, { ...claim, result: await deps.x402?.desk.resultOf(claim.callId) })
   const claimed = claim && held.use(claim.key)
-  await start(deps, options, { call, body, key: claimed, payment, held: held.move() }, signal)
+  await start(deps, options, { call, body, key: claimed, payment, held: held.move() })
 }
 
 /** Keys of payments and those of `Idempotency-Key` are names of two kinds. */
@@ -213,13 +197,9 @@ interface ReadyCall {
 const noHolds = { dispose: () => undefined }
 
 /** Sets the money aside and puts the call through to its program; gives it back if that does not start. */
-async function start(
-  deps: CallDeps,
-  options: CallOptions,
-  ready: ReadyCall,
-  signal: AbortSignal,
-): Promise<RunningCall> {
+async function start(deps: CallDeps, options: CallOptions, ready: ReadyCall): Promise<RunningCall> {
   const { call, payment, held } = ready
+  const { signal } = call
   let money: CallMoney | undefined
   try {
     money =

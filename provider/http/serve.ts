@@ -40,10 +40,13 @@ export function createListener({ log, pages, runCall }: ServeDeps): RequestListe
       }
       if (callsInFlight >= limits.callsInFlightPerProviderMax) throw busy(callsInFlight)
       callsInFlight += 1
+      const gone = new AbortController()
       response.once('close', () => {
         callsInFlight -= 1
+        if (!response.writableFinished) gone.abort(new DOMException('The caller has gone.', 'AbortError'))
       })
-      runCall({ request, response, cid: route.cid, target: route.target, refuse }).catch((thrown) => {
+      const { cid, target } = route
+      runCall({ request, response, cid, target, refuse, signal: gone.signal }).catch((thrown) => {
         // Nothing went wrong, and nobody is there to be told.
         if (response.destroyed && isAbort(thrown)) return
         const error = toProtocolError(thrown)

@@ -120,7 +120,7 @@ function createGroups(post: (group: readonly ChargeRecord[]) => void) {
   let syncing: Waiter[] | undefined
   let isDue = false
 
-  /** What finishes in the same turn of the event loop shares a group, the first one, too. */
+  /** What finishes in the same turn of the event loop shares a group: each one costs a switch of threads and back. */
   function syncSoon(): void {
     if (syncing || isDue) return
     isDue = true
@@ -144,11 +144,12 @@ function createGroups(post: (group: readonly ChargeRecord[]) => void) {
         queuedWaiters.push({ resolve, reject })
         syncSoon()
       }),
-    /** The next group leaves before anybody hears of this one. */
+    /** A next group that is worth it leaves before anybody hears of this one; a small one waits for the turn's end. */
     committed(): void {
       const done = syncing ?? []
       syncing = undefined
-      sync()
+      if (queued.length >= limits.ledgerGroupRecordsReady) sync()
+      else if (queued.length > 0) syncSoon()
       for (const waiter of done) waiter.resolve(undefined as never)
     },
     rejectAll(error: ProtocolError): void {
