@@ -60,6 +60,7 @@ test('the list of commands', async () => {
       pass create          Sign a token that pays for plain curl calls
       pass list            Show passes, and what was spent of each
       pass revoke          Take a pass back
+      statement            Show what became of the money, call by call, and compare it with the chain
       resolve              Show what the chain says of a provider
       faucet               Make USDC on a development chain
 

@@ -85,6 +85,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Take a pass back',
         load: async () => (await import('./commands/pass/revoke.ts')).passRevoke,
       },
+      statement: {
+        summary: 'Show what became of the money, call by call, and compare it with the chain',
+        load: async () => (await import('./commands/statement.ts')).statement,
+      },
       resolve: {
         summary: 'Show what the chain says of a provider',
         load: async () => (await import('./commands/resolve.ts')).resolve,

@@ -41,6 +41,7 @@ export const errorTable = {
   idempotency_conflict: { status: 409, retryable: false },
   idempotency_answer_gone: { status: 409, retryable: false },
   accounts_differ: { status: 409, retryable: false },
+  statement_differs: { status: 409, retryable: false },
   spend_cap_reached: { status: 402, retryable: false },
 
   // What is to be run

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Address } from 'viem'
 import { z } from 'zod'
 import { parseJson } from '../../protocol/canonical-json.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
@@ -48,6 +49,15 @@ export async function pinIdentity(
   if (known && !accept) throw changed(name, { known, identity })
   await writePins(path, { ...pins, [market]: { ...pins[market], [name]: identity } })
   return { isFirst: known === undefined }
+}
+
+/** Who was met under which name, by address. @throws ProtocolError `config_invalid` */
+export async function readPinnedNames(
+  market: string,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<ReadonlyMap<Address, string>> {
+  const pins = await readPins(join(homeOf(env), fileName))
+  return new Map(Object.entries(pins[market] ?? {}).map(([name, { address }]) => [address, name]))
 }
 
 async function readPins(path: string): Promise<z.output<typeof pinsSchema>> {

@@ -1,0 +1,158 @@
+import { type Address, type Hash, type PublicClient, parseEventLogs } from 'viem'
+import type { AccountEvent } from '../../protocol/chain/account-events.ts'
+import { reachChain } from '../../protocol/chain/client.ts'
+import { devUsdcAbi } from '../../protocol/chain/contracts.ts'
+import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
+import { meteredSigner } from '../../protocol/grant.ts'
+import type { ChargedReceipt } from '../../protocol/statement.ts'
+import type { CallBooks, ExplainedAt } from './read-statement.ts'
+import type { ReceiptPart, ReceiptSource } from './receipt-source.ts'
+import { callLine, type StatementLine } from './statement-line.ts'
+
+export interface AskedProvider {
+  readonly name: string
+  readonly source: ReceiptSource
+}
+
+export interface ProviderBooksOptions {
+  readonly payer: Address
+  readonly token: Address
+  /** By address. Whose books are not here cannot be asked. */
+  readonly providers: ReadonlyMap<Address, AskedProvider>
+  readonly nameOf: (address: Address) => string
+  /** Whether a provider is a matter of this statement. */
+  readonly isAsked: (address: Address) => boolean
+  /** Hears of a provider that does not show its books, once. */
+  readonly onSilent: (name: string, error: ProtocolError) => void
+}
+
+/**
+ * A payer's calls, as its providers show them. Every settlement must be the sum of its receipts, and every payment by
+ * x402 that of one; whoever shows less, or more, makes a difference.
+ */
+export function createProviderBooks(
+  client: PublicClient,
+  options: ProviderBooksOptions,
+  signal: AbortSignal,
+): CallBooks {
+  const { payer, providers, nameOf, isAsked, onSilent } = options
+  const silent = new Set<Address>()
+  /** What went to each provider by authorization, on chain and by its receipts. */
+  const paid = new Map<Address, { chainUsdc: bigint; statedUsdc: bigint }>()
+  const paidTo = (provider: Address) => {
+    const sums = paid.get(provider) ?? { chainUsdc: 0n, statedUsdc: 0n }
+    paid.set(provider, sums)
+    return sums
+  }
+
+  /** Lines of what a provider shows; one that says no is as good as one that shows nothing. */
+  async function* hear<T>(
+    provider: Address,
+    shown: (source: ReceiptSource) => AsyncGenerator<T>,
+  ): AsyncGenerator<T> {
+    const asked = providers.get(provider)
+    if (!asked || silent.has(provider)) return
+    try {
+      yield* shown(asked.source)
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!isProtocolError(error) || error.code === 'chain_unreachable') throw error
+      silent.add(provider)
+      // It says that it has nothing to show; where the chain says otherwise, that is a difference.
+      if (error.code !== 'not_found') onSilent(asked.name, error)
+    }
+  }
+
+  async function* lineOf(
+    { charged, partUsdc }: ReceiptPart,
+    at: ExplainedAt,
+    paying: { provider: Address; kind: 'call' | 'unsettled'; transaction: Hash | null; block: bigint | null },
+  ): AsyncGenerator<StatementLine> {
+    const { provider, kind, transaction, block } = paying
+    const name = nameOf(provider)
+    if (charged.payment && charged.receipt.priceUsdc > 0n) {
+      const by = await checkPayment(charged, provider, at)
+      yield callLine(charged, {
+        kind: 'x402',
+        with: name,
+        priceUsdc: charged.receipt.priceUsdc,
+        transaction: by,
+      })
+    } else if (partUsdc > 0n) {
+      yield callLine(charged, { kind, with: name, priceUsdc: partUsdc, transaction, block })
+    } else {
+      yield callLine(charged, { kind: 'call', with: name, priceUsdc: 0n, transaction: null })
+    }
+  }
+
+  /** The one transfer that a receipt names, found on the chain: this nonce, from this payer, to this provider, this much. */
+  async function checkPayment(
+    { payment, receipt }: ChargedReceipt,
+    provider: Address,
+    { differences, newest }: ExplainedAt,
+  ): Promise<Hash | null> {
+    const hash = payment?.transaction
+    if (hash === undefined) return null
+    const found = await reachChain(
+      client.getTransactionReceipt({ hash }).catch((error: unknown) => {
+        if (error instanceof Error && error.name === 'TransactionReceiptNotFoundError') return undefined
+        throw error
+      }),
+      'read a payment',
+      signal,
+    )
+    if (found && found.blockNumber > newest) return hash
+    const logs = (found?.logs ?? []).filter(
+      ({ address }) => address.toLowerCase() === options.token.toLowerCase(),
+    )
+    const isUsed = parseEventLogs({ abi: devUsdcAbi, logs, eventName: 'AuthorizationUsed' }).some(
+      ({ args }) => args.authorizer === payer && args.nonce === payment?.nonce,
+    )
+    const isMoved = parseEventLogs({ abi: devUsdcAbi, logs, eventName: 'Transfer' }).some(
+      ({ args }) => args.from === payer && args.to === provider && args.value === receipt.priceUsdc,
+    )
+    if (isUsed && isMoved) paidTo(provider).statedUsdc += receipt.priceUsdc
+    else {
+      const what = `x402 to ${nameOf(provider)}, call ${receipt.callId}`
+      differences.add({ what, statedUsdc: receipt.priceUsdc, chainUsdc: 0n, transaction: hash })
+    }
+    return hash
+  }
+
+  return {
+    async *explain(event: AccountEvent, at) {
+      if (event.kind === 'transferred') {
+        if (event.from === payer && providers.has(event.to)) paidTo(event.to).chainUsdc += event.amountUsdc
+        return
+      }
+      if (event.kind !== 'settled' && event.kind !== 'redeemed' && event.kind !== 'consumed') return
+      const { provider, signer, usage, transaction, blockNumber: block } = event
+      if (event.payer !== payer || !isAsked(provider)) return
+      const { paidUsdc, spentUsdc } = usage
+      const lane = { signer, epoch: at.book.epochOf(event) }
+      let statedUsdc = 0n
+      const range = { fromUsdc: spentUsdc - paidUsdc, toUsdc: spentUsdc }
+      for await (const part of hear(provider, (source) => source.take(lane, range))) {
+        statedUsdc += part.partUsdc
+        yield* lineOf(part, at, { provider, kind: 'call', transaction, block })
+      }
+      if (statedUsdc === paidUsdc) return
+      const what = `receipts of ${nameOf(provider)}`
+      at.differences.add({ what, statedUsdc, chainUsdc: paidUsdc, transaction })
+    },
+
+    async *finish(at) {
+      for (const [provider] of providers) {
+        for await (const part of hear(provider, (source) => source.takeRest())) {
+          const paying = { provider, kind: 'unsettled', transaction: null, block: null } as const
+          // A voucher's debts end with its epoch: nothing can be collected of them any more.
+          const { signer, epoch } = part.lane
+          const isOver = signer !== meteredSigner && epoch !== at.book.epochOf({ payer, provider, signer })
+          yield* lineOf(isOver && !part.charged.payment ? { ...part, partUsdc: 0n } : part, at, paying)
+        }
+      }
+      for (const [provider, { statedUsdc, chainUsdc }] of paid)
+        at.differences.compare(`x402 to ${nameOf(provider)}`, statedUsdc, chainUsdc)
+    },
+  }
+}

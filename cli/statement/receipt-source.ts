@@ -1,0 +1,161 @@
+import type { Address } from 'viem'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { meteredSigner } from '../../protocol/grant.ts'
+import {
+  type ChargedReceipt,
+  type LaneTotal,
+  statementPageSchemas,
+  statementPaths,
+} from '../../protocol/statement.ts'
+import type { ProviderAccount } from '../market/ask-provider.ts'
+import { readPages } from './pages.ts'
+
+/** A receipt, and what of its price belongs to what was asked for. */
+export interface ReceiptPart {
+  readonly charged: ChargedReceipt
+  readonly partUsdc: bigint
+}
+
+/** Which of a payer's lanes at a provider. */
+export interface LaneName {
+  readonly signer: Address
+  /** Left aside for metered use. */
+  readonly epoch: number
+}
+
+/** One provider's receipts of one payer, each lane from its first to its last, with one page of each in memory. */
+export interface ReceiptSource {
+  /**
+   * The receipts that took a lane's total from `fromUsdc` to `toUsdc`; to be asked with growing totals. What costs the lane
+   * nothing (calls that failed, payments by x402) comes where it was made.
+   */
+  take(
+    lane: LaneName,
+    range: { readonly fromUsdc: bigint; readonly toUsdc: bigint },
+  ): AsyncGenerator<ReceiptPart>
+  /** What no settlement asked for. */
+  takeRest(): AsyncGenerator<ReceiptPart & { readonly lane: LaneName }>
+}
+
+export function createReceiptSource(
+  account: ProviderAccount,
+  parties: { readonly payer: Address; readonly provider: Address },
+): ReceiptSource {
+  let cursors: Promise<Map<string, LaneCursor>> | undefined
+  const open = () => {
+    cursors ??= openLanes(account, parties)
+    return cursors
+  }
+  return {
+    async *take(lane, range) {
+      const cursor = (await open()).get(laneKey(lane))
+      if (cursor) yield* cursor.take(range)
+    },
+    async *takeRest() {
+      for (const { lane, takeRest } of (await open()).values()) {
+        for await (const part of takeRest()) yield { ...part, lane }
+      }
+    },
+  }
+}
+
+const laneKey = ({ signer, epoch }: LaneName) => (signer === meteredSigner ? signer : `${signer}${epoch}`)
+
+interface LaneCursor {
+  readonly lane: LaneName
+  take(range: { readonly fromUsdc: bigint; readonly toUsdc: bigint }): AsyncGenerator<ReceiptPart>
+  takeRest(): AsyncGenerator<ReceiptPart>
+}
+
+async function openLanes(
+  account: ProviderAccount,
+  parties: { readonly payer: Address; readonly provider: Address },
+): Promise<Map<string, LaneCursor>> {
+  const found = new Map<string, LaneCursor>()
+  const lanes = readPages<LaneTotal>(
+    async (last) =>
+      (
+        await account.read(
+          statementPaths.lanes,
+          { after: String(last?.lane ?? 0) },
+          statementPageSchemas.lanes,
+        )
+      ).entries,
+  )
+  for await (const lane of lanes) {
+    const receipts = readPages<ChargedReceipt>(async (last) => {
+      const query = { lane: String(lane.lane), after: String(last?.id ?? 0) }
+      const { entries } = await account.read(statementPaths.receipts, query, statementPageSchemas.receipts)
+      assertReceipts(entries, { ...parties, after: last?.id ?? 0 })
+      return entries
+    })
+    found.set(laneKey(lane), createCursor(lane, receipts))
+  }
+  return found
+}
+
+/** What a provider shows must be of this account, and go on: else it could be walked for ever. */
+function assertReceipts(
+  entries: readonly ChargedReceipt[],
+  { payer, provider, after }: { payer: Address; provider: Address; after: number },
+): void {
+  let last = after
+  for (const { id, receipt, chargedUsdc } of entries) {
+    const isOurs = receipt.payer === payer && receipt.provider === provider
+    if (!isOurs || id <= last || chargedUsdc < 0n) {
+      throw new ProtocolError(
+        'provider_answer_invalid',
+        `${provider} shows receipts that are not of this account.`,
+        {
+          hint: 'Ask its operator; until then believe the chain ("--chain-only").',
+        },
+      )
+    }
+    last = id
+  }
+}
+
+function createCursor(lane: LaneName, receipts: AsyncGenerator<ChargedReceipt>): LaneCursor {
+  /** Read, and not given away whole. */
+  let next: ChargedReceipt | undefined
+  let givenUsdc = 0n
+  const peek = async () => {
+    if (next === undefined) {
+      next = (await receipts.next()).value as ChargedReceipt | undefined
+      givenUsdc = 0n
+    }
+    return next
+  }
+  const costs = ({ receipt, payment }: ChargedReceipt) => (payment ? 0n : receipt.priceUsdc)
+
+  return {
+    lane,
+    async *take({ fromUsdc, toUsdc }) {
+      for (;;) {
+        const charged = await peek()
+        if (!charged) return
+        const price = costs(charged)
+        const end: bigint = charged.chargedUsdc
+        const start = end - price
+        if (start >= toUsdc) return
+        const partUsdc = smaller(end, toUsdc) - larger(start, fromUsdc)
+        if (price === 0n || partUsdc > 0n) yield { charged, partUsdc: price === 0n ? 0n : partUsdc }
+        givenUsdc += partUsdc
+        if (price > 0n && end > toUsdc) return
+        next = undefined
+      }
+    },
+    async *takeRest() {
+      for (;;) {
+        const charged = await peek()
+        if (!charged) return
+        const price = costs(charged)
+        yield { charged, partUsdc: price - smaller(givenUsdc, price) }
+        next = undefined
+      }
+    },
+  }
+}
+
+const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b)
+const larger = (a: bigint, b: bigint): bigint => (a > b ? a : b)

@@ -1,0 +1,242 @@
+import type { Hex, LocalAccount } from 'viem'
+import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { readBalance } from '../../protocol/chain/escrow.ts'
+import { limits } from '../../protocol/limits.ts'
+import { statementPaths } from '../../protocol/statement.ts'
+import { signStatementRequest } from '../../protocol/statement-request.ts'
+import { parseUsdc, usdc } from '../../protocol/usdc.ts'
+import { type Deployed, echoProgram, openMarket, type TestMarket } from '../support/market.ts'
+import { payingFetch } from '../support/x402.ts'
+
+/** A payer's statement: each line leads to receipts and a settlement, and all of it is what the chain says. */
+
+vi.setConfig({ testTimeout: 60_000 })
+
+let at: TestMarket
+let deployed: Deployed
+beforeAll(async () => {
+  at = await openMarket()
+  deployed = await at.deploy(echoProgram, '--provider', 'alice', '--provider', 'bob', '--payer', 'caller')
+  const pass = await at.pass()
+  for (const provider of ['alice', 'bob']) await at.call({ provider, cid: deployed.cid, pass })
+})
+afterAll(() => at[Symbol.asyncDispose]())
+
+interface Payer {
+  readonly account: LocalAccount
+  readonly env: Readonly<Record<string, string>>
+}
+
+async function createPayer(name: string): Promise<Payer> {
+  const { alice, bob } = at.dev.providers
+  const grant = { priceUsdc: usdc(1_000n), budgetUsdc: parseUsdc('1') }
+  const { account, privateKey } = await at.createPayer({
+    name,
+    grants: [
+      { ...grant, provider: alice.address },
+      { ...grant, provider: bob.address },
+      { ...grant, provider: alice.address, signer: 'payer' },
+    ],
+  })
+  return { account, env: { KHACHAPURI_PRIVATE_KEY: privateKey } }
+}
+
+const run = (line: string, { env }: Pick<Payer, 'env'>) => at.user.run(line.split(' '), { env })
+
+/** The calls' ids. */
+async function callByPass({ account }: Payer, provider: string, count: number): Promise<string[]> {
+  const pass = await at.pass({ payer: account.address }, account)
+  const answers = await Promise.all(
+    Array.from({ length: count }, () => at.call({ provider, cid: deployed.cid, pass })),
+  )
+  expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200))
+  return answers.map((answer) => answer.header('khachapuri-call') ?? '')
+}
+
+type Row = Record<string, string>
+
+async function readCsv(payer: Payer, flags = ''): Promise<Row[]> {
+  const { exitCode, stdout, stderr } = await run(`statement --csv${flags}`, payer)
+  expect(exitCode, stderr).toBe(0)
+  expect(stderr).toContain('All of it is what the chain says')
+  const [header = '', ...lines] = stdout.trimEnd().split('\r\n')
+  const names = header.split(',')
+  return lines.map((line) => {
+    const cells = line.split(',')
+    return Object.fromEntries(names.map((name, index) => [name, cells[index] ?? '']))
+  })
+}
+
+const units = (text = '') => BigInt(Math.round(Number(text || '0') * 1e6))
+const sum = (rows: readonly Row[], column: string) =>
+  rows.reduce((total, row) => total + units(row[column]), 0n)
+
+/** What must be so of every statement. */
+async function expectTraceable(rows: readonly Row[], { account }: Payer): Promise<void> {
+  const last = rows.findLast((row) => row['free_usdc'] !== '')
+  const free = await readBalance(
+    at.dev.client,
+    { escrow: at.market.escrow, account: account.address },
+    new AbortController().signal,
+  )
+  expect(units(last?.['free_usdc'])).toBe(free)
+  expect(sum(rows, 'amount_usdc')).toBe(units(last?.['free_usdc']) + units(last?.['reserved_usdc']))
+  for (const row of rows.filter(({ kind = '' }) => ['settlement', 'redemption'].includes(kind))) {
+    const paidFor = rows.filter(
+      (call) =>
+        call['kind'] === 'call' && call['transaction'] === row['transaction'] && call['with'] === row['with'],
+    )
+    expect(sum(paidFor, 'price_usdc')).toBe(-units(row['amount_usdc']))
+    expect(paidFor.length).toBeGreaterThan(0)
+  }
+}
+
+test('passes at two providers, vouchers, x402, what is not settled yet, and the way out: to the last unit', async () => {
+  const payer = await createPayer('stated')
+  const first = [...(await callByPass(payer, 'alice', 3)), ...(await callByPass(payer, 'bob', 2))]
+  await at.settle()
+  const url = deployed.urls['alice'] ?? ''
+  const byVoucher = (await run(`call ${url} --voucher --json`, payer)).json<{ call: string }>()
+  const second = await callByPass(payer, 'alice', 2)
+  await run('faucet --yes', payer)
+  const paid = await payingFetch(payer.account)(new URL(`/${deployed.cid}/`, at.dev.providers.alice.url))
+  expect(paid.status).toBe(200)
+  await at.settle()
+  const unsettled = await callByPass(payer, 'bob', 1)
+  expect((await run('withdraw 1 --yes', payer)).exitCode).toBe(0)
+
+  const rows = await readCsv(payer)
+  await expectTraceable(rows, payer)
+  const callsOf = (kind: string, name?: string) =>
+    rows.filter((row) => row['kind'] === kind && (!name || row['with'] === name)).map(({ call }) => call)
+  expect(callsOf('call').sort()).toEqual([...first, ...second, byVoucher.call].sort())
+  expect(callsOf('unsettled')).toEqual(unsettled)
+  expect(callsOf('x402')).toEqual([paid.headers.get('khachapuri-call')])
+  expect(
+    rows.map(({ kind }) => kind).filter((kind) => !['call', 'unsettled', 'x402'].includes(kind ?? '')),
+  ).toEqual(expect.arrayContaining(['deposit', 'approve', 'settlement', 'redemption', 'withdrawal']))
+
+  const { stdout } = await run('statement --json', payer)
+  const whole = JSON.parse(stdout)
+  expect(whole).toMatchObject({
+    account: payer.account.address,
+    isSameOnChain: true,
+    depositedUsdc: '10000000',
+    withdrawnUsdc: '1000000',
+    spentUsdc: '4000',
+    x402Usdc: '500',
+    unsettledUsdc: '500',
+    calls: 10,
+  })
+  expect(whole.lines).toHaveLength(rows.length)
+
+  const ofBob = await readCsv(payer, ' --provider bob')
+  expect(new Set(ofBob.map((row) => row['with']))).toEqual(new Set(['bob']))
+  expect(ofBob).toEqual(rows.filter((row) => row['with'] === 'bob'))
+  expect(await readCsv(payer, ' --since 2030-01-01')).toMatchObject([{ kind: 'opening' }])
+
+  const text = await run('statement', payer)
+  expect(text.stdout).toMatch(/settlement +alice +-0\.0015/)
+  expect(text.stdout).toContain('All of it is what the chain says at block')
+  const bare = await at.user.run(['statement', '--chain-only', '--json'], {
+    env: { KHACHAPURI_ACCOUNT: 'payer' },
+  })
+  expect(bare.json()).toMatchObject({ isSameOnChain: true })
+})
+
+test('more receipts than a page has', async () => {
+  const payer = await createPayer('busy')
+  const count = limits.statementPageEntriesMax + 20
+  const calls: string[] = []
+  while (calls.length < count) calls.push(...(await callByPass(payer, 'alice', 45)))
+  await at.settle()
+  const rows = await readCsv(payer)
+  await expectTraceable(rows, payer)
+  expect(
+    rows
+      .filter(({ kind }) => kind === 'call')
+      .map(({ call }) => call)
+      .sort(),
+  ).toEqual(calls.sort())
+})
+
+test.each(['alice', 'bob'] as const)(
+  '%s shows an account to its payer only, and for a short time',
+  async (name) => {
+    const { account } = at.dev.accounts.payer
+    const provider = at.dev.providers[name].address
+    const now = Math.floor(Date.now() / 1000)
+    const ask = async (token: string | undefined, path: string = statementPaths.lanes) =>
+      at.call({
+        provider: name,
+        path,
+        rawHeaders: token === undefined ? [] : ['authorization', `Bearer ${token}`],
+      })
+    const request = { payer: account.address, provider, validBefore: now + 120 }
+    const good = await signStatementRequest(request, account, at.market)
+    const lanes = (await ask(good)).json<{ entries: { lane: number; signer: string }[] }>().entries
+    expect(lanes.length).toBeGreaterThan(0)
+    // Who reads it on its way reads the same, and nothing else happens.
+    expect((await ask(good)).json()).toEqual({ entries: lanes })
+
+    const codeOf = async (token: string | undefined) => {
+      const { status, problem } = await ask(token)
+      return [status, problem().code]
+    }
+    const refused = [403, 'signature_invalid']
+    const thief = privateKeyToAccount(generatePrivateKey())
+    const other = name === 'alice' ? at.dev.providers.bob.address : at.dev.providers.alice.address
+    expect(await codeOf(undefined)).toEqual(refused)
+    expect(await codeOf('ks1.x.y')).toEqual(refused)
+    expect(await codeOf(await signStatementRequest(request, thief, at.market))).toEqual(refused)
+    expect(
+      await codeOf(await signStatementRequest({ ...request, provider: other }, account, at.market)),
+    ).toEqual(refused)
+    for (const validBefore of [now - 1, now + limits.statementRequestAgeSecondsMax + 60]) {
+      expect(
+        await codeOf(await signStatementRequest({ ...request, validBefore }, account, at.market)),
+      ).toEqual(refused)
+    }
+    for (const market of [
+      { ...at.market, chainId: 1 },
+      { ...at.market, escrow: provider },
+    ])
+      expect(await codeOf(await signStatementRequest(request, account, market))).toEqual(refused)
+    // A stranger's own request shows that it has nothing here, and another payer's lane is not shown to it.
+    const stranger = { ...request, payer: thief.address }
+    expect(await codeOf(await signStatementRequest(stranger, thief, at.market))).toEqual([404, 'not_found'])
+    const neighbour = await createPayer(`neighbour of ${name}`)
+    await callByPass(neighbour, name, 1)
+    const theirs = { ...request, payer: neighbour.account.address }
+    const token = await signStatementRequest(theirs, neighbour.account, at.market)
+    const stolen = await ask(token, `${statementPaths.receipts}?lane=${lanes[0]?.lane}`)
+    expect(stolen.json<{ entries: Hex[] }>()).toEqual({ entries: [] })
+    expect((await ask(token, `${statementPaths.receipts}?lane=-1`)).status).toBe(400)
+  },
+)
+
+// The last one: the market cannot be settled any more when one of its providers has gone.
+test('a provider that is away is named, with what it leaves unexplained, and the command ends with 1', async () => {
+  await using carol = await at.startProvider('carol')
+  const payer = await createPayer('left')
+  const approved = await run('approve carol --price 0.001 --budget 0.1 --yes', payer)
+  expect(approved.exitCode).toBe(0)
+  await at.syncGrants()
+  const [cid] = [(await at.deploy(echoProgram, '--provider', 'carol', '--payer', 'caller')).cid]
+  const pass = await at.pass({ payer: payer.account.address, providers: [carol.address] }, payer.account)
+  expect((await at.call({ provider: 'carol', cid, pass })).status).toBe(200)
+  await at.settle()
+  await expectTraceable(await readCsv(payer), payer)
+  await carol[Symbol.asyncDispose]()
+  const result = await run('statement --json', payer)
+  expect(result.exitCode).toBe(1)
+  expect(result.json()).toMatchObject({
+    code: 'statement_differs',
+    differences: [{ what: 'receipts of carol', statedUsdc: '0', chainUsdc: '500' }],
+    hint: expect.stringContaining('carol did not answer'),
+  })
+  const lines = await run('statement --csv', payer)
+  expect([lines.exitCode, lines.stdout.split('\r\n')[0]]).toEqual([1, expect.stringContaining('time,kind')])
+  expect((await run('statement --chain-only --json', payer)).json()).toMatchObject({ isSameOnChain: true })
+})
