@@ -59,7 +59,7 @@ function chargeEach(): Count {
     const receipt = receiptOf(claimOf({ callId, priceUsdc }))
     const chargedUsdc = usdc(BigInt(charges) * priceUsdc)
     const ownerUsage = { spec: receipt.deployment, day: 0, chargedUsdc, minute: 0, calls: charges }
-    const totals = { accountId: 1, chargedUsdc, calls: charges, pass: undefined, ownerUsage, key: undefined }
+    const totals = { chargedUsdc, calls: charges, pass: undefined, ownerUsage, key: undefined }
     store.commit([{ receiptId: charges, receipt, ...totals }])
   }
   return { charges, elapsedMs: performance.now() - startedMs }

@@ -34,6 +34,7 @@ import { openSealKeys } from './seal-keys.ts'
 import { changeSettings } from './settings.ts'
 import type { FeeLimit } from './settlement/decide-worth.ts'
 import { createSettler, type Settler } from './settlement/settler.ts'
+import type { SettlementsStatus } from './x402/settlements.ts'
 import { openX402 } from './x402/x402.ts'
 
 export interface ProviderDeps {
@@ -115,6 +116,8 @@ export interface Provider extends AsyncDisposable {
   readonly settler: Settler
   chainStatus(): MirrorStatus
   tunnelStatus(): TunnelStatus | undefined
+  /** Of payments by x402; undefined where none are taken. */
+  x402Status(): SettlementsStatus | undefined
 }
 
 /**
@@ -180,7 +183,11 @@ export async function createProvider(
   const payee = { provider: account.address, name, market }
   const x402 = await openX402(
     { client, clock, log, random, ledger, sender, blockNumber: () => mirror.status().blockNumber },
-    { ...payee, ...(options.x402WaitMs !== undefined && { settleWaitMs: options.x402WaitMs }) },
+    {
+      ...payee,
+      recheckIntervalMs: mirrorIntervalMs,
+      ...(options.x402WaitMs !== undefined && { settleWaitMs: options.x402WaitMs }),
+    },
     signal,
   )
   if (x402) starting.use(x402)
@@ -339,6 +346,7 @@ export async function createProvider(
     settler,
     chainStatus: () => mirror.status(),
     tunnelStatus: () => presence.tunnelStatus(),
+    x402Status: () => x402?.status(),
     async [Symbol.asyncDispose]() {
       await parts.disposeAsync()
       log.info('provider_stopped')

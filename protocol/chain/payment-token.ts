@@ -4,8 +4,10 @@ import {
   domainSeparator,
   type Hash,
   type Hex,
+  isAddressEqual,
   type PublicClient,
   parseAbi,
+  parseEventLogs,
   zeroAddress,
 } from 'viem'
 import { isProtocolError } from '../errors.ts'
@@ -15,6 +17,7 @@ import { type Authorization, hashAuthorization, type Token, tokenDomain } from '
 import { usdcCalls } from './calls.ts'
 import { reachChain } from './client.ts'
 import { devUsdcAbi, escrowAbi } from './contracts.ts'
+import { readReceipt } from './transaction-fate.ts'
 
 /** What the chain says about payments by authorization. Every method is one round of requests, with a time limit. */
 export interface PaymentToken {
@@ -27,6 +30,12 @@ export interface PaymentToken {
   readStanding(authorization: Authorization, signal: AbortSignal): Promise<Standing>
   /** What used an authorization up, from a block on; undefined where no log says it. */
   findUse(authorization: Authorization, fromBlock: bigint, signal: AbortSignal): Promise<Use | undefined>
+  /** The block in which this transaction moves the money now; undefined where it is in none, or does not. */
+  findTransfer(
+    authorization: Authorization,
+    transaction: Hash,
+    signal: AbortSignal,
+  ): Promise<bigint | undefined>
 }
 
 export interface Simulation {
@@ -41,9 +50,11 @@ export interface Standing {
   readonly timestamp: number
 }
 
-export type Use =
-  | { readonly kind: 'transferred'; readonly transaction: Hash }
-  | { readonly kind: 'cancelled'; readonly transaction: Hash }
+export interface Use {
+  readonly kind: 'transferred' | 'cancelled'
+  readonly transaction: Hash
+  readonly blockNumber: bigint
+}
 
 const contractSignerAbi = parseAbi([
   'function isValidSignature(bytes32 hash, bytes signature) view returns (bytes4)',
@@ -142,6 +153,18 @@ function createPaymentToken(
       return { balanceUsdc: boundUsdc(balance), isUsed, timestamp: Number(block.timestamp) }
     },
 
+    async findTransfer({ from: authorizer, nonce }, transaction, signal) {
+      const receipt = await reachChain(readReceipt(client, transaction), 'look for a payment', signal)
+      const logs = receipt?.logs.filter((log) => isAddressEqual(log.address, token.address)) ?? []
+      const used = parseEventLogs({
+        abi: devUsdcAbi,
+        logs,
+        eventName: 'AuthorizationUsed',
+        args: { authorizer, nonce },
+      })
+      return used.length > 0 ? receipt?.blockNumber : undefined
+    },
+
     async findUse({ from: authorizer, nonce }, fromBlock, signal) {
       const newest = await reachChain(client.getBlockNumber(), 'find a payment', signal)
       for (let block = fromBlock; block <= newest; block += rangeBlocks) {
@@ -155,13 +178,18 @@ function createPaymentToken(
           'find a payment',
           signal,
         )
-        if (used[0]) return { kind: 'transferred', transaction: used[0].transactionHash }
-        if (cancelled[0]) return { kind: 'cancelled', transaction: cancelled[0].transactionHash }
+        if (used[0]) return useOf('transferred', used[0])
+        if (cancelled[0]) return useOf('cancelled', cancelled[0])
       }
       return undefined
     },
   }
 }
+
+const useOf = (
+  kind: Use['kind'],
+  { transactionHash, blockNumber }: { transactionHash: Hash; blockNumber: bigint },
+): Use => ({ kind, transaction: transactionHash, blockNumber })
 
 const rangeBlocks = BigInt(limits.logRangeBlocksMax)
 

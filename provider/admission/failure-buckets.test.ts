@@ -11,14 +11,14 @@ function setup({ ofName = 3, ofAll = 10 } = {}) {
     { failuresPerNameMax: ofName, failuresPerSecondMax: ofAll },
   )
   /** @returns whether it was tried */
-  async function run(name: string | undefined, isGood: boolean): Promise<boolean> {
+  async function run(name: string, isGood: boolean): Promise<boolean> {
     using place = await buckets.take(name)
     if (!place) return false
     await Promise.resolve()
     if (isGood) place.giveBack()
     return true
   }
-  const runAll = async (names: readonly (string | undefined)[], isGood: boolean) =>
+  const runAll = async (names: readonly string[], isGood: boolean) =>
     (await Promise.all(names.map((name) => run(name, isGood)))).filter(Boolean).length
   return { clock, proven, run, runAll }
 }
@@ -55,11 +55,6 @@ test('they that have proved themselves are bounded, too', async () => {
   const { runAll, proven } = setup()
   for (const name of others(100)) proven.set(name, true)
   expect(await runAll(others(100), false)).toBe(10)
-})
-
-test('without a name only what all share counts', async () => {
-  const { runAll } = setup()
-  expect(await runAll(times(100, undefined), false)).toBe(10)
 })
 
 test('a place is given back once', async () => {

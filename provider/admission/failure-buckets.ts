@@ -13,10 +13,10 @@ export interface FailureBuckets {
   /**
    * Takes a place; waits where those under way decide whether there is one.
    *
-   * @param name - Whose work it is; left out, only the shared bucket counts.
+   * @param name - Whose work it is.
    * @returns undefined where too much has failed: then the work is not done
    */
-  take(name: string | undefined): Promise<Place | undefined>
+  take(name: string): Promise<Place | undefined>
 }
 
 /** Disposal without `giveBack` says that the work was for nothing. */
@@ -46,8 +46,7 @@ export function createFailureBuckets(
   let waiting = 0
   let ended = Promise.withResolvers<void>()
 
-  function bucketsOf(name: string | undefined): readonly Bucket[] {
-    if (name === undefined) return [ofStrangers]
+  function bucketsOf(name: string): readonly [own: Bucket, shared: Bucket] {
     const own = byName.get(name) ?? createBucket(clock, failuresPerNameMax)
     return [own, proven.has(name) ? ofProven : ofStrangers]
   }
@@ -57,8 +56,8 @@ export function createFailureBuckets(
     ended = Promise.withResolvers()
   }
 
-  function start(name: string | undefined, buckets: readonly Bucket[]): Place {
-    if (name !== undefined && buckets[0]) byName.set(name, buckets[0])
+  function start(name: string, buckets: readonly [own: Bucket, shared: Bucket]): Place {
+    byName.set(name, buckets[0])
     for (const bucket of buckets) bucket.start()
     let isOpen = true
     const end = (hasFailed: boolean) => {

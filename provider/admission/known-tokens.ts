@@ -1,5 +1,4 @@
 import { createHmac, randomBytes } from 'node:crypto'
-import type { Address } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
 import { createRecent } from '../../protocol/base/recent.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
@@ -24,8 +23,12 @@ export interface KnownTokensOptions<T> {
   readonly noun: string
 }
 
-/** The check of a signature, with whose name the token bears: failures in one name do not refuse others. */
-export type Check<T> = (() => Promise<T>) | { readonly payer: Address; readonly run: () => Promise<T> }
+/** The check of a signature. */
+export interface Check<T> {
+  /** In whose name the token is: failures in it refuse no others. */
+  readonly name: string
+  readonly run: () => Promise<T>
+}
 
 export function createKnownTokens<T>(
   { clock }: { clock: Clock },
@@ -42,14 +45,13 @@ export function createKnownTokens<T>(
   )
 
   async function run(id: string, check: Check<T>): Promise<T> {
-    const { payer, run: runCheck } = typeof check === 'function' ? { payer: undefined, run: check } : check
     try {
-      using place = await failures.take(payer)
+      using place = await failures.take(check.name)
       if (!place) throw tooMany(noun)
-      const value = await runCheck()
+      const value = await check.run()
       place.giveBack()
       known.set(id, value)
-      if (payer !== undefined) proven.set(payer, true)
+      proven.set(check.name, true)
       return value
     } finally {
       checking.delete(id)

@@ -44,7 +44,7 @@ export function createPassDesk(
         details: { payer: pass.payer, provider },
       })
     }
-    return { payer: pass.payer, run: () => verifyPass(token, market) }
+    return { name: pass.payer, run: () => verifyPass(token, market) }
   }
 
   function assertNotRevoked(pass: Pass): void {

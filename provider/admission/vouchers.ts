@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import type { Log } from '../../protocol/base/log.ts'
+import { createRecent } from '../../protocol/base/recent.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import { assertVoucherSigned, type SignedVoucher } from '../../protocol/voucher.ts'
 import { assertVoucherAccess, parseVoucherToken, type VoucherToken } from '../../protocol/voucher-token.ts'
-import { createKnownTokens, type KnownTokens } from './known-tokens.ts'
+import { type Check, createKnownTokens, type KnownTokens } from './known-tokens.ts'
 import type { PassDeskDeps, PassDeskOptions } from './passes.ts'
 
 export interface VoucherDeskDeps extends PassDeskDeps {
@@ -26,7 +27,7 @@ export function createVoucherDesk(
   const accesses = createKnownAccesses(market)
 
   /** Only a key that has a grant here makes us compute. */
-  function read(token: string): () => Promise<SignedVoucher> {
+  function read(token: string): Check<SignedVoucher> {
     const shown = parseVoucherToken(token)
     const { signed } = shown
     const { voucher, signer } = signed
@@ -46,12 +47,13 @@ export function createVoucherDesk(
         },
       )
     }
-    return async () => {
+    const run = async () => {
       await accesses.verify(shown)
       await assertVoucherSigned(signed, market)
       log.debug('voucher_verified', { payer: voucher.payer, signer, maxCalls: voucher.maxCalls })
       return signed
     }
+    return { name: voucher.payer + signer, run }
   }
 
   return createKnownTokens(
@@ -67,7 +69,7 @@ export function createVoucherDesk(
 
 /** The access of each key's epoch that was verified last; as a digest, because it is worth money. */
 function createKnownAccesses(market: Market) {
-  const known = new Map<string, string>()
+  const known = createRecent<string, string>(limits.vouchersCachedMax)
   return {
     /** @throws ProtocolError `voucher_invalid` */
     async verify(token: VoucherToken): Promise<void> {
@@ -76,10 +78,7 @@ function createKnownAccesses(market: Market) {
       const digest = createHash('sha256').update(token.access).digest('base64')
       if (known.get(scope) === digest) return
       await assertVoucherAccess(token, market)
-      known.delete(scope)
       known.set(scope, digest)
-      const oldest = known.size > limits.vouchersCachedMax ? known.keys().next().value : undefined
-      if (oldest !== undefined) known.delete(oldest)
     },
   }
 }

@@ -56,7 +56,7 @@ export function createAccountPages(deps: AccountPagesDeps, { provider, market }:
           if (await ledger.history.knowsPayer(request.payer)) return verify()
           throw unknownPayer(request.payer)
         }
-        return { payer: request.payer, run }
+        return { name: request.payer, run }
       },
       cachedMax: limits.statementRequestsCachedMax,
       failuresPerSecondMax: limits.statementRequestFailuresPerSecondMax,
@@ -70,7 +70,7 @@ export function createAccountPages(deps: AccountPagesDeps, { provider, market }:
         const { revocation, verify } = parsePassRevocation(token, market)
         const { payer } = revocation
         // Nobody else has a pass that could pay here.
-        if (grants.grant(payer)) return { payer, run: verify }
+        if (grants.grant(payer)) return { name: payer, run: verify }
         throw new ProtocolError('grant_missing', `${payer} has no grant here, so none of its passes pays.`, {
           hint: 'Where you make a grant later, revoke the pass again after that.',
           details: { payer, provider },

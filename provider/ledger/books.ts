@@ -22,8 +22,8 @@ export interface Books {
 }
 
 export interface Account extends Lane {
-  /** 0 while it is not in the books. */
-  accountId: number
+  /** Whether it is in the books. */
+  isKept: boolean
   /** Charged since the grant exists, what is on its way to the disk included. */
   chargedUsdc: Usdc
   calls: number
@@ -54,11 +54,10 @@ export interface OwnerLine {
 }
 
 export function createBooks(totals: JournalTotals): Books {
-  const accounts = new Map(totals.accounts.map((total) => [laneKey(total), accountOf(total)]))
+  const accounts = new Map(totals.accounts.map((total) => [laneKey(total), accountOf(total, true)]))
   const passes = new Map(totals.passes.map((total) => [passKey(total), passLineOf(total)]))
   const owners = new Map(totals.owners.map((total) => [total.spec, ownerLineOf(total)]))
   let receiptId = totals.receiptId
-  let lastAccountId = totals.accounts.reduce((id, { accountId }) => Math.max(id, accountId), 0)
   let sweptMinute = 0
 
   /** Once a minute, forgets what can play no part any more. */
@@ -78,8 +77,7 @@ export function createBooks(totals: JournalTotals): Books {
   return {
     accounts: { [Symbol.iterator]: () => accounts.values() },
     account: (lane) =>
-      accounts.get(laneKey(lane)) ??
-      accountOf({ ...pickLane(lane), accountId: 0, chargedUsdc: zeroUsdc, calls: 0 }),
+      accounts.get(laneKey(lane)) ?? accountOf({ ...pickLane(lane), chargedUsdc: zeroUsdc, calls: 0 }, false),
     pass({ payer, id, validBefore }) {
       const line =
         passes.get(passKey({ payer, id })) ?? passLineOf({ payer, id, validBefore, chargedUsdc: zeroUsdc })
@@ -94,9 +92,8 @@ export function createBooks(totals: JournalTotals): Books {
     },
     keep({ account, pass, owner }, nowMs) {
       sweep(nowMs)
-      if (account.accountId === 0) {
-        lastAccountId += 1
-        account.accountId = lastAccountId
+      if (!account.isKept) {
+        account.isKept = true
         accounts.set(laneKey(account), account)
       }
       if (pass) passes.set(passKey(pass), pass)
@@ -165,11 +162,11 @@ const passKey = ({ payer, id }: { payer: Address; id: Hex }) => payer + id
 
 const pickLane = ({ payer, signer, epoch }: Lane): Lane => ({ payer, signer, epoch })
 
-const accountOf = ({ accountId, chargedUsdc, calls, ...lane }: AccountTotal): Account => {
+const accountOf = ({ chargedUsdc, calls, ...lane }: AccountTotal, isKept: boolean): Account => {
   assert(calls < 2 ** 32, 'calls fit the 32 bits of a row')
   return {
     ...lane,
-    accountId,
+    isKept,
     chargedUsdc,
     calls,
     durableUsdc: chargedUsdc,

@@ -9,10 +9,9 @@ export function toRecord(
   { account, pass, owner }: Lines,
   { receiptId, receipt, key, payment }: Pick<ChargeRecord, 'receiptId' | 'receipt' | 'key' | 'payment'>,
 ): ChargeRecord {
-  const { accountId, chargedUsdc, calls } = account
+  const { chargedUsdc, calls } = account
   return {
     receiptId,
-    accountId,
     ...(!isMetered(account) && {
       lane: { payer: account.payer, signer: account.signer, epoch: account.epoch },
     }),

@@ -25,7 +25,7 @@ const answer = fc.record({
 })
 const record: fc.Arbitrary<ChargeRecord> = fc.record(
   {
-    ...{ receiptId: fc.maxSafeNat(), accountId: count, receipt, chargedUsdc: amount, calls: count },
+    ...{ receiptId: fc.maxSafeNat(), receipt, chargedUsdc: amount, calls: count },
     pass: fc.option(fc.record({ payer: address, id: hex, chargedUsdc: amount, validBefore: count }), {
       nil: undefined,
     }),
@@ -43,13 +43,17 @@ const record: fc.Arbitrary<ChargeRecord> = fc.record(
     lane: fc.record({ payer: address, signer: address, epoch: count }),
     payment: fc.record({
       id: fc.record({ payer: address, nonce: hex }),
-      ending: fc.option(fc.record({ state: fc.constantFrom('mined' as const, 'released' as const) }), {
-        nil: undefined,
-      }),
+      ending: fc.option(
+        fc.oneof(
+          fc.record({ state: fc.constant('mined' as const), transaction: hex, blockNumber: amount }),
+          fc.record({ state: fc.constant('released' as const), reason: fc.string() }),
+        ),
+        { nil: undefined },
+      ),
     }),
   },
   {
-    requiredKeys: ['receiptId', 'accountId', 'receipt', 'chargedUsdc', 'calls', 'pass', 'ownerUsage', 'key'],
+    requiredKeys: ['receiptId', 'receipt', 'chargedUsdc', 'calls', 'pass', 'ownerUsage', 'key'],
   },
 )
 

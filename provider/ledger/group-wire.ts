@@ -13,26 +13,23 @@ export interface GroupWire {
 }
 
 type Extra = Omit<ChargeRecord, Common>
-type Common = 'receiptId' | 'accountId' | 'receipt' | 'chargedUsdc' | 'calls' | 'pass' | 'ownerUsage'
+type Common = 'receiptId' | 'receipt' | 'chargedUsdc' | 'calls' | 'pass' | 'ownerUsage'
 
 export function encodeGroup(group: readonly ChargeRecord[]): GroupWire {
   const extras = new Map<number, Extra>()
-  const rows = group.map(
-    ({ receiptId, accountId, receipt, chargedUsdc, calls, pass, ownerUsage, ...extra }, index) => {
-      // Whatever else a record holds, so that none of it is ever left behind.
-      if (Object.values(extra).some((value) => value !== undefined)) extras.set(index, extra)
-      const totals = [pass ? passRow(pass) : null, ownerUsage ? ownerRow(ownerUsage) : null] as const
-      return [receiptId, accountId, chargedUsdc.toString(), calls, receiptRow(receipt), ...totals] as const
-    },
-  )
+  const rows = group.map(({ receiptId, receipt, chargedUsdc, calls, pass, ownerUsage, ...extra }, index) => {
+    // Whatever else a record holds, so that none of it is ever left behind.
+    if (Object.values(extra).some((value) => value !== undefined)) extras.set(index, extra)
+    const totals = [pass ? passRow(pass) : null, ownerUsage ? ownerRow(ownerUsage) : null] as const
+    return [receiptId, chargedUsdc.toString(), calls, receiptRow(receipt), ...totals] as const
+  })
   return { rows: JSON.stringify(rows satisfies readonly RecordRow[]), extras }
 }
 
 export function decodeGroup({ rows, extras }: GroupWire): ChargeRecord[] {
   return (JSON.parse(rows) as RecordRow[]).map(
-    ([receiptId, accountId, charged, calls, receipt, pass, owner], index) => ({
+    ([receiptId, charged, calls, receipt, pass, owner], index) => ({
       receiptId,
-      accountId,
       receipt: receiptOf(receipt),
       chargedUsdc: amountOf(charged),
       calls,
@@ -47,7 +44,6 @@ const noExtra: Extra = { key: undefined }
 
 type RecordRow = readonly [
   receiptId: number,
-  accountId: number,
   charged: string,
   calls: number,
   receipt: ReturnType<typeof receiptRow>,

@@ -99,9 +99,9 @@ export function createHistory(db: DatabaseSync, { provider }: LedgerIdentity): H
   )
   const paidCall = bigIntStatement(
     db,
-    "SELECT call_id, payer, amount FROM payments WHERE tx = ? AND state = 'mined' LIMIT 1",
+    "SELECT call_id, payer, amount FROM payments WHERE tx = ? AND state IN ('mined', 'final') LIMIT 1",
   )
-  const paymentAmounts = bigIntStatement(db, "SELECT amount FROM payments WHERE state = 'mined'")
+  const paymentAmounts = bigIntStatement(db, "SELECT amount FROM payments WHERE state IN ('mined', 'final')")
 
   /** The last receipt of an account whose total is not above `usdc`: totals only grow, so halving finds it. */
   function findBefore(accountId: number, amountUsdc: Usdc): number {

@@ -31,6 +31,8 @@ export interface JournalQueries {
   executePayment: PaymentTable['execute']
   submitPayment: PaymentTable['submit']
   concludePayment: PaymentTable['conclude']
+  readMinedPayments: PaymentTable['readMined']
+  placeMinedPayment: PaymentTable['placeMined']
   findPayment: PaymentTable['find']
   findPaymentByCall: PaymentTable['findByCall']
   recoverPayments: PaymentTable['recover']
@@ -110,6 +112,8 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
       executePayment: payments.execute,
       submitPayment: payments.submit,
       concludePayment: payments.conclude,
+      readMinedPayments: payments.readMined,
+      placeMinedPayment: payments.placeMined,
       findPayment: payments.find,
       findPaymentByCall: payments.findByCall,
       recoverPayments: payments.recover,

@@ -28,6 +28,7 @@ import type {
   PaymentId,
   PaymentKey,
   PaymentOrder,
+  PaymentPlace,
   PaymentRecord,
   StoredAnswer,
 } from './records.ts'
@@ -153,6 +154,8 @@ export interface Payments {
   /** Keeps the receipt of a paid call, together with what became of the payment, if that is known. */
   book(booking: PaymentBooking): Promise<void>
   conclude(id: PaymentId, ending: PaymentEnding): Promise<void>
+  readMined(blockNumber: bigint): Promise<PaymentRecord[]>
+  placeMined(id: PaymentId, place: PaymentPlace): Promise<void>
   find(id: PaymentId): Promise<PaymentRecord | undefined>
   findByCall(callId: Hex): Promise<PaymentRecord | undefined>
   /** To be called once, before the first call. */
@@ -243,7 +246,7 @@ export async function openLedger(
   async function keep(receipt: Receipt, rest: Pick<ChargeRecord, 'key' | 'payment'>): Promise<void> {
     if (journal.failure) throw journal.failure
     const lines = { account: books.account(meteredLane(receipt.payer)), pass: undefined, owner: undefined }
-    books.keep(lines, clock.nowMs())
+    // Not into the books: strangers without number pay by x402, once.
     await append(toRecord(lines, { receiptId: books.nextReceiptId(), receipt, ...rest }), lines.account)
   }
 
@@ -339,6 +342,8 @@ export async function openLedger(
         journal.query('executePayment', { ...executed, answer: boundAnswer(answer), nowMs: clock.nowMs() }),
       submit: (id, transaction) => journal.query('submitPayment', id, transaction),
       conclude: (id, ending) => journal.query('concludePayment', id, ending),
+      readMined: (blockNumber) => journal.query('readMinedPayments', blockNumber),
+      placeMined: (id, place) => journal.query('placeMinedPayment', id, place),
       book: ({ id, receipt, ending, key, answer }) =>
         keep(receipt, {
           key: key && { ...key, storedAtMs: clock.nowMs(), answer: boundAnswer(answer) },

@@ -10,6 +10,7 @@ import type {
   PaymentId,
   PaymentKey,
   PaymentOrder,
+  PaymentPlace,
   PaymentRecord,
   PaymentState,
   StoredAnswer,
@@ -31,6 +32,10 @@ export interface PaymentTable {
   submit(id: PaymentId, transaction: Hash): void
   /** What became of a payment whose call is in the books already. */
   conclude(id: PaymentId, ending: PaymentEnding): void
+  /** Mined payments whose block is this one or an older one, a page of them. */
+  readMined(blockNumber: bigint): PaymentRecord[]
+  /** Where a mined payment was found when it was looked for again; where it is in no block it is still to be settled. */
+  placeMined(id: PaymentId, place: PaymentPlace): void
   find(id: PaymentId): PaymentRecord | undefined
   findByCall(callId: Hex): PaymentRecord | undefined
   /**
@@ -63,6 +68,13 @@ export function createPaymentTable(db: DatabaseSync): PaymentTable {
   )
   const submit = db.prepare(
     "UPDATE payments SET state = 'submitted', tx = ? WHERE payer = ? AND nonce = ? AND state IN ('executed', 'submitted')",
+  )
+  const mined = bigIntStatement(
+    db,
+    "SELECT * FROM payments WHERE state = 'mined' AND block_number <= ? ORDER BY id LIMIT 64",
+  )
+  const place = db.prepare(
+    "UPDATE payments SET state = ?, block_number = ? WHERE payer = ? AND nonce = ? AND state = 'mined'",
   )
   const byId = bigIntStatement(db, 'SELECT * FROM payments WHERE payer = ? AND nonce = ?')
   const byCall = bigIntStatement(db, 'SELECT * FROM payments WHERE call_id = ?')
@@ -118,6 +130,14 @@ export function createPaymentTable(db: DatabaseSync): PaymentTable {
 
     conclude: (id, ending) => inTransaction(db, () => writeEnding(db, id, ending)),
 
+    readMined: (blockNumber) => mined.all(blockNumber).map(recordOf),
+
+    placeMined({ payer, nonce }, found) {
+      const state = found ? (found.isFinal ? 'final' : 'mined') : 'submitted'
+      const blockNumber = found && !found.isFinal ? found.blockNumber : null
+      inTransaction(db, () => place.run(state, blockNumber, payer, bytesOf(nonce)))
+    },
+
     find({ payer, nonce }) {
       const row = byId.get(payer, bytesOf(nonce))
       return row && recordOf(row)
@@ -148,25 +168,30 @@ export function createPaymentBooker(
   }
 }
 
-function writeEnding(
-  db: DatabaseSync,
-  { payer, nonce }: PaymentId,
-  { state, transaction, reason }: PaymentEnding,
-) {
+function writeEnding(db: DatabaseSync, { payer, nonce }: PaymentId, ending: PaymentEnding) {
+  const [transaction, blockNumber, reason] =
+    ending.state === 'mined'
+      ? [bytesOf(ending.transaction), ending.blockNumber, null]
+      : [null, null, ending.reason]
   db.prepare(
-    `UPDATE payments SET state = ?, tx = ifnull(?, tx), reason = ?
-     WHERE payer = ? AND nonce = ? AND state NOT IN ('mined', 'released')`,
-  ).run(state, transaction ? bytesOf(transaction) : null, reason ?? null, payer, bytesOf(nonce))
+    `UPDATE payments SET state = ?, tx = ifnull(?, tx), block_number = ?, reason = ?
+     WHERE payer = ? AND nonce = ? AND state NOT IN ('mined', 'final', 'released')`,
+  ).run(ending.state, transaction, blockNumber, reason, payer, bytesOf(nonce))
 }
 
 /**
  * Keeps answers within their space and their age. Once an hour it forgets what nobody will ask for again: answers after a
- * day, and payments that moved nothing once their authorization has ended for long.
+ * day, with all of a final payment but who paid what by which transaction; and payments that moved nothing once their
+ * authorization has ended for long.
  */
 function createAnswerRoom(db: DatabaseSync) {
   const intervalMs = limits.idempotentAnswerAgeMsMax / 24
   const readBytes = () =>
-    Number(db.prepare('SELECT ifnull(sum(length(body)), 0) AS bytes FROM payments').get()?.['bytes'])
+    Number(
+      db
+        .prepare('SELECT ifnull(sum(length(body)), 0) AS bytes FROM payments WHERE receipt IS NOT NULL')
+        .get()?.['bytes'],
+    )
   let bytes = readBytes()
   let sweptAtMs = 0
   return {
@@ -181,8 +206,8 @@ function createAnswerRoom(db: DatabaseSync) {
       sweptAtMs = nowMs
       const oldestMs = nowMs - limits.idempotentAnswerAgeMsMax
       db.prepare(
-        `UPDATE payments SET headers = NULL, body = NULL
-         WHERE state = 'mined' AND body IS NOT NULL AND updated_at_ms < ?`,
+        `UPDATE payments SET receipt = NULL, key = NULL, signature = x'', status = NULL, headers = NULL, body = NULL
+         WHERE state = 'final' AND receipt IS NOT NULL AND updated_at_ms < ?`,
       ).run(oldestMs)
       db.prepare("DELETE FROM payments WHERE state = 'released' AND valid_before < ?").run(
         Math.floor(oldestMs / 1000),

@@ -21,7 +21,6 @@ export interface LedgerIdentity {
 export interface ChargeRecord {
   /** Position in the journal; counts up by one. */
   readonly receiptId: number
-  readonly accountId: number
   /** The account's lane; left out for metered use. */
   readonly lane?: Lane
   readonly receipt: Receipt
@@ -83,7 +82,6 @@ export interface FoundKey {
 }
 
 export interface AccountTotal extends Lane {
-  readonly accountId: number
   readonly chargedUsdc: Usdc
   readonly calls: number
 }
@@ -137,17 +135,22 @@ export interface PaymentId {
 
 /**
  * `reserved` (durable, before the program runs) → `executed` (answered: the money is due) → `submitted` (a signed
- * transaction is durable) → `mined`; or `released`, which costs nothing.
+ * transaction is durable) → `mined` → `final` (a safe block has it); or `released`: nothing was paid, and nothing will be.
+ * A re-org takes what is `mined` back to `submitted`.
  */
-export type PaymentState = 'reserved' | 'executed' | 'submitted' | 'mined' | 'released'
+export type PaymentState = 'reserved' | 'executed' | 'submitted' | 'mined' | 'final' | 'released'
 
 /** How a payment ended. */
-export interface PaymentEnding {
-  readonly state: 'mined' | 'released'
-  readonly transaction?: Hash
-  /** Why nothing was paid. */
-  readonly reason?: string
-}
+export type PaymentEnding =
+  | { readonly state: 'mined'; readonly transaction: Hash; readonly blockNumber: bigint }
+  /** With why nothing was paid. */
+  | { readonly state: 'released'; readonly reason: string }
+
+/** Where a mined payment is when it is looked for again; undefined where it is in no block any more. */
+export type PaymentPlace =
+  | { readonly isFinal: true }
+  | { readonly isFinal: false; readonly blockNumber: bigint }
+  | undefined
 
 /** A payment for one call, before the program runs. */
 export interface PaymentOrder {

@@ -6,7 +6,7 @@ import type { LedgerIdentity } from './records.ts'
 
 /** "Khch". Tells our files from other SQLite files. */
 const applicationId = 0x4b_68_63_68
-const schemaVersion = 6
+const schemaVersion = 7
 
 /**
  * Opens the journal's file for this process alone: write-ahead log, synced in full at every commit.
@@ -118,20 +118,21 @@ const schema = `
   CREATE TABLE payments (
     id INTEGER PRIMARY KEY,
     payer TEXT NOT NULL, nonce BLOB NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('reserved', 'executed', 'submitted', 'mined', 'released')),
+    state TEXT NOT NULL CHECK (state IN ('reserved', 'executed', 'submitted', 'mined', 'final', 'released')),
     is_booked INTEGER NOT NULL,
     call_id BLOB NOT NULL,
     payee TEXT NOT NULL, amount INTEGER NOT NULL, valid_after INTEGER NOT NULL, valid_before INTEGER NOT NULL,
     signature BLOB NOT NULL,
     deployment BLOB NOT NULL, request_digest BLOB NOT NULL,
     from_block INTEGER NOT NULL, updated_at_ms INTEGER NOT NULL,
-    tx BLOB, reason TEXT, receipt TEXT, key TEXT,
+    tx BLOB, block_number INTEGER, reason TEXT, receipt TEXT, key TEXT,
     status INTEGER, headers TEXT, body BLOB
   ) STRICT;
   CREATE UNIQUE INDEX payments_by_nonce ON payments (payer, nonce);
   CREATE UNIQUE INDEX payments_by_call ON payments (call_id);
   CREATE INDEX payments_by_tx ON payments (tx) WHERE tx IS NOT NULL;
-  CREATE INDEX payments_by_state ON payments (state) WHERE state NOT IN ('mined', 'released');
+  CREATE INDEX payments_by_state ON payments (state) WHERE state NOT IN ('final', 'released');
+  CREATE INDEX payments_by_age ON payments (updated_at_ms) WHERE receipt IS NOT NULL;
   CREATE TABLE batches (
     id INTEGER PRIMARY KEY,
     state TEXT NOT NULL CHECK (state IN ('batched', 'submitted', 'mined', 'final', 'abandoned')),

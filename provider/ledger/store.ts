@@ -5,7 +5,7 @@ import { limits } from '../../protocol/limits.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { passGraceMs } from './books.ts'
 import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
-import { meteredLane } from './lanes.ts'
+import { type Lane, laneKey, meteredLane } from './lanes.ts'
 import { createPaymentBooker } from './payments.ts'
 import type { ChargeRecord, FoundKey, JournalTotals, KeyRecord, KeyScope, LedgerIdentity } from './records.ts'
 import { createRevokedPassTable } from './revoked-passes.ts'
@@ -54,8 +54,9 @@ function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) =
     'INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
   )
   const saveAccount = db.prepare(
-    `INSERT INTO accounts (id, payer, signer, epoch, charged, calls) VALUES (?, ?, ?, ?, ?, ?)
-     ON CONFLICT (id) DO UPDATE SET charged = excluded.charged, calls = excluded.calls`,
+    `INSERT INTO accounts (payer, signer, epoch, charged, calls) VALUES (?, ?, ?, ?, ?)
+     ON CONFLICT (payer, signer, epoch) DO UPDATE SET charged = excluded.charged, calls = excluded.calls
+     RETURNING id`,
   )
   const savePass = db.prepare('INSERT OR REPLACE INTO passes VALUES (?, ?, ?, ?)')
   const saveOwner = db.prepare('INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?, ?)')
@@ -63,11 +64,16 @@ function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) =
   const bookPayment = createPaymentBooker(db)
 
   return (group) => {
-    for (const { accountId, receipt, lane, chargedUsdc, calls } of lastOf(group, (r) => r.accountId)) {
-      const { payer, signer, epoch } = lane ?? meteredLane(receipt.payer)
-      saveAccount.run(accountId, payer, signer, epoch, integerOf(chargedUsdc), calls)
+    const accountIds = new Map<string, number>()
+    for (const record of lastOf(group, (r) => laneKey(laneOfRecord(r)))) {
+      const lane = laneOfRecord(record)
+      const { payer, signer, epoch } = lane
+      const saved = saveAccount.get(payer, signer, epoch, integerOf(record.chargedUsdc), record.calls)
+      accountIds.set(laneKey(lane), Number(saved?.['id']))
     }
-    for (const record of group) insertReceipt.run(...receiptColumns(record))
+    for (const record of group) {
+      insertReceipt.run(...receiptColumns(record, accountIds.get(laneKey(laneOfRecord(record))) ?? null))
+    }
     for (const { pass } of lastOf(group, (r) => r.pass && r.pass.payer + r.pass.id)) {
       if (pass) savePass.run(pass.payer, bytesOf(pass.id), integerOf(pass.chargedUsdc), pass.validBefore)
     }
@@ -78,6 +84,8 @@ function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) =
     for (const { payment } of group) if (payment) bookPayment(payment)
   }
 }
+
+const laneOfRecord = ({ lane, receipt }: ChargeRecord): Lane => lane ?? meteredLane(receipt.payer)
 
 /** The last record of each value of `keyOf`: it holds the totals after the whole group. */
 function lastOf<K>(
@@ -128,8 +136,8 @@ function readTotals(db: DatabaseSync, identity: LedgerIdentity, nowMs: number): 
   const [last] = rows('SELECT ifnull(max(id), 0) AS id FROM receipts')
   return {
     receiptId: Number(last?.['id']),
-    accounts: rows('SELECT id, payer, signer, epoch, charged, calls FROM accounts').map((row) => ({
-      accountId: Number(row['id']),
+    // Who was charged nothing (x402 pays by itself) is on disk for its receipts only.
+    accounts: rows('SELECT * FROM accounts WHERE charged != 0 OR calls != 0').map((row) => ({
       payer: addressOf(row['payer']),
       signer: addressOf(row['signer']),
       epoch: Number(row['epoch']),
@@ -173,7 +181,10 @@ function foundKeyOf(row: Record<string, unknown>): FoundKey {
   }
 }
 
-function receiptColumns({ receiptId, accountId, receipt, chargedUsdc, calls, payment }: ChargeRecord) {
+function receiptColumns(
+  { receiptId, receipt, chargedUsdc, calls, payment }: ChargeRecord,
+  accountId: number | null,
+) {
   return [
     receiptId,
     accountId,

@@ -126,7 +126,7 @@ export function createPaymentDesk(deps: PaymentDeskDeps): PaymentDesk {
   }
 
   function describe({ authorization, state, transaction }: PaymentRecord): PaymentResult {
-    const isPending = state !== 'mined'
+    const isPending = state !== 'mined' && state !== 'final'
     return resultOf(authorization.from, {
       transaction,
       ...(isPending && { errorReason: settlementPending }),

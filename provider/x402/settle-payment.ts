@@ -22,7 +22,7 @@ export interface SettlePaymentDeps {
 
 /** How a payment ended. */
 export type PaymentFate =
-  | { readonly kind: 'paid'; readonly transaction: Hash }
+  | { readonly kind: 'paid'; readonly transaction: Hash; readonly blockNumber: bigint }
   | { readonly kind: 'refused'; readonly reason: RefusalReason }
 
 /** `insufficient_funds` and `transfer_refused` may pass; the others are for ever. */
@@ -83,7 +83,10 @@ async function tryToSettle(
   }
   await ledger.payments.submit({ payer, nonce }, record.hash)
   const fate = await sender.wait(record, signal)
-  if (fate.kind === 'mined') return { kind: 'paid', transaction: fate.receipt.transactionHash }
+  if (fate.kind === 'mined') {
+    const { transactionHash: transaction, blockNumber } = fate.receipt
+    return { kind: 'paid', transaction, blockNumber }
+  }
   return fate.kind === 'replaced' ? { kind: 'again' } : explain(deps, { order, error: undefined }, signal)
 }
 
@@ -113,7 +116,7 @@ async function explain(
     // The state is newer than the logs that this server knows.
     if (!use) return { kind: 'again' }
     return use.kind === 'transferred'
-      ? { kind: 'paid', transaction: use.transaction }
+      ? { kind: 'paid', transaction: use.transaction, blockNumber: use.blockNumber }
       : { kind: 'refused', reason: 'cancelled' }
   }
   if (timestamp >= authorization.validBefore) return { kind: 'refused', reason: 'expired' }

@@ -1,22 +1,31 @@
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { errorTable } from '../../protocol/errors.ts'
-import { zeroUsdc } from '../../protocol/usdc.ts'
+import { addUsdc, formatUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { Ledger, PaymentBooking } from '../ledger/ledger.ts'
 import type { PaymentEnding, PaymentId, PaymentOrder, PaymentRecord } from '../ledger/records.ts'
 import type { PaymentFate } from './settle-payment.ts'
 
 /**
  * The settlements under way. Each goes on until the chain has decided, whoever waits for it or not; what an earlier
- * process left is taken up again.
+ * process left, and what a re-org took away, is taken up again.
  */
 export interface Settlements extends AsyncDisposable {
   /** @param onEnd - Called once the chain has decided. */
   start(order: PaymentOrder, onEnd: () => void): Settlement
-  /** Takes up what an earlier process left. */
+  /** Takes up what an earlier process left, or what is in no block any more. */
   resume(record: PaymentRecord, onEnd: () => void): void
   /** Waits for the settlement of a payment, if one is under way, within the bound. */
   waitFor(id: PaymentId): Promise<void>
+  status(): SettlementsStatus
+}
+
+export interface SettlementsStatus {
+  /** Whose fate is not known. */
+  readonly open: number
+  /** Calls since the start that were answered and can never be paid any more. */
+  readonly lost: number
+  readonly lostUsdc: Usdc
 }
 
 export interface Settlement {
@@ -46,6 +55,8 @@ export function createSettlements(
   const closing = new AbortController()
   const underWay = new Map<string, Promise<PaymentFate>>()
   const tasks = new Set<Promise<void>>()
+  let lost = 0
+  let lostUsdc = zeroUsdc
   const nameOf = ({ payer, nonce }: PaymentId) => payer + nonce
 
   /** @returns undefined where the bound came first, or the provider closes. */
@@ -84,7 +95,10 @@ export function createSettlements(
   function loseOrWin(order: PaymentOrder, fate: PaymentFate): PaymentEnding {
     const { callId, authorization } = order
     if (fate.kind === 'refused') {
-      log.error('payment_lost', { call: callId, payer: authorization.from, reason: fate.reason })
+      lost += 1
+      lostUsdc = addUsdc(lostUsdc, authorization.valueUsdc)
+      const amount = formatUsdc(authorization.valueUsdc)
+      log.error('payment_lost', { call: callId, payer: authorization.from, amount, reason: fate.reason })
     }
     return endingOf(fate)
   }
@@ -130,6 +144,8 @@ export function createSettlements(
       if (fate) await race(fate)
     },
 
+    status: () => ({ open: underWay.size, lost, lostUsdc }),
+
     async [Symbol.asyncDispose]() {
       closing.abort(new DOMException('The provider is closing.', 'AbortError'))
       await Promise.all(tasks)
@@ -139,7 +155,7 @@ export function createSettlements(
 
 const endingOf = (fate: PaymentFate): PaymentEnding =>
   fate.kind === 'paid'
-    ? { state: 'mined', transaction: fate.transaction }
+    ? { state: 'mined', transaction: fate.transaction, blockNumber: fate.blockNumber }
     : { state: 'released', reason: fate.reason }
 
 /** How a call comes into the books: a payment that the chain refused costs nothing, and nobody gets its answer. */

@@ -10,12 +10,14 @@ import type { Usdc } from '../../protocol/usdc.ts'
 import type { PaymentTerms } from '../../protocol/x402.ts'
 import { createProvenNames } from '../admission/failure-buckets.ts'
 import type { Ledger } from '../ledger/ledger.ts'
+import type { PaymentRecord } from '../ledger/records.ts'
 import { createExposure } from './exposure.ts'
 import { createPaymentDesk, neededSeconds, type PaymentDesk } from './payment-desk.ts'
 import { createPaymentReader, type ReadPayment } from './read-payment.ts'
 import { settlePayment } from './settle-payment.ts'
-import { createSettlements } from './settlements.ts'
+import { createSettlements, type SettlementsStatus } from './settlements.ts'
 import { createWalletLooks } from './wallet-looks.ts'
+import { watchMined } from './watch-mined.ts'
 
 /**
  * The way of paying for callers who have nothing here: one call, one transfer of USDC from a wallet (x402, `exact`). It
@@ -26,6 +28,7 @@ export interface X402 extends AsyncDisposable {
   readonly desk: PaymentDesk
   /** What a call costs by this way. */
   terms(call: { priceUsdc: Usdc; spec: Pick<DeploymentSpec, 'limits'> }): PaymentTerms
+  status(): SettlementsStatus
 }
 
 export interface X402Deps {
@@ -35,7 +38,7 @@ export interface X402Deps {
   readonly random: () => number
   readonly ledger: Ledger
   readonly sender: TransactionSender
-  /** Of the chain as it is known to be settled: no payment of now can be in it. */
+  /** The newest block that is safe: no payment of now can be in it, and no re-org takes it away. */
   readonly blockNumber: () => bigint
 }
 
@@ -44,6 +47,8 @@ export interface X402Options {
   readonly market: Market
   /** How long an answer waits for its payment to be mined. */
   readonly settleWaitMs?: number
+  /** How often mined payments are looked for whose block may be safe by now. */
+  readonly recheckIntervalMs?: number
 }
 
 /**
@@ -54,7 +59,12 @@ export interface X402Options {
  */
 export async function openX402(
   deps: X402Deps,
-  { provider, market, settleWaitMs = limits.x402SettleWaitMs }: X402Options,
+  {
+    provider,
+    market,
+    settleWaitMs = limits.x402SettleWaitMs,
+    recheckIntervalMs = limits.mirrorIntervalMs,
+  }: X402Options,
   signal: AbortSignal,
 ): Promise<X402 | undefined> {
   const { client, clock, log, ledger } = deps
@@ -79,10 +89,15 @@ export async function openX402(
     },
     { waitMs: settleWaitMs },
   )
-  for (const record of await ledger.payments.recover()) {
+  const resume = (record: PaymentRecord) => {
     const { from, valueUsdc } = record.authorization
     settlements.resume(record, exposure.add(from, valueUsdc).remove)
   }
+  for (const record of await ledger.payments.recover()) resume(record)
+  const watch = watchMined(
+    { clock, log, ledger, token, safeBlock: deps.blockNumber, settleAgain: resume },
+    recheckIntervalMs,
+  )
 
   return {
     read: createPaymentReader({ token, clock, proven }, { provider }),
@@ -94,6 +109,10 @@ export async function openX402(
       amountUsdc: priceUsdc,
       maxTimeoutSeconds: neededSeconds(spec.limits.timeoutMs) + limits.x402SlackSeconds,
     }),
-    [Symbol.asyncDispose]: () => settlements[Symbol.asyncDispose](),
+    status: () => settlements.status(),
+    async [Symbol.asyncDispose]() {
+      await watch[Symbol.asyncDispose]()
+      await settlements[Symbol.asyncDispose]()
+    },
   }
 }

@@ -15,7 +15,7 @@ import { openX402, type X402 } from '../../provider/x402/x402.ts'
 import { openTestChain, type TestChain } from './chain.ts'
 import { claimOf, createTempDir, deployment, never, randomHex, receiptOf } from './money.ts'
 import { openRpcProxy, type RpcHooks, type RpcProxy } from './rpc-proxy.ts'
-import { type PaymentChanges, signPayment } from './x402.ts'
+import { cutSignature, type PaymentChanges, signCancellation, signPayment } from './x402.ts'
 
 export const price = 500n
 
@@ -32,6 +32,8 @@ export interface TestDesk extends AsyncDisposable {
   createWallet(amountUsdc?: bigint): Promise<LocalAccount>
   mint(account: Address, amountUsdc: bigint): Promise<void>
   walletOf(account: Address): Promise<bigint>
+  /** Takes a payment back, by its payer's signature; anybody may bring that to the chain. */
+  cancel(payer: LocalAccount, nonce: Hex): Promise<void>
   /** As one process of the provider has it. */
   start(): Promise<DeskProcess>
   /** Which block counts as safe; the newest by default. */
@@ -120,6 +122,12 @@ export async function openTestDesk(hooks: RpcHooks = {}): Promise<TestDesk> {
         functionName: 'balanceOf',
         args: [wallet],
       }),
+    async cancel(payer, nonce) {
+      const signature = await signCancellation(terms, payer, nonce)
+      const call = { abi: devUsdcAbi, functionName: 'cancelAuthorization' } as const
+      const args = [payer.address, nonce, ...cutSignature(signature)] as const
+      await chain.send({ from: minter, to: chain.usdc, ...call, args })
+    },
     start,
     setSafeBlock(blockNumber) {
       safeBlock = blockNumber

@@ -181,3 +181,25 @@ export async function signPayment(
   }
   return encodePaymentSignatureHeader(payload)
 }
+
+/** What takes an authorization back, as EIP-3009 has it. */
+export const signCancellation = ({ chainId, asset }: PaymentTerms, payer: LocalAccount, nonce: Hex) =>
+  payer.signTypedData({
+    domain: { name: asset.name, version: asset.version, chainId, verifyingContract: asset.address },
+    types: {
+      CancelAuthorization: [
+        { name: 'authorizer', type: 'address' },
+        { name: 'nonce', type: 'bytes32' },
+      ],
+    },
+    primaryType: 'CancelAuthorization',
+    message: { authorizer: payer.address, nonce },
+  })
+
+/** A signature in three parts: v, r, s. */
+export const cutSignature = (signature: Hex) =>
+  [
+    Number(`0x${signature.slice(130)}`),
+    `0x${signature.slice(2, 66)}` as Hex,
+    `0x${signature.slice(66, 130)}` as Hex,
+  ] as const

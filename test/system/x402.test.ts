@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { decodePaymentRequiredHeader } from '@x402/core/http'
 import { decodePaymentResponseHeader, wrapFetchWithPayment } from '@x402/fetch'
-import { encodeFunctionData, type Hex, type LocalAccount } from 'viem'
+import { encodeFunctionData, type LocalAccount } from 'viem'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createSender } from '../../devnet/contracts.ts'
 import { assert } from '../../protocol/base/assert.ts'
@@ -18,9 +18,11 @@ import { openRpcProxy, type RpcHooks, type RpcProxy } from '../support/rpc-proxy
 import {
   askTerms,
   createWallet,
+  cutSignature,
   type PaymentChanges,
   payingFetch,
   sendPaid,
+  signCancellation,
   signPayment,
   walletOf,
   x402ClientOf,
@@ -320,7 +322,7 @@ async function submitByStranger(payment: string): Promise<void> {
       BigInt(a.validAfter),
       BigInt(a.validBefore),
       a.nonce,
-      ...cut(signature),
+      ...cutSignature(signature),
     ],
   })
   await stranger.run({ label: 'take a payment', to: contracts.usdc, data }, new AbortController().signal)
@@ -557,25 +559,6 @@ async function sendBy(
 /** By the payer's signature, as EIP-3009 has it. */
 async function cancel(payer: LocalAccount, payment: string): Promise<void> {
   const { nonce } = parsePayment(payment).authorization
-  const { chainId, asset } = await askTerms(urlOf(byCaller))
-  const signature = await payer.signTypedData({
-    domain: { name: asset.name, version: asset.version, chainId, verifyingContract: asset.address },
-    types: {
-      CancelAuthorization: [
-        { name: 'authorizer', type: 'address' },
-        { name: 'nonce', type: 'bytes32' },
-      ],
-    },
-    primaryType: 'CancelAuthorization',
-    message: { authorizer: payer.address, nonce },
-  })
-  await sendBy(payer, 'cancelAuthorization', [payer.address, nonce, ...cut(signature)])
+  const signature = await signCancellation(await askTerms(urlOf(byCaller)), payer, nonce)
+  await sendBy(payer, 'cancelAuthorization', [payer.address, nonce, ...cutSignature(signature)])
 }
-
-/** A signature in three parts: v, r, s. */
-const cut = (signature: Hex) =>
-  [
-    Number(`0x${signature.slice(130)}`),
-    `0x${signature.slice(2, 66)}` as Hex,
-    `0x${signature.slice(66, 130)}` as Hex,
-  ] as const
