@@ -4,7 +4,7 @@ import { access, mkdir, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { type AddressInfo, createServer } from 'node:net'
 import { delimiter, join } from 'node:path'
-import { compatibilityDate } from '../provider/runtime/js/config.ts'
+import { compatibilityDate } from '../provider/runtime/workerd/config.ts'
 import type { Target } from './load.ts'
 import { type StartedProcess, startProcess } from './processes.ts'
 

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { utf8 } from '../../protocol/base/bytes.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
-import { paramsName } from '../../provider/runtime/js/config.ts'
+import { paramsName } from '../../provider/runtime/workerd/config.ts'
 import { readFileBounded } from '../files.ts'
 
 export type Env = Readonly<Record<string, string>>

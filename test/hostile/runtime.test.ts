@@ -8,10 +8,11 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import type { UpstreamRequest } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type Answer, collectAnswer } from '../../provider/runtime/collect-answer.ts'
-import { createJsRuntime, type JsRuntimeOptions } from '../../provider/runtime/js/js-runtime.ts'
+import { createJsRuntime } from '../../provider/runtime/js/js-runtime.ts'
 import type { Instance, ProgramFiles, Runtime, StartOptions } from '../../provider/runtime/runtime.ts'
 import { createSandbox } from '../../provider/runtime/sandbox/sandbox.ts'
 import { attackOurselves } from '../../provider/runtime/self-test.ts'
+import type { WorkerdOptions } from '../../provider/runtime/workerd/workerd.ts'
 
 const never = new AbortController().signal
 const hasBubblewrap = isInstalled('bwrap')
@@ -493,11 +494,11 @@ function toProgram(source: string): ProgramFiles {
   return { files: [{ path: 'index.js', bytes: Buffer.from(source) }], entry: 'index.js' }
 }
 
-function createRuntime(options: JsRuntimeOptions): Promise<Runtime> {
+function createRuntime(options: WorkerdOptions): Promise<Runtime> {
   return createJsRuntime({ clock: systemClock, log: createTestLog() }, options, never)
 }
 
-function shareRuntime(options: JsRuntimeOptions): AsyncDisposable & { runtime: () => Promise<Runtime> } {
+function shareRuntime(options: WorkerdOptions): AsyncDisposable & { runtime: () => Promise<Runtime> } {
   let made: Promise<Runtime> | undefined
   return {
     runtime() {

@@ -1,11 +1,8 @@
-/** Header by which the wrapper tells a fault; the value opens with the token of the process, so none can be forged. */
-export const faultHeader = 'khachapuri-fault'
+import { pingEntrypoint } from '../workerd/config.ts'
+import { faultHeader } from '../workerd/fault.ts'
 
 /** Where the program's files are in the worker: beside the wrapper, never in its place. */
 export const programFolder = 'program/'
-
-/** The name of the entry point that answers `200` whenever the program's thread is free. */
-export const pingEntrypoint = 'ping'
 
 /**
  * Imported before the program, so that a program that replaces a global (as polyfills do) does not change what the

@@ -1,7 +1,9 @@
 import type { RawHeaders } from '../../../protocol/http/upstream.ts'
 import { limits } from '../../../protocol/limits.ts'
 import type { Fault } from '../instance.ts'
-import { faultHeader } from './wrapper.ts'
+
+/** Header by which a wrapper tells a fault; the value opens with the token of the process, so none can be forged. */
+export const faultHeader = 'khachapuri-fault'
 
 /** Reads the wrapper's word that the program failed. @returns undefined for an answer of the program. */
 export function readFault(status: number, rawHeaders: RawHeaders, token: string): Fault | undefined {

@@ -1,17 +1,12 @@
-import { isUtf8 } from 'node:buffer'
 import type { Json } from '../../../protocol/canonical-json.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
-import type { ProgramFiles } from '../runtime.ts'
 import { type CapnpStruct, type CapnpValue, encodeCapnp, struct, text } from './capnp.ts'
-import { formatWrapper, globalsSource, pingEntrypoint, programFolder } from './wrapper.ts'
 
 export interface WorkerdConfigOptions {
   readonly env: Readonly<Record<string, string>>
   readonly params: Json
   /** Bound of the JavaScript heap; array buffers and WebAssembly memory are outside it. */
   readonly memoryMiB: number
-  /** Marks faults that the wrapper tells as its own. */
-  readonly token: string
 }
 
 /**
@@ -23,6 +18,17 @@ export const compatibilityDate = '2026-11-01'
 /** The two sockets that workerd listens on; their addresses are given on its command line. */
 export const sockets = { main: 'main', ping: 'ping' } as const
 
+/** The name of the entry point of the main module that answers `200` whenever the program's thread is free. */
+export const pingEntrypoint = 'ping'
+
+/** A module of the worker; the first of them is its main module. */
+export interface WorkerModule {
+  /** By which others import it. */
+  readonly name: string
+  readonly type: ModuleType
+  readonly bytes: Uint8Array
+}
+
 /** The name by which a program finds its params beside its secrets. */
 export const paramsName = 'params'
 
@@ -31,12 +37,12 @@ export const paramsName = 'params'
  *
  * There is no way out in it, see `internetService`.
  *
- * @throws ProtocolError `program_invalid` where the entry cannot be run.
+ * @throws ProtocolError `deployment_invalid` where a secret has the name of the params.
  */
-export function encodeWorkerdConfig(program: ProgramFiles, options: WorkerdConfigOptions): Buffer {
+export function encodeWorkerdConfig(modules: readonly WorkerModule[], options: WorkerdConfigOptions): Buffer {
   return encodeCapnp({
     pointers: [
-      { kind: 'structs', structs: [programService(program, options), internetService()] },
+      { kind: 'structs', structs: [programService(modules, options), internetService()] },
       { kind: 'structs', structs: [socket(sockets.main), socket(sockets.ping, pingEntrypoint)] },
       { kind: 'texts', texts: v8Flags(options.memoryMiB) },
     ],
@@ -57,7 +63,10 @@ function v8Flags(memoryMiB: number): string[] {
 
 // What follows mirrors the order of fields in workerd.capnp; a test holds it against `workerd compile`.
 
-function programService(program: ProgramFiles, { env, params, token }: WorkerdConfigOptions): CapnpStruct {
+function programService(
+  modules: readonly WorkerModule[],
+  { env, params }: WorkerdConfigOptions,
+): CapnpStruct {
   if (Object.hasOwn(env, paramsName)) {
     throw new ProtocolError('deployment_invalid', `An env entry is named "${paramsName}".`, {
       hint: 'Rename it: programs find their params under that name.',
@@ -68,7 +77,7 @@ function programService(program: ProgramFiles, { env, params, token }: WorkerdCo
     named(paramsName, bindingTags.json, text(JSON.stringify(params))),
   ]
   const worker = struct([
-    { kind: 'structs', structs: modules(program, token) },
+    { kind: 'structs', structs: modules.map(toStruct) },
     text(compatibilityDate),
     undefined,
     { kind: 'structs', structs: bindings },
@@ -93,23 +102,9 @@ function socket(name: string, entrypoint?: string): CapnpStruct {
   return { pointers: [text(name), undefined, http, undefined, service] }
 }
 
-function modules({ files, entry }: ProgramFiles, token: string): CapnpStruct[] {
-  const found = files.find((file) => file.path === entry)
-  const type = found && moduleType(found.path, found.bytes)
-  if (type !== 'esModule' && type !== 'commonJsModule') {
-    throw new ProtocolError('program_invalid', `The entry "${entry.slice(0, 100)}" is no JavaScript file.`, {
-      hint: 'Name a .js, .mjs or .cjs file that is in the program.',
-    })
-  }
-  return [
-    named('main.js', moduleTags.esModule, text(formatWrapper({ entry, token }))),
-    named('globals.js', moduleTags.esModule, text(globalsSource)),
-    ...files.map(({ path, bytes }) => {
-      const type = moduleType(path, bytes)
-      const value: CapnpValue = { kind: type === 'data' || type === 'wasm' ? 'data' : 'text', bytes }
-      return named(programFolder + path, moduleTags[type], value)
-    }),
-  ]
+function toStruct({ name, type, bytes }: WorkerModule): CapnpStruct {
+  const kind = type === 'data' || type === 'wasm' ? 'data' : 'text'
+  return named(name, moduleTags[type], { kind, bytes })
 }
 
 function named(name: string, tag: number, value: CapnpValue): CapnpStruct {
@@ -120,27 +115,4 @@ const serviceTags = { worker: 1, external: 3 } as const
 const moduleTags = { esModule: 0, commonJsModule: 1, text: 2, data: 3, wasm: 4, json: 5 } as const
 const bindingTags = { text: 2, json: 4 } as const
 
-type ModuleType = keyof typeof moduleTags
-
-/** What an import of the file gives, by its ending; whatever is not text after all comes as bytes. */
-function moduleType(path: string, bytes: Uint8Array): ModuleType {
-  const ending = /\.([a-z0-9]+)$/i.exec(path)?.[1]?.toLowerCase() ?? ''
-  const type = moduleTypes[ending] ?? 'data'
-  return type === 'wasm' || isUtf8(bytes) ? type : 'data'
-}
-
-const moduleTypes: Readonly<Record<string, ModuleType>> = {
-  js: 'esModule',
-  mjs: 'esModule',
-  cjs: 'commonJsModule',
-  wasm: 'wasm',
-  json: 'json',
-  txt: 'text',
-  html: 'text',
-  htm: 'text',
-  css: 'text',
-  md: 'text',
-  csv: 'text',
-  svg: 'text',
-  xml: 'text',
-}
+export type ModuleType = keyof typeof moduleTags

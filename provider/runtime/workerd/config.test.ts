@@ -5,10 +5,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
+import { toJsModules } from '../js/js-modules.ts'
+import { formatWrapper, globalsSource } from '../js/wrapper.ts'
 import { compatibilityDate, encodeWorkerdConfig } from './config.ts'
-import { formatWrapper, globalsSource } from './wrapper.ts'
 
-const options = { env: { KEY: 's3cret "quoted"' }, params: { a: [1, null] }, memoryMiB: 128, token: 'token' }
+const options = { env: { KEY: 's3cret "quoted"' }, params: { a: [1, null] }, memoryMiB: 128 }
+const token = 'token'
 
 const files = [
   { path: 'index.js', bytes: Buffer.from("export default { fetch: () => new Response('ü') }") },
@@ -22,27 +24,27 @@ const files = [
 
 test('the configuration is what workerd itself makes of the same in its own language', async () => {
   await using folder = await openFolder()
-  const ours = encodeWorkerdConfig({ files, entry: 'index.js' }, options)
+  const ours = encodeWorkerdConfig(toJsModules({ files, entry: 'index.js' }, token), options)
   const theirs = await compile(folder.path)
   expect(readTree(ours)).toEqual(readTree(theirs))
 })
 
 test.each(['missing.js', 'data.json', 'add.wasm', 'image.png', ''])('"%s" cannot be an entry', (entry) => {
-  expect(() => encodeWorkerdConfig({ files, entry }, options)).toThrow(
+  expect(() => toJsModules({ files, entry }, token)).toThrow(
     expect.objectContaining({ code: 'program_invalid' }),
   )
 })
 
 test('a secret may not take the place of the params', () => {
   const env = { params: 'x' }
-  expect(() => encodeWorkerdConfig({ files, entry: 'index.js' }, { ...options, env })).toThrow(
-    expect.objectContaining({ code: 'deployment_invalid' }),
-  )
+  expect(() =>
+    encodeWorkerdConfig(toJsModules({ files, entry: 'index.js' }, token), { ...options, env }),
+  ).toThrow(expect.objectContaining({ code: 'deployment_invalid' }))
 })
 
 async function compile(folder: string): Promise<Buffer> {
   const parts = {
-    'main.js': formatWrapper({ entry: 'index.js', token: options.token }),
+    'main.js': formatWrapper({ entry: 'index.js', token }),
     'globals.js': globalsSource,
   }
   for (const [name, source] of Object.entries(parts)) await writeFile(join(folder, name), source)

@@ -1,0 +1,231 @@
+import { randomBytes } from 'node:crypto'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import type { Readable } from 'node:stream'
+import { MiB } from '../../../protocol/base/bytes.ts'
+import type { Clock } from '../../../protocol/base/clock.ts'
+import type { Log } from '../../../protocol/base/log.ts'
+import { raceSignal } from '../../../protocol/base/signal.ts'
+import { limits } from '../../../protocol/limits.ts'
+import type { RuntimeKind } from '../../../protocol/program.ts'
+import { createInstance } from '../instance.ts'
+import { jsConvention } from '../js/js-modules.ts'
+import {
+  type CallOutcome,
+  type Death,
+  type Instance,
+  type Probe,
+  type ProgramFiles,
+  type Runtime,
+  toCallError,
+} from '../runtime.ts'
+import type { Cell } from '../sandbox/cell.ts'
+import { createSandbox, type Sandbox, type SandboxOptions } from '../sandbox/sandbox.ts'
+import { attackOurselves } from '../self-test.ts'
+import { createWatchdog } from '../watchdog.ts'
+import { encodeWorkerdConfig, type WorkerModule } from './config.ts'
+import { findStartError, isHeapExhausted, readFault } from './fault.ts'
+import { type Output, readOutput } from './output.ts'
+import { createZygotes, socketNames } from './zygotes.ts'
+
+/** How a kind of program becomes a worker. */
+export interface Convention {
+  readonly kind: RuntimeKind
+  /**
+   * The modules of its worker; those that are not the program's own turn what is no answer into a fault.
+   *
+   * @param token - What a fault begins with.
+   * @throws ProtocolError `program_invalid`
+   */
+  toModules(program: ProgramFiles, token: string): readonly WorkerModule[]
+}
+
+/** workerd on this machine: its binary, its sandbox, and processes that wait for a program of any kind. */
+export interface Workerd extends AsyncDisposable {
+  /** The runtime of one kind. It lives as long as this, and disposing it does nothing. */
+  runtime(convention: Convention): Runtime
+}
+
+export interface WorkerdOptions {
+  /** `process` leaves bubblewrap out: for development machines, and for measuring. */
+  readonly mode?: SandboxOptions['mode']
+  /** Processes that are started in advance. */
+  readonly zygotes?: number
+  /** Until a program must have evaluated its modules. */
+  readonly startTimeoutMs?: number
+}
+
+/** Starts programs in workerd, one sandboxed process each. */
+export async function openWorkerd(
+  { clock, log }: { clock: Clock; log: Log },
+  options: WorkerdOptions,
+  signal: AbortSignal,
+): Promise<Workerd> {
+  const {
+    mode = 'auto',
+    zygotes: count = limits.zygotesMax,
+    startTimeoutMs = limits.programStartTimeoutMs,
+  } = options
+  await using starting = new AsyncDisposableStack()
+  const workerdPath = findWorkerd()
+  const sandbox = starting.use(await createSandbox({ log }, { mode, trialPath: workerdPath }, signal))
+  const executable = await sandbox.prepare(workerdPath, signal)
+  const watchdog = starting.use(createWatchdog({ clock }, { intervalMs: limits.watchdogIntervalMs }))
+  const zygotes = starting.use(createZygotes({ sandbox, log }, { executable, count }))
+  const instances = starting.use(createOwner<Instance>())
+  zygotes.refill()
+
+  let probing: Promise<Probe> | undefined
+  /** One answer for all kinds: they are all behind the same walls. */
+  function probeOnce(signal: AbortSignal): Promise<Probe> {
+    probing ??= probe(sandbox, createRuntime(jsConvention), signal).catch((error) => {
+      // It was interrupted, which says nothing about the walls.
+      probing = undefined
+      throw error
+    })
+    return probing
+  }
+
+  const createRuntime = ({ kind, toModules }: Convention): Runtime => ({
+    kind,
+    probe: probeOnce,
+    async start(program, { env, params, limits: programLimits, onOutput }, signal) {
+      const token = randomBytes(16).toString('hex')
+      const { memoryMiB } = programLimits
+      const config = encodeWorkerdConfig(toModules(program, token), { env, params, memoryMiB })
+      const cell = await zygotes.take(signal)
+      try {
+        cell.limitMemory((memoryMiB + limits.runtimeMemoryMiB) * MiB)
+        const output = readOutput({ clock }, cell)
+        await startProgram(cell, { config, output, memoryMiB, startTimeoutMs }, signal)
+        output.forwardTo(onOutput)
+        return instances.own(
+          createInstance({ clock, watchdog }, cell, {
+            socketPath: join(cell.folder, socketNames.main),
+            pingPath: join(cell.folder, socketNames.ping),
+            limits: programLimits,
+            readFault: (status, rawHeaders) => readFault(status, rawHeaders, token),
+            explainExit: (exit) => explainExit(exit, output),
+          }),
+        )
+      } catch (error) {
+        await cell[Symbol.asyncDispose]()
+        throw error
+      } finally {
+        zygotes.refill()
+      }
+    },
+    [Symbol.asyncDispose]: async () => undefined,
+  })
+
+  const parts = starting.move()
+  return { runtime: createRuntime, [Symbol.asyncDispose]: () => parts.disposeAsync() }
+}
+
+/** One kind with a workerd of its own. */
+export async function createWorkerdRuntime(
+  deps: { clock: Clock; log: Log },
+  convention: Convention,
+  options: WorkerdOptions,
+  signal: AbortSignal,
+): Promise<Runtime> {
+  const workerd = await openWorkerd(deps, options, signal)
+  return {
+    ...workerd.runtime(convention),
+    [Symbol.asyncDispose]: () => Promise.resolve(workerd[Symbol.asyncDispose]()),
+  }
+}
+
+/** Strangers' programs run only where every wall stands and none of our own attacks came through. */
+async function probe(sandbox: Sandbox, runtime: Runtime, signal: AbortSignal): Promise<Probe> {
+  const breaches = await attackOurselves({ sandbox, runtime }, signal)
+  const { namespaces, seccomp, cgroups, ownUser } = sandbox.walls
+  const isRootShared = process.getuid?.() === 0 && !ownUser
+  const isWhole = namespaces && seccomp && cgroups && !isRootShared
+  return {
+    tier: isWhole && breaches.length === 0 ? 'sandbox' : 'process',
+    walls: sandbox.walls,
+    reasons: [...sandbox.reasons, ...breaches],
+    engine: `workerd ${workerdVersion()}`,
+  }
+}
+
+interface StartFacts {
+  readonly config: Buffer
+  readonly output: Output
+  readonly memoryMiB: number
+  readonly startTimeoutMs: number
+}
+
+/** Hands a process its program and waits until it listens. @throws what went wrong, as a `ProtocolError`. */
+async function startProgram(cell: Cell, facts: StartFacts, signal: AbortSignal): Promise<void> {
+  const { config, output, memoryMiB, startTimeoutMs } = facts
+  const deadline = AbortSignal.timeout(startTimeoutMs)
+  cell.stdin.end(config)
+  try {
+    const both = AbortSignal.any([signal, deadline])
+    const isListening = await raceSignal(
+      Promise.race([listening(cell.control), cell.exited.then(() => false)]),
+      both,
+    )
+    if (isListening) return
+  } catch (error) {
+    signal.throwIfAborted()
+    if (deadline.aborted) throw toCallError({ kind: 'timeout', timeoutMs: startTimeoutMs })
+    throw error
+  }
+  const exit = await cell.exited
+  if (cell.wasOutOfMemory()) throw toCallError({ kind: 'out_of_memory', memoryMiB })
+  const death = explainExit(exit, output)
+  throw toCallError(
+    death.kind === 'crashed' ? death : ({ kind: 'out_of_memory', memoryMiB } satisfies CallOutcome),
+  )
+}
+
+/** Resolves once workerd has said of both sockets that it listens. */
+async function listening(control: Readable): Promise<true> {
+  let text = ''
+  for await (const chunk of control) {
+    text += String(chunk)
+    if (text.split('"listen"').length > 2) return true
+  }
+  return new Promise(() => undefined) // It ended, which `exited` tells.
+}
+
+function explainExit(
+  { code, signal }: { code: number | null; signal: string | null },
+  output: Output,
+): Death {
+  if (isHeapExhausted(output.errorTail)) return { kind: 'out_of_memory' }
+  const how = signal ? `on ${signal}` : `with code ${code}`
+  return { kind: 'crashed', message: findStartError(output.errorTail) ?? `Its process ended ${how}.` }
+}
+
+/** Where npm put workerd's binary. */
+function findWorkerd(): string {
+  return readWorkerdPackage().default
+}
+
+function workerdVersion(): string {
+  return readWorkerdPackage().version
+}
+
+function readWorkerdPackage(): { readonly default: string; readonly version: string } {
+  return createRequire(import.meta.url)('workerd')
+}
+
+/** Disposes what is still alive of what it was given. */
+function createOwner<T extends Instance>(): AsyncDisposable & { own(one: T): T } {
+  const owned = new Set<T>()
+  return {
+    own(one) {
+      owned.add(one)
+      // Whatever a program died of, its folder and its cgroup go with it.
+      void one.whenDead.then(() => one[Symbol.asyncDispose]()).finally(() => owned.delete(one))
+      return one
+    },
+    async [Symbol.asyncDispose]() {
+      await Promise.all([...owned].map((one) => one[Symbol.asyncDispose]()))
+    },
+  }
+}
