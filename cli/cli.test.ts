@@ -69,6 +69,8 @@ test('the list of commands', async () => {
       provider price       Change what a call costs
       provider rotate-key  Have secrets sealed for a new key, and keep the old one for a while
       provider endpoint    Change where callers come: an address, or the tunnel of a gateway
+      credits grant        Give a user trial calls
+      credits list         Show trial calls that were given and used
       contracts deploy     Make escrow and registry on a chain that has none
       gateway up           Run a gateway for providers and callers
 

@@ -118,6 +118,14 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Change where callers come: an address, or the tunnel of a gateway',
         load: async () => (await import('./commands/provider/endpoint.ts')).providerEndpoint,
       },
+      'credits grant': {
+        summary: 'Give a user trial calls',
+        load: async () => (await import('./commands/credits/grant.ts')).creditsGrant,
+      },
+      'credits list': {
+        summary: 'Show trial calls that were given and used',
+        load: async () => (await import('./commands/credits/list.ts')).creditsList,
+      },
       'contracts deploy': {
         summary: 'Make escrow and registry on a chain that has none',
         load: async () => (await import('./commands/contracts/deploy.ts')).contractsDeploy,

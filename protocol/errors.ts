@@ -28,6 +28,7 @@ export const errorTable = {
   pass_not_for_deployment: { status: 401, retryable: false },
   pass_revoked: { status: 401, retryable: false },
   pass_exhausted: { status: 402, retryable: false },
+  credits_exhausted: { status: 402, retryable: false },
   voucher_invalid: { status: 401, retryable: false },
   voucher_not_for_provider: { status: 401, retryable: false },
   voucher_too_low: { status: 402, retryable: false },

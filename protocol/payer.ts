@@ -16,6 +16,16 @@ export interface VoucherPayer {
   readonly signed: SignedVoucher
 }
 
+/** An account that pays with trial calls that the provider gave it, and proved by a pass who it is. */
+export interface TrialPayer {
+  readonly kind: 'trial'
+  readonly address: Address
+  readonly pass: Pass
+}
+
+/** Whoever pays from what the escrow says of it, and the provider's ledger keeps account of. */
+export type LedgerPayer = GrantPayer | TrialPayer
+
 /** An account that pays for one call from its wallet, by an authorization with its signature. */
 export interface X402Payer {
   readonly kind: 'x402'
@@ -24,4 +34,4 @@ export interface X402Payer {
 }
 
 /** Who pays for a call. */
-export type Payer = GrantPayer | X402Payer
+export type Payer = LedgerPayer | X402Payer

@@ -31,6 +31,23 @@ export function encodeSettleRows(rows: readonly SettleRow[]): Hex {
   return `0x${bytes.toString('hex')}`
 }
 
+/** How many trial calls one user has made in all. Cumulative, so sending it twice counts once. */
+export interface CreditsRow {
+  readonly user: Address
+  readonly calls: number
+}
+
+/** Rows as `Escrow.useCredits` reads them: user 20 bytes, calls 12, big endian, one after the other. */
+export function encodeCreditsRows(rows: readonly CreditsRow[]): Hex {
+  assert(rows.length <= limits.settleRowsMax, 'a settlement fits one transaction')
+  const bytes = Buffer.alloc(rows.length * 32)
+  rows.forEach(({ user, calls }, index) => {
+    bytes.write(user.slice(2), index * 32, 20, 'hex')
+    bytes.writeBigUInt64BE(BigInt(calls), index * 32 + 24)
+  })
+  return `0x${bytes.toString('hex')}`
+}
+
 /** What a provider claims of one voucher. Cumulative, like the voucher, so sending it twice pays once. */
 export interface RedeemRow {
   readonly voucher: Pick<Voucher, 'payer' | 'maxAmount' | 'maxCalls' | 'epoch'>

@@ -1,7 +1,14 @@
 import { type Address, encodeDeployData, encodeFunctionData, type Hex, parseAbi } from 'viem'
 import { type Name, nameNode } from '../name.ts'
 import type { RegistrationTerms } from '../registration.ts'
-import { encodeRedeemRows, encodeSettleRows, type RedeemRow, type SettleRow } from '../settlement.ts'
+import {
+  type CreditsRow,
+  encodeCreditsRows,
+  encodeRedeemRows,
+  encodeSettleRows,
+  type RedeemRow,
+  type SettleRow,
+} from '../settlement.ts'
 import { formatUsdc, type Usdc } from '../usdc.ts'
 import type { Authorization } from '../x402.ts'
 import { devUsdcAbi, escrowAbi, registryAbi, resolverAbi, resolverBytecode } from './contracts.ts'
@@ -88,6 +95,24 @@ export const escrowCalls = (escrow: Address) => ({
       abi: escrowAbi,
       functionName: 'redeem',
       args: [encodeRedeemRows(rows), usageRoot],
+    }),
+  }),
+  grantCredits: (user: Address, calls: number): ChainCall => ({
+    label: `give ${user} ${calls} trial calls`,
+    to: escrow,
+    data: encodeFunctionData({
+      abi: escrowAbi,
+      functionName: 'grantCredits',
+      args: [user, BigInt(calls)],
+    }),
+  }),
+  useCredits: (rows: readonly CreditsRow[]): ChainCall => ({
+    label: `count the trial calls of ${rows.length} users`,
+    to: escrow,
+    data: encodeFunctionData({
+      abi: escrowAbi,
+      functionName: 'useCredits',
+      args: [encodeCreditsRows(rows)],
     }),
   }),
 })

@@ -1,6 +1,8 @@
 import type { Address, Hash } from 'viem'
+import type { Credits } from '../credits.ts'
 import type { Grant } from '../grant.ts'
 import { limits } from '../limits.ts'
+import type { CreditsEvent } from './credits-events.ts'
 import type { GrantEvent } from './grant-events.ts'
 
 /** A block up to which the events are in. */
@@ -15,44 +17,66 @@ export interface Touched {
   readonly signer: Address
 }
 
-/** The open grants at the last checkpoint, and what is needed to go back to an earlier one. */
+/** What the chain said of one provider in a range of blocks, each kind in the order of the chain. */
+export interface MirroredEvents {
+  readonly grants: readonly GrantEvent[]
+  readonly credits: readonly CreditsEvent[]
+}
+
+/** Open grants and trial credits at the last checkpoint, and what is needed to go back to an earlier one. */
 export interface MirrorState {
   get(payer: Address, signer: Address): Grant | undefined
   all(): Iterable<Grant>
+  credits(user: Address): Credits | undefined
   cursor(): Checkpoint | undefined
   /** The newest first. */
   checkpoints(): readonly Checkpoint[]
   /** Undoes all that came after `to`; undefined undoes everything. */
   rewind(to: Checkpoint | undefined): Touched[]
-  /** Takes events in, in the order of the chain, up to the block `head`. */
-  apply(events: readonly GrantEvent[], head: Checkpoint): Touched[]
+  /** Takes events in, up to the block `head`. @returns the grants among them */
+  apply(events: MirroredEvents, head: Checkpoint): Touched[]
 }
 
 interface Undo {
   readonly blockNumber: bigint
-  readonly payer: Address
-  readonly signer: Address
-  readonly before: Grant | undefined
+  readonly restore: () => void
+  /** Left out where it is not about a grant. */
+  readonly touched?: Touched
 }
 
 export function createMirrorState(): MirrorState {
-  let grants = new Map<string, Grant>()
+  const grants = new Map<string, Grant>()
+  const credits = new Map<Address, Credits>()
   let checkpoints: Checkpoint[] = []
   let undos: Undo[] = []
 
-  function set({ payer, signer }: { payer: Address; signer: Address }, grant: Grant | undefined): void {
-    if (grant) grants.set(keyOf(payer, signer), grant)
-    else grants.delete(keyOf(payer, signer))
+  /** @returns what puts the entry back as it was */
+  function set<K, V>(table: Map<K, V>, key: K, value: V | undefined): () => void {
+    const before = table.get(key)
+    if (value === undefined) table.delete(key)
+    else table.set(key, value)
+    return () => void set(table, key, before)
   }
 
   function forgetAll(): Touched[] {
     const touched = [...grants.values()].map(
       ({ payer, signer }): Touched => ({ kind: 'rolled_back', payer, signer }),
     )
-    grants = new Map()
+    grants.clear()
+    credits.clear()
     checkpoints = []
     undos = []
     return touched
+  }
+
+  function applyGrant({ blockNumber, payer, signer, apply }: GrantEvent): void {
+    const key = keyOf(payer, signer)
+    const restore = set(grants, key, apply(grants.get(key)))
+    undos.push({ blockNumber, restore, touched: { kind: 'rolled_back', payer, signer } })
+  }
+
+  function applyCredits({ blockNumber, credits: now }: CreditsEvent): void {
+    undos.push({ blockNumber, restore: set(credits, now.user, now) })
   }
 
   /** What is older than the oldest checkpoint is never undone alone. */
@@ -65,26 +89,23 @@ export function createMirrorState(): MirrorState {
   return {
     get: (payer, signer) => grants.get(keyOf(payer, signer)),
     all: () => grants.values(),
+    credits: (user) => credits.get(user),
     cursor: () => checkpoints[0],
     checkpoints: () => checkpoints,
     rewind(to) {
       if (!to) return forgetAll()
       const undone = undos.filter(({ blockNumber }) => blockNumber > to.number).reverse()
-      for (const undo of undone) set(undo, undo.before)
+      for (const { restore } of undone) restore()
       undos = undos.filter(({ blockNumber }) => blockNumber <= to.number)
       checkpoints = checkpoints.filter(({ number }) => number <= to.number)
-      return undone.map(({ payer, signer }) => ({ kind: 'rolled_back', payer, signer }))
+      return undone.flatMap(({ touched }) => touched ?? [])
     },
     apply(events, head) {
-      for (const event of events) {
-        const { blockNumber, payer, signer } = event
-        const before = grants.get(keyOf(payer, signer))
-        undos.push({ blockNumber, payer, signer, before })
-        set(event, event.apply(before))
-      }
+      for (const event of events.grants) applyGrant(event)
+      for (const event of events.credits) applyCredits(event)
       checkpoints = [head, ...checkpoints.filter(({ number }) => number < head.number)]
       prune()
-      return events.map(({ kind, payer, signer }) => ({ kind, payer, signer }))
+      return events.grants.map(({ kind, payer, signer }) => ({ kind, payer, signer }))
     },
   }
 }

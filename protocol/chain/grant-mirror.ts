@@ -2,15 +2,17 @@ import { type Address, HttpRequestError, type PublicClient, TimeoutError, zeroAd
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { raceSignal } from '../base/signal.ts'
+import type { Credits } from '../credits.ts'
 import { ProtocolError } from '../errors.ts'
 import type { Grant } from '../grant.ts'
 import { limits } from '../limits.ts'
 import { reachChain } from './client.ts'
+import { type CreditsEvent, readCreditsEvents } from './credits-events.ts'
 import { type GrantEvent, readGrantEvents } from './grant-events.ts'
-import { type Checkpoint, createMirrorState } from './grant-mirror-state.ts'
+import { type Checkpoint, createMirrorState, type MirroredEvents } from './grant-mirror-state.ts'
 
 /**
- * The grants of one provider, as the escrow's events tell them up to the chain's `safe` block (`latest` where the chain
+ * The grants and trial credits of one provider, as the escrow's events tell them up to the chain's `safe` block (`latest` where the chain
  * has no such tag). It answers at once and from memory, so no call waits for the chain; when the chain is down it goes
  * on with what it knew.
  */
@@ -18,6 +20,8 @@ export interface GrantMirror extends AsyncDisposable {
   /** @param signer - Left out for metered use. */
   grant(payer: Address, signer?: Address): Grant | undefined
   grants(): Iterable<Grant>
+  /** What the provider gave a user; undefined where that is nothing. */
+  credits(user: Address): Credits | undefined
   status(): MirrorStatus
   /** Calls `listener` with each grant that changed, after all of a look are in. @returns what stops it. */
   onChange(listener: (change: GrantChange) => void): () => void
@@ -119,15 +123,19 @@ export async function createGrantMirror(
     return undefined
   }
 
-  async function readEvents(first: bigint, head: Checkpoint): Promise<GrantEvent[]> {
-    const events: GrantEvent[] = []
+  async function readEvents(first: bigint, head: Checkpoint): Promise<MirroredEvents> {
+    const grants: GrantEvent[] = []
+    const credits: CreditsEvent[] = []
     const span = BigInt(limits.logRangeBlocksMax)
     for (let from = first; from <= head.number; from += span) {
       const toBlock = from + span - 1n < head.number ? from + span - 1n : head.number
       const range = { escrow, provider, fromBlock: from, toBlock }
-      events.push(...(await reachChain(readGrantEvents(client, range), 'read grants', stop)))
+      const reading = Promise.all([readGrantEvents(client, range), readCreditsEvents(client, range)])
+      const [ofGrants, ofCredits] = await reachChain(reading, 'read grants', stop)
+      grants.push(...ofGrants)
+      credits.push(...ofCredits)
     }
-    return events
+    return { grants, credits }
   }
 
   /** One look at a time; who comes while one is under way shares it. */
@@ -165,6 +173,7 @@ export async function createGrantMirror(
   return {
     grant: (payer, signer = zeroAddress) => state.get(payer, signer),
     grants: () => state.all(),
+    credits: (user) => state.credits(user),
     status: () => ({ blockNumber: state.cursor()?.number ?? fromBlock, lostSinceMs }),
     onChange(listener) {
       listeners.add(listener)

@@ -14,6 +14,8 @@ import { withWaysToPay } from './refusals.ts'
 const payer = privateKeyToAccount(`0x${'01'.repeat(32)}`)
 const thief = privateKeyToAccount(`0x${'02'.repeat(32)}`)
 const friend = privateKeyToAccount(`0x${'03'.repeat(32)}`)
+/** Has trial credits, and no grant. */
+const guest = privateKeyToAccount(`0x${'04'.repeat(32)}`)
 const owner = addressOf(0x0e4)
 
 function setup() {
@@ -22,6 +24,10 @@ function setup() {
     grant: (address: string) =>
       [payer.address, friend.address].some((known) => known === address)
         ? grantOf({ payer: address as never })
+        : undefined,
+    credits: (address: string) =>
+      [payer.address, guest.address].includes(address as never)
+        ? { provider, user: address as never, granted: 5, used: 5 }
         : undefined,
   }
   const revoked = new Set<string>()
@@ -104,6 +110,17 @@ test('a pass that was taken back pays no more, known by sight or not', async () 
   expect(await find('any', bearer(await token({ id: `0x${'3f'.repeat(32)}` })))).toMatchObject({
     kind: 'pass',
   })
+})
+
+test('a pass makes trial calls where its payer has credits and no grant; whether any are left is not decided here', async () => {
+  const { find } = setup()
+  const trial = bearer(await signPass(passOf({ payer: guest.address }), guest, market))
+  for (const who of ['caller', 'any'] as const)
+    expect(await find(who, trial)).toMatchObject({ kind: 'trial', address: guest.address })
+  expect(await find('owner', trial)).toEqual({ kind: 'owner', address: owner })
+  expect(await find('any', bearer(await token()))).toMatchObject({ kind: 'pass', address: payer.address })
+  const forged = await signPass(passOf({ payer: guest.address }), thief, market)
+  await expect(find('any', bearer(forged))).rejects.toEqual(refused('pass_invalid'))
 })
 
 test('a flood of wrong signatures in one name stops new passes of that name for a second, and nobody else’s', async () => {

@@ -23,7 +23,7 @@ export interface PayerRequest {
 /**
  * Finds who pays for a call, as the deployment's owner wants it: the owner itself, the caller by a payment, a voucher or a
  * pass, or the caller who has one and else the owner. A payment was made for this very call, so it comes first; then a
- * voucher, which trusts nobody. Whether that payer's money covers the call is the ledger's matter.
+ * voucher, which trusts nobody. A pass whose payer has trial credits here and no grant makes a trial call. Whether that payer's money covers the call is the ledger's matter.
  *
  * @throws ProtocolError `payment_required` where nobody pays; `pass_invalid`, `pass_not_for_provider`, `grant_missing`,
  * `too_many_requests` for a pass that counts for nothing; `voucher_invalid`, `voucher_not_for_provider` and these for such
@@ -59,7 +59,9 @@ export function createFindPayer(deps: FindPayerDeps, options: FindPayerOptions):
     const token = passTokenOf(single(headers['authorization']))
     if (token === undefined) return undefined
     const pass = await passes.verify(token)
-    return { kind: 'pass', address: pass.payer, pass }
+    const { payer: address } = pass
+    const isTrial = !deps.grants.grant(address) && deps.grants.credits(address) !== undefined
+    return { kind: isTrial ? 'trial' : 'pass', address, pass }
   }
 
   return async (request) => {

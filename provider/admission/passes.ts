@@ -1,5 +1,6 @@
 import type { Address } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
+import type { Credits } from '../../protocol/credits.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -9,7 +10,10 @@ import { type Check, createKnownTokens, type KnownTokens } from './known-tokens.
 
 export interface PassDeskDeps {
   readonly clock: Clock
-  readonly grants: { grant(payer: Address, signer?: Address): Grant | undefined }
+  readonly grants: {
+    grant(payer: Address, signer?: Address): Grant | undefined
+    credits(user: Address): Credits | undefined
+  }
   readonly revokedPasses: { has(pass: Pass): boolean }
 }
 
@@ -38,7 +42,7 @@ export function createPassDesk(
       })
     }
     assertNotRevoked(pass)
-    if (!grants.grant(pass.payer)) {
+    if (!grants.grant(pass.payer) && !grants.credits(pass.payer)) {
       throw new ProtocolError('grant_missing', `${pass.payer} has no grant for this provider.`, {
         hint: 'The payer makes one with "khachapuri approve".',
         details: { payer: pass.payer, provider },

@@ -2,6 +2,7 @@ import { type Context, Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { Address, Hex } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
+import type { Credits } from '../../protocol/credits.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -29,7 +30,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 export interface AccountPagesDeps {
   readonly clock: Clock
   readonly ledger: Pick<Ledger, 'history' | 'revokedPasses'>
-  readonly grants: { grant(payer: Address): Grant | undefined }
+  readonly grants: { grant(payer: Address): Grant | undefined; credits(user: Address): Credits | undefined }
 }
 
 export interface AccountPagesOptions {
@@ -70,7 +71,7 @@ export function createAccountPages(deps: AccountPagesDeps, { provider, market }:
         const { revocation, verify } = parsePassRevocation(token, market)
         const { payer } = revocation
         // Nobody else has a pass that could pay here.
-        if (grants.grant(payer)) return { name: payer, run: verify }
+        if (grants.grant(payer) || grants.credits(payer)) return { name: payer, run: verify }
         throw new ProtocolError('grant_missing', `${payer} has no grant here, so none of its passes pays.`, {
           hint: 'Where you make a grant later, revoke the pass again after that.',
           details: { payer, provider },

@@ -1,10 +1,11 @@
 import type { Address, Hex } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
 import { callHeaders } from '../../protocol/call.ts'
+import type { Credits } from '../../protocol/credits.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
-import type { GrantPayer, VoucherPayer } from '../../protocol/payer.ts'
+import type { LedgerPayer, VoucherPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
 import { formatPaymentResult, type PaymentTerms, x402Headers } from '../../protocol/x402.ts'
@@ -42,7 +43,7 @@ const nothingToSay: Booked = { headers: [] }
 
 export interface GrantClaim {
   readonly callId: Hex
-  readonly payer: GrantPayer
+  readonly payer: LedgerPayer
   readonly deployment: Deployment
   readonly priceUsdc: Usdc
   /** The request's `Origin`. */
@@ -51,9 +52,15 @@ export interface GrantClaim {
   readonly chainLostSeconds: number
 }
 
+/** What the chain says of payers, in memory. */
+export interface MirroredMoney {
+  grant(payer: Address, signer?: Address): Grant | undefined
+  credits(user: Address): Credits | undefined
+}
+
 export interface GrantMoneyDeps {
   readonly clock: Clock
-  readonly grants: { grant(payer: Address, signer?: Address): Grant | undefined }
+  readonly grants: MirroredMoney
   readonly ledger: Ledger
 }
 
@@ -72,7 +79,7 @@ export async function reserveByVoucher(
   return reserveGrant(deps, claim)
 }
 
-/** Takes the price out of what the payer's grant has left; nothing waits in between. @throws ProtocolError why not */
+/** Takes the price out of what the payer's grant has left, or one trial call; nothing waits in between. @throws ProtocolError why not */
 export function reserveGrant(
   { clock, grants, ledger }: GrantMoneyDeps,
   { callId, payer, deployment, priceUsdc, origin, chainLostSeconds }: GrantClaim,
@@ -84,6 +91,7 @@ export function reserveGrant(
       payer.kind === 'voucher'
         ? grants.grant(payer.address, payer.signed.signer)
         : grants.grant(payer.address),
+    credits: payer.kind === 'trial' ? grants.credits(payer.address) : undefined,
     deployment: deployment.digest,
     spec: deployment.specDigest,
     priceUsdc,
@@ -109,7 +117,7 @@ export function reserveGrant(
 }
 
 /** Who signs vouchers adds up what it signed for; the totals of a grant are nobody else's affair. */
-function tell({ kind }: GrantPayer, { chargedUsdc, calls }: Charged): Booked {
+function tell({ kind }: LedgerPayer, { chargedUsdc, calls }: Charged): Booked {
   if (kind !== 'voucher') return nothingToSay
   return { headers: [callHeaders.spent, chargedUsdc.toString(), callHeaders.calls, String(calls)] }
 }

@@ -5,7 +5,6 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { type CallId, callHeaders, hashRequest, isCharged } from '../../protocol/call.ts'
 import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
-import type { Grant } from '../../protocol/grant.ts'
 import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -33,6 +32,7 @@ import {
   type Booked,
   type CallMoney,
   type GrantClaim,
+  type MirroredMoney,
   reserveByVoucher,
   reserveGrant,
   reservePayment,
@@ -49,7 +49,7 @@ export interface CallDeps {
   readonly createCallId: () => CallId
   readonly deployments: Deployments
   readonly findPayer: FindPayer
-  readonly grants: { grant(payer: Address, signer?: Address): Grant | undefined }
+  readonly grants: MirroredMoney
   readonly ledger: Ledger
   /** The running program of a deployment, started if need be. */
   readonly instanceOf: (deployment: Deployment, signal: AbortSignal) => Promise<Instance>
@@ -86,6 +86,7 @@ interface Call extends CallRequest {
   readonly id: CallId
   readonly deployment: Deployment
   readonly payer: Payer
+  /** What its payer is charged: nothing for a trial call. */
   readonly priceUsdc: Usdc
   /** What an x402 payment for it must be; undefined where none would count. */
   readonly terms: PaymentTerms | undefined
@@ -104,13 +105,14 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
   const terms = x402Terms(deps.x402, deployment, priceUsdc)
   const refuse = refuseWithTerms(incoming, { ...options, priceUsdc }, terms)
   try {
+    const payer = await deps.findPayer({ headers: request.headers, deployment, priceUsdc })
     const call: Call = {
       ...incoming,
       refuse,
       id: deps.createCallId(),
       deployment,
-      payer: await deps.findPayer({ headers: request.headers, deployment, priceUsdc }),
-      priceUsdc,
+      payer,
+      priceUsdc: payer.kind === 'trial' ? zeroUsdc : priceUsdc,
       terms,
       startedAt: deps.clock.nowMs(),
       startedMs: deps.clock.monotonicMs(),

@@ -3,11 +3,19 @@ import { setImmediate } from 'node:timers/promises'
 import type { Address, Hex } from 'viem'
 import { merkleRoot } from '../../protocol/merkle.ts'
 import { receiptLeaf } from '../../protocol/receipt.ts'
-import { type Usdc, usdc } from '../../protocol/usdc.ts'
+import { type Usdc, usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { SignedVoucher } from '../../protocol/voucher.ts'
 import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
-import { isMetered } from './lanes.ts'
-import type { Batch, BatchCandidate, BatchRow, BatchState, LedgerIdentity } from './records.ts'
+import { isMetered, isTrial } from './lanes.ts'
+import type {
+  Batch,
+  BatchCandidate,
+  BatchRow,
+  BatchState,
+  GrantCandidate,
+  LedgerIdentity,
+  TrialCandidate,
+} from './records.ts'
 import { bigIntStatement, inTransaction } from './statements.ts'
 import { receiptOf } from './store.ts'
 
@@ -83,7 +91,7 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
   }
 
   async function draftRow(candidate: BatchCandidate, receiptsMax: number): Promise<DraftRow | undefined> {
-    const { payer, signer, epoch, voucher } = candidate
+    const { payer, signer, epoch } = candidate
     const account = readAccount.get(payer, signer, epoch)
     if (!account) return undefined
     const accountId = Number(account['id'])
@@ -95,12 +103,12 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
     )
     const total = readTotalAt.get(last, accountId)
     if (!total) return undefined
-    const row = claimable({ amountUsdc: usdcOf(total['charged']), calls: Number(total['calls']) }, candidate)
+    const calls = Number(total['calls'])
+    const row = draftClaim({ amountUsdc: usdcOf(total['charged']), calls }, candidate)
     return (
       row && {
         ...row,
         payer,
-        ...(voucher && { voucher }),
         accountId,
         afterReceipt,
         lastReceipt: last,
@@ -121,12 +129,15 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
       })
       return Number(batch)
     })
-    const plainRows = rows.map(({ payer, amountUsdc, calls, voucher }) => ({
-      payer,
-      amountUsdc,
-      calls,
-      ...(voucher && { voucher }),
-    }))
+    const plainRows = rows.map(
+      ({ payer, amountUsdc, calls, voucher, isTrial }): BatchRow => ({
+        payer,
+        amountUsdc,
+        calls,
+        ...(voucher && { voucher }),
+        ...(isTrial && { isTrial }),
+      }),
+    )
     return { id, state: 'batched', rows: plainRows, usageRoot, receipts: leaves.length }
   }
 
@@ -182,6 +193,30 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
 const handBack = `UPDATE accounts SET batched_receipt = r.after_receipt
   FROM batch_rows r WHERE r.batch = ? AND r.account = accounts.id AND accounts.batched_receipt = r.last_receipt`
 
+/** What a candidate's row says. @returns undefined where nothing is due. */
+function draftClaim(owed: Owed, candidate: BatchCandidate): Omit<BatchRow, 'payer'> | undefined {
+  if ('granted' in candidate) {
+    const calls = countable(owed.calls, candidate)
+    return calls === undefined ? undefined : { amountUsdc: zeroUsdc, calls, isTrial: true }
+  }
+  const claim = claimable(owed, candidate)
+  return claim && { ...claim, ...(candidate.voucher && { voucher: candidate.voucher }) }
+}
+
+/** As many trial calls as the escrow counts: what is above the grant (a re-org took some of it) it would skip. */
+export function countable(
+  calls: number,
+  { granted, used }: Pick<TrialCandidate, 'granted' | 'used'>,
+): number | undefined {
+  const counted = Math.min(calls, granted)
+  return counted > used ? counted : undefined
+}
+
+interface Owed {
+  readonly amountUsdc: Usdc
+  readonly calls: number
+}
+
 /**
  * As much of a total as the escrow accepts: never more than the price cap for each call since the last settlement, or
  * it would skip the row. That happens where an old debt meets a new grant with a lower price. Of a voucher's lane never
@@ -190,9 +225,9 @@ const handBack = `UPDATE accounts SET batched_receipt = r.after_receipt
  * @returns undefined where nothing is due.
  */
 export function claimable(
-  owed: { readonly amountUsdc: Usdc; readonly calls: number },
-  grant: Pick<BatchCandidate, 'spentUsdc' | 'calls' | 'priceUsdc'> & Partial<Pick<BatchCandidate, 'voucher'>>,
-): { amountUsdc: Usdc; calls: number } | undefined {
+  owed: Owed,
+  grant: Pick<GrantCandidate, 'spentUsdc' | 'calls' | 'priceUsdc'> & Partial<Pick<GrantCandidate, 'voucher'>>,
+): Owed | undefined {
   const total = withinVoucher(owed, grant.voucher)
   if (total.calls <= grant.calls) return undefined
   const capUsdc = grant.spentUsdc + grant.priceUsdc * BigInt(total.calls - grant.calls)
@@ -200,10 +235,7 @@ export function claimable(
   return amountUsdc > grant.spentUsdc ? { amountUsdc, calls: total.calls } : undefined
 }
 
-function withinVoucher(
-  owed: { readonly amountUsdc: Usdc; readonly calls: number },
-  signed: SignedVoucher | undefined,
-): { readonly amountUsdc: Usdc; readonly calls: number } {
+function withinVoucher(owed: Owed, signed: SignedVoucher | undefined): Owed {
   if (!signed) return owed
   const { maxAmount, maxCalls } = signed.voucher
   const isAbove = owed.amountUsdc > maxAmount
@@ -215,9 +247,14 @@ const voucherColumns = (signed: SignedVoucher | undefined) =>
     ? [integerOf(signed.voucher.maxAmount), signed.voucher.maxCalls, bytesOf(signed.signature)]
     : [null, null, null]
 
-function voucherOf(row: Record<string, unknown>, { provider }: LedgerIdentity): { voucher?: SignedVoucher } {
+/** What a stored row has beside its payer and its totals. */
+function kindOf(
+  row: Record<string, unknown>,
+  { provider }: LedgerIdentity,
+): Pick<BatchRow, 'voucher' | 'isTrial'> {
   const signer = addressOf(row['signer'])
   if (isMetered({ signer })) return {}
+  if (isTrial({ signer })) return { isTrial: true }
   const voucher = {
     payer: addressOf(row['payer']),
     provider,
@@ -247,7 +284,7 @@ function readOpenBatches(db: DatabaseSync, identity: LedgerIdentity): Batch[] {
       payer: addressOf(row['payer']),
       amountUsdc: usdcOf(row['amount']),
       calls: Number(row['calls']),
-      ...voucherOf(row, identity),
+      ...kindOf(row, identity),
     })),
   }))
 }

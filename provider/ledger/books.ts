@@ -1,9 +1,10 @@
 import type { Address, Hex } from 'viem'
 import { assert } from '../../protocol/base/assert.ts'
+import type { Credits } from '../../protocol/credits.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { Pass } from '../../protocol/pass.ts'
 import { addUsdc, type Usdc, usdc, zeroUsdc } from '../../protocol/usdc.ts'
-import { type Lane, laneKey } from './lanes.ts'
+import { isTrial, type Lane, laneKey } from './lanes.ts'
 import type { AccountTotal, JournalTotals, OwnerTotal, PassTotal } from './records.ts'
 
 /**
@@ -112,6 +113,11 @@ export function liftToChain(account: Account, grant: Grant): void {
   if (grant.calls > account.calls) account.calls = grant.calls
 }
 
+/** Trial calls that the chain knows of and these books do not (a lost disk) are used, too. */
+export function liftToCounted(account: Account, credits: Credits): void {
+  if (credits.used > account.calls) account.calls = credits.used
+}
+
 /** Moves a reservation on the three lines; `sign` is +1 to reserve and −1 to give back. */
 export function moveReserved(lines: Lines, priceUsdc: Usdc, sign: 1 | -1): void {
   const amount = BigInt(sign) * priceUsdc
@@ -125,7 +131,7 @@ export function moveReserved(lines: Lines, priceUsdc: Usdc, sign: 1 | -1): void 
 export function addCharge(lines: Lines, priceUsdc: Usdc, nowMs: number): void {
   const { account, pass, owner } = lines
   account.chargedUsdc = addUsdc(account.chargedUsdc, priceUsdc)
-  if (priceUsdc > zeroUsdc) account.calls += 1
+  if (priceUsdc > zeroUsdc || isTrial(account)) account.calls += 1
   if (pass) pass.chargedUsdc = addUsdc(pass.chargedUsdc, priceUsdc)
   if (owner) {
     turnTo(owner, nowMs)

@@ -1,10 +1,11 @@
 import type { Address } from 'viem'
 import { assert, unreachable } from '../../protocol/base/assert.ts'
+import { decideCredits } from '../../protocol/credits.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { decideGrant, type Grant, type GrantVerdict } from '../../protocol/grant.ts'
 import { decideOwnerPays, type OwnerVerdict } from '../../protocol/owner.ts'
 import { decidePass, type Pass, type PassVerdict } from '../../protocol/pass.ts'
-import { addUsdc, formatUsdc, type Usdc } from '../../protocol/usdc.ts'
+import { addUsdc, formatUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import { correctionDetails, coversCall, isAtLeast, type SignedVoucher } from '../../protocol/voucher.ts'
 import type { Lines } from './books.ts'
 import type { Claim } from './ledger.ts'
@@ -16,8 +17,8 @@ export interface ClaimFacts {
 }
 
 /**
- * Whether a claim is covered: by the pass or by the owner's policy, by the grant, and by the voucher. The voucher comes
- * last: where the grant has nothing left, a higher one would not help.
+ * Whether a claim is covered: by the pass or by the owner's policy, by the grant, and by the voucher; or by a pass and
+ * trial credits. The voucher comes last: where the grant has nothing left, a higher one would not help.
  *
  * @returns why not, as the caller reads it; undefined where it is covered.
  */
@@ -27,6 +28,7 @@ export function decideClaim(
   { provider, accepted }: ClaimFacts,
 ): ProtocolError | undefined {
   const { payer, grant, priceUsdc, nowSeconds, chainLostSeconds } = claim
+  if (payer.kind === 'trial') return refuseTrial(claim, payer.pass, { lines, provider })
   const refusal =
     payer.kind === 'pass'
       ? refuseByPass(claim, payer.pass, lines, provider)
@@ -74,6 +76,33 @@ function refuseByVoucher(
     {
       hint: 'Sign a higher one. Calls that are in flight count.',
       details,
+    },
+  )
+}
+
+/**
+ * A trial call takes nothing of what its pass may spend, so of the pass only where and when it holds counts. Nor does it
+ * matter for how long the chain was not seen: credits cannot be taken back.
+ */
+function refuseTrial(
+  claim: Claim,
+  pass: Pass,
+  { lines: { account }, provider }: { lines: Lines; provider: Address },
+): ProtocolError | undefined {
+  const { deployment, nowSeconds, credits } = claim
+  assert(claim.priceUsdc === zeroUsdc, 'a trial call costs nothing')
+  const free = { priceUsdc: zeroUsdc, spentUsdc: zeroUsdc }
+  const refusal = explainPass(decidePass({ pass, provider, deployment, nowSeconds, ...free }), claim, pass)
+  if (refusal) return refusal
+  const used = account.calls + account.callsInFlight
+  const verdict = decideCredits(credits, used)
+  if (verdict.kind === 'covers') return undefined
+  return new ProtocolError(
+    'credits_exhausted',
+    `All ${verdict.granted} trial calls of ${pass.payer} are used or in flight.`,
+    {
+      hint: 'Go on with a grant: "khachapuri approve <provider> --price <usdc> --budget <usdc>".',
+      details: { payer: pass.payer, provider, granted: verdict.granted, used },
     },
   )
 }

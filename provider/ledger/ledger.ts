@@ -3,21 +3,30 @@ import { assert } from '../../protocol/base/assert.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import type { TransactionRecord, TransactionStore } from '../../protocol/chain/transaction-sender.ts'
+import type { Credits } from '../../protocol/credits.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { OwnerPolicy } from '../../protocol/owner.ts'
-import type { GrantPayer } from '../../protocol/payer.ts'
+import type { LedgerPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { SignedVoucher } from '../../protocol/voucher.ts'
-import { type BatchOrder, claimable } from './batches.ts'
-import { type Account, addCharge, createBooks, type Lines, liftToChain, moveReserved } from './books.ts'
+import { type BatchOrder, claimable, countable } from './batches.ts'
+import {
+  type Account,
+  addCharge,
+  createBooks,
+  type Lines,
+  liftToChain,
+  liftToCounted,
+  moveReserved,
+} from './books.ts'
 import { boundAnswer, keyRecord, toRecord } from './charge-record.ts'
 import { decideClaim } from './decide-claim.ts'
 import type { History } from './history.ts'
 import { openJournal } from './journal.ts'
 import { type ClaimedKey, createKeyDesk, type KeyDesk } from './keys.ts'
-import { isMetered, type Lane, meteredLane } from './lanes.ts'
+import { isMetered, isTrial, type Lane, meteredLane, trialLane } from './lanes.ts'
 import type { ExecutedPayment } from './payments.ts'
 import type {
   Batch,
@@ -38,9 +47,11 @@ import { createVoucherShelf, type VoucherShelf } from './voucher-shelf.ts'
 /** Who wants to pay for a call, and all that the decision needs to know. */
 export interface Claim {
   readonly callId: Hex
-  readonly payer: GrantPayer
+  readonly payer: LedgerPayer
   /** The grant as the mirror has it: the payer's metered one, or that of the voucher's signer. */
   readonly grant: Grant | undefined
+  /** The trial credits as the mirror has them; only they count where the payer has a trial. */
+  readonly credits?: Credits | undefined
   /** SHA-256 in the deployment's CID. */
   readonly deployment: Hex
   /**
@@ -102,6 +113,13 @@ export interface UnsettledAccount extends Lane {
   readonly calls: number
 }
 
+/** Trial calls that the escrow has not counted yet. */
+export interface UncountedTrials extends Lane {
+  readonly credits: Credits
+  /** Used in all and on disk. */
+  readonly calls: number
+}
+
 /**
  * Every call that costs money passes here: `reserve` before it runs, `charge` after. See DESIGN, "What survives a
  * crash". Decisions are made in memory and synchronously; what was charged is on disk before the caller has the answer.
@@ -116,6 +134,8 @@ export interface Ledger extends AsyncDisposable {
   readReceipt(callId: Hex): Promise<Receipt | undefined>
   /** Those whose grants could pay something now. */
   unsettled(grantOf: (payer: Address, signer: Address) => Grant | undefined): UnsettledAccount[]
+  /** Those of whose trial calls the escrow could count more now. */
+  uncounted(creditsOf: (user: Address) => Credits | undefined): UncountedTrials[]
   /** Calls `listener` with each amount that got on disk. @returns what stops it. */
   onCharged(listener: (amountUsdc: Usdc) => void): () => void
   readonly vouchers: VoucherShelf
@@ -232,11 +252,7 @@ export async function openLedger(
 
   function linesOf({ payer, grant, spec }: Claim): Lines {
     return {
-      account: books.account(
-        payer.kind === 'voucher'
-          ? { payer: payer.address, signer: payer.signed.signer, epoch: epochOf(payer.signed, grant) }
-          : meteredLane(payer.address),
-      ),
+      account: books.account(laneOfPayer(payer, grant)),
       pass: payer.kind === 'pass' ? books.pass(payer.pass) : undefined,
       owner: payer.kind === 'owner' ? books.owner(spec, clock.nowMs()) : undefined,
     }
@@ -254,7 +270,7 @@ export async function openLedger(
     reserve(claim) {
       if (journal.failure) return { kind: 'refused', error: journal.failure }
       const lines = linesOf(claim)
-      if (claim.grant) liftToChain(lines.account, claim.grant)
+      liftToMirror(claim, lines.account)
       const error = decideClaim(claim, lines, { provider, accepted: vouchers.find(lines.account) })
       if (error) return { kind: 'refused', error }
       books.keep(lines, clock.nowMs())
@@ -295,6 +311,7 @@ export async function openLedger(
       const found: UnsettledAccount[] = []
       for (const { payer, signer, epoch, durableUsdc: amountUsdc, durableCalls: calls } of books.accounts) {
         const lane = { payer, signer, epoch }
+        if (isTrial(lane)) continue
         const grant = grantOf(payer, signer)
         if (!grant || grant.budgetUsdc === zeroUsdc) continue
         const voucher = vouchers.find(lane)
@@ -302,6 +319,16 @@ export async function openLedger(
         if (!isMetered(lane) && (grant.epoch !== epoch || !voucher)) continue
         if (claimable({ amountUsdc, calls }, { ...grant, voucher }))
           found.push({ ...lane, grant, voucher, amountUsdc, calls })
+      }
+      return found
+    },
+
+    uncounted(creditsOf) {
+      const found: UncountedTrials[] = []
+      for (const { payer, signer, epoch, durableCalls: calls } of books.accounts) {
+        const credits = isTrial({ signer }) ? creditsOf(payer) : undefined
+        if (credits && countable(calls, credits) !== undefined)
+          found.push({ payer, signer, epoch, credits, calls })
       }
       return found
     },
@@ -367,6 +394,20 @@ export async function openLedger(
 }
 
 const chargedTo = ({ chargedUsdc, calls }: Account): Charged => ({ chargedUsdc, calls })
+
+/** What the chain knows already is no longer to be had here, whatever these books say. */
+function liftToMirror({ payer, grant, credits }: Claim, account: Account): void {
+  if (payer.kind === 'trial') {
+    if (credits) liftToCounted(account, credits)
+  } else if (grant) liftToChain(account, grant)
+}
+
+function laneOfPayer(payer: LedgerPayer, grant: Grant | undefined): Lane {
+  const { kind, address } = payer
+  if (kind === 'trial') return trialLane(address)
+  if (kind !== 'voucher') return meteredLane(address)
+  return { payer: address, signer: payer.signed.signer, epoch: epochOf(payer.signed, grant) }
+}
 
 /** The books go by the grant's epoch; a voucher of another one is told how things stand in this one. */
 const epochOf = ({ voucher }: SignedVoucher, grant: Grant | undefined) => grant?.epoch ?? voucher.epoch

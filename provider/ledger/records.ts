@@ -97,13 +97,22 @@ export interface JournalTotals {
   readonly vouchers: readonly SignedVoucher[]
 }
 
-/** A lane whose charges go into the next batch, with what the chain says of its grant. */
-export interface BatchCandidate extends Lane {
+/** A lane whose charges or trial calls go into the next batch. All of a batch are of one kind. */
+export type BatchCandidate = GrantCandidate | TrialCandidate
+
+/** With what the chain says of its grant. */
+export interface GrantCandidate extends Lane {
   /** What bounds the claim; undefined for metered use. */
   readonly voucher: SignedVoucher | undefined
   readonly spentUsdc: Usdc
   readonly calls: number
   readonly priceUsdc: Usdc
+}
+
+/** With what the chain says of the user's credits. */
+export interface TrialCandidate extends Lane {
+  readonly granted: number
+  readonly used: number
 }
 
 /**
@@ -112,10 +121,12 @@ export interface BatchCandidate extends Lane {
  */
 export type BatchState = 'batched' | 'submitted' | 'mined' | 'final' | 'abandoned'
 
-/** One row of a settlement. All of a batch have a voucher, or none has. */
+/** One row of a settlement. All of a batch have a voucher, or none has; all are of trial calls, or none is. */
 export interface BatchRow extends SettleRow {
   /** Set where it is redeemed from the grant of a key that signs vouchers. */
   readonly voucher?: SignedVoucher
+  /** Set where it counts trial calls; its amount is zero. */
+  readonly isTrial?: true
 }
 
 export interface Batch {

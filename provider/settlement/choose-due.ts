@@ -1,7 +1,7 @@
 import { settleDeadline } from '../../protocol/grant.ts'
 import { zeroUsdc } from '../../protocol/usdc.ts'
-import { isMetered, laneKey, laneOf, meteredLane } from '../ledger/lanes.ts'
-import type { UnsettledAccount } from '../ledger/ledger.ts'
+import { isMetered, laneKey, laneOf, meteredLane, trialLane } from '../ledger/lanes.ts'
+import type { UncountedTrials, UnsettledAccount } from '../ledger/ledger.ts'
 import type { Batch, BatchRow } from '../ledger/records.ts'
 import type { SettledBatch } from './settle-batch.ts'
 
@@ -25,17 +25,42 @@ export function chooseDue(
   return first ? due.filter((account) => isMetered(account) === isMetered(first)).slice(0, rowsMax) : []
 }
 
-const rowKey = ({ payer, voucher }: BatchRow) => laneKey(voucher ? laneOf(voucher) : meteredLane(payer))
+/** The same for trial calls, which are counted by a third function of the escrow. */
+export function chooseUncounted(
+  uncounted: readonly UncountedTrials[],
+  { open, attempts, rowsMax }: { open: readonly Batch[]; attempts: Attempts; rowsMax: number },
+): UncountedTrials[] {
+  const underWay = new Map(open.flatMap(({ rows }) => rows.map((row) => [rowKey(row), row.calls] as const)))
+  return uncounted
+    .filter((trials) => Math.min(trials.calls, trials.credits.granted) > (underWay.get(laneKey(trials)) ?? 0))
+    .filter((trials) => !attempts.isHopeless(trials))
+    .slice(0, rowsMax)
+}
 
-/** What was tried: a row that was skipped is not sent again until its grant, its voucher or its debt is another. */
+const rowKey = ({ payer, voucher, isTrial }: BatchRow) =>
+  laneKey(voucher ? laneOf(voucher) : isTrial ? trialLane(payer) : meteredLane(payer))
+
+/** What goes into a batch. */
+export type Due = UnsettledAccount | UncountedTrials
+
+function isSameAs(a: Due, b: Due): boolean {
+  if ('credits' in a) return 'credits' in b && a.credits === b.credits && a.calls === b.calls
+  if ('credits' in b) return false
+  return a.grant === b.grant && a.amountUsdc === b.amountUsdc && a.voucher === b.voucher
+}
+
+/**
+ * What was tried: a row that was skipped is not sent again until its grant, its voucher, its credits or its debt is
+ * another.
+ */
 export interface Attempts {
-  begin(accounts: readonly UnsettledAccount[]): void
+  begin(accounts: readonly Due[]): void
   note(batch: SettledBatch): void
-  isHopeless(account: UnsettledAccount): boolean
+  isHopeless(account: Due): boolean
 }
 
 export function createAttempts(): Attempts {
-  const tried = new Map<string, UnsettledAccount>()
+  const tried = new Map<string, Due>()
   const skipped = new Set<string>()
   return {
     begin(accounts) {
@@ -52,11 +77,9 @@ export function createAttempts(): Attempts {
       }
     },
     isHopeless(account) {
-      const { amountUsdc, grant, voucher } = account
       const key = laneKey(account)
       const before = tried.get(key)
-      const isSame = before?.grant === grant && before.amountUsdc === amountUsdc && before.voucher === voucher
-      return skipped.has(key) && isSame
+      return skipped.has(key) && before !== undefined && isSameAs(before, account)
     },
   }
 }

@@ -7,7 +7,7 @@ import type { GrantMirror } from '../../protocol/chain/grant-mirror.ts'
 import type { TransactionRecord, TransactionSender } from '../../protocol/chain/transaction-sender.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { RedeemRow } from '../../protocol/settlement.ts'
-import { type Usdc, usdc } from '../../protocol/usdc.ts'
+import { type Usdc, usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { Batch } from '../ledger/records.ts'
 
@@ -79,7 +79,12 @@ function settlementCall({ rows, usageRoot }: Batch, escrow: Address): ChainCall 
   const vouchers = rows.flatMap(({ amountUsdc, calls, voucher: signed }): RedeemRow[] =>
     signed ? [{ voucher: signed.voucher, signature: signed.signature, amountUsdc, calls }] : [],
   )
-  assert(vouchers.length === 0 || vouchers.length === rows.length, 'a batch is of one kind')
+  const trials = rows.filter(({ isTrial }) => isTrial).map(({ payer, calls }) => ({ user: payer, calls }))
+  assert(
+    [0, rows.length].includes(vouchers.length) && [0, rows.length].includes(trials.length),
+    'a batch is of one kind',
+  )
+  if (trials.length > 0) return escrowCalls(escrow).useCredits(trials)
   return vouchers.length > 0
     ? escrowCalls(escrow).redeem(vouchers, usageRoot)
     : escrowCalls(escrow).settle(rows, usageRoot)
@@ -110,8 +115,11 @@ function describeSettlement(batch: Batch, receipt: TransactionReceipt): SettledB
     eventName: ['BatchSettled', 'Skipped'],
   })
   const left = events.flatMap((event) => (event.eventName === 'Skipped' ? [event.args] : []))
-  const [total] = events.filter((event) => event.eventName === 'BatchSettled')
-  assert(total?.eventName === 'BatchSettled', 'a settlement says what it paid')
+  const [paidUsdc] = events.flatMap((event) =>
+    event.eventName === 'BatchSettled' ? [usdc(event.args.paid)] : [],
+  )
+  const isTrial = batch.rows.some((row) => row.isTrial)
+  assert(isTrial || paidUsdc !== undefined, 'a settlement says what it paid')
   const { transactionHash: hash, blockNumber, gasUsed } = receipt
   const skipped = left.map(({ payer }) => payer)
   const skippedRows = new Set(left.map(({ index }) => Number(index)))
@@ -121,7 +129,7 @@ function describeSettlement(batch: Batch, receipt: TransactionReceipt): SettledB
     hash,
     blockNumber,
     gasUsed,
-    paidUsdc: usdc(total.args.paid),
+    paidUsdc: paidUsdc ?? zeroUsdc,
     skipped,
     skippedRows,
   }

@@ -9,14 +9,14 @@ import { settleDeadline } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
 import { formatUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { Ledger, UnsettledAccount } from '../ledger/ledger.ts'
-import type { Batch } from '../ledger/records.ts'
-import { chooseDue, createAttempts } from './choose-due.ts'
+import type { Batch, BatchCandidate } from '../ledger/records.ts'
+import { chooseDue, chooseUncounted, createAttempts } from './choose-due.ts'
 import { decideWorth, type FeeLimit } from './decide-worth.ts'
 import { type SettledBatch, settleBatch } from './settle-batch.ts'
 import { createUnsettledWatch, type UnsettledStatus } from './watch-unsettled.ts'
 
 /**
- * Turns charges into escrow balance: by interval, when much has gathered, at once when a payer revokes, before a grant's
+ * Turns charges into escrow balance, and has trial calls counted: by interval, when much has gathered, at once when a payer revokes, before a grant's
  * last moment to settle, and at shutdown. What it sends is cumulative and durable before it leaves, so a crash anywhere
  * costs nothing and pays nothing twice. The chain may be away for days: it keeps trying, and nothing is lost.
  */
@@ -138,15 +138,16 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
       for (const listener of listeners) listener(done)
     }
     for (const batch of await ledger.batches.readOpen()) await settle(batch)
-    for (;;) {
+    const nextBatch = async () => {
       // A chain that has gone away leaves the mirror as it was; sending will say so.
       await mirror.refresh(signal).catch(() => signal.throwIfAborted())
       const due = await chooseAccounts()
       isLeft = mayWait && due.length > 0 && !(await isWorthIt(due, signal))
       const batch = isLeft ? undefined : await createBatch(due)
-      if (!batch) break
-      await settle(batch)
+      // Trial calls bring nothing, so where gas has a limit they go with a settlement that does not look at it.
+      return batch ?? (mayWait && feeLimit ? undefined : createTrialBatch())
     }
+    for (let batch = await nextBatch(); batch; batch = await nextBatch()) await settle(batch)
     // What was mined may be final by now.
     for (const batch of await ledger.batches.readOpen()) await settle(batch)
     if (!isLeft) watch.settlementEnded()
@@ -175,7 +176,7 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
     return isWorthIt
   }
 
-  async function createBatch(due: readonly UnsettledAccount[]): Promise<Batch | undefined> {
+  function createBatch(due: readonly UnsettledAccount[]): Promise<Batch | undefined> {
     attempts.begin(due)
     const candidates = due.map(
       ({ payer, signer, epoch, voucher, grant: { spentUsdc, calls, priceUsdc } }) => ({
@@ -188,7 +189,25 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
         priceUsdc,
       }),
     )
-    const batch = due.length > 0 ? await ledger.batches.create({ candidates, receiptsMax }) : undefined
+    return createBatchOf(candidates)
+  }
+
+  async function createTrialBatch(): Promise<Batch | undefined> {
+    const open = await ledger.batches.readOpen()
+    const due = chooseUncounted(ledger.uncounted(mirror.credits), { open, attempts, rowsMax })
+    attempts.begin(due)
+    const candidates = due.map(({ payer, signer, epoch, credits: { granted, used } }) => ({
+      payer,
+      signer,
+      epoch,
+      granted,
+      used,
+    }))
+    return createBatchOf(candidates)
+  }
+
+  async function createBatchOf(candidates: readonly BatchCandidate[]): Promise<Batch | undefined> {
+    const batch = candidates.length > 0 ? await ledger.batches.create({ candidates, receiptsMax }) : undefined
     if (batch)
       log.info('batch_created', { batch: batch.id, rows: batch.rows.length, receipts: batch.receipts })
     return batch

@@ -3,6 +3,7 @@ import { type Address, zeroAddress } from 'viem'
 import { expect, test } from 'vitest'
 import { createTestClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
+import { escrowCalls } from '../../protocol/chain/calls.ts'
 import { escrowAbi } from '../../protocol/chain/contracts.ts'
 import { readGrant } from '../../protocol/chain/escrow.ts'
 import { createGrantMirror, type GrantChange, type GrantMirror } from '../../protocol/chain/grant-mirror.ts'
@@ -47,6 +48,16 @@ async function expectAsStored(
       const stored = await readGrant(chain.client, chain.escrow, { payer, provider, signer: key }, never)
       expect(mirror.grant(payer, key)).toEqual(stored)
     }
+    const { granted, used } = await chain.client.readContract({
+      address: chain.escrow,
+      abi: escrowAbi,
+      functionName: 'creditsOf',
+      args: [provider, payer],
+    })
+    const none = granted === 0n
+    expect(mirror.credits(payer)).toEqual(
+      none ? undefined : { provider, user: payer, granted: Number(granted), used: Number(used) },
+    )
   }
 }
 
@@ -113,6 +124,8 @@ const step: fc.Arbitrary<Step> = fc.record({
     'consume',
     'revoke',
     'reclaim',
+    'give',
+    'count',
     'look',
     'fork',
     'fork',
@@ -172,6 +185,17 @@ test('after any sequence of transactions and re-orgs the mirror equals the stora
         functionName: 'consume',
         args: [payer, 7n],
       })
+    } else if (kind === 'give') {
+      await chain.sendCall(provider, escrowCalls(chain.escrow).grantCredits(payer, amount))
+    } else if (kind === 'count') {
+      const { used } = await chain.client.readContract({
+        address: chain.escrow,
+        abi: escrowAbi,
+        functionName: 'creditsOf',
+        args: [provider, payer],
+      })
+      const row = { user: payer, calls: Number(used) + (amount % 7) }
+      await chain.sendCall(provider, escrowCalls(chain.escrow).useCredits([row]))
     } else if (kind === 'revoke') await chain.revoke(payer, provider)
     else {
       await chain.wait(3_601)
@@ -204,7 +228,7 @@ test('after any sequence of transactions and re-orgs the mirror equals the stora
     { numRuns: 15, seed: 4_711 },
   )
   // The sequences did happen: most of what was tried was accepted, and histories were taken back.
-  for (const kind of ['approve', 'settle', 'consume', 'revoke', 'reclaim'])
+  for (const kind of ['approve', 'settle', 'consume', 'revoke', 'reclaim', 'give', 'count'])
     expect(done[kind]).toBeGreaterThan(3)
   expect(s.log.lines.filter(({ event }) => event === 'chain_reorganised').length).toBeGreaterThan(3)
 })

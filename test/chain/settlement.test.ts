@@ -1,129 +1,19 @@
 import { cp } from 'node:fs/promises'
 import { setImmediate } from 'node:timers/promises'
-import { type Address, parseEventLogs } from 'viem'
 import { expect, test } from 'vitest'
-import { createTestClock } from '../../protocol/base/clock.ts'
-import { createTestLog, type Log } from '../../protocol/base/log.ts'
+import { createTestLog } from '../../protocol/base/log.ts'
 import { escrowCalls } from '../../protocol/chain/calls.ts'
-import { escrowAbi } from '../../protocol/chain/contracts.ts'
-import { parseUsage } from '../../protocol/chain/grant-events.ts'
-import { createGrantMirror } from '../../protocol/chain/grant-mirror.ts'
-import { createTransactionSender } from '../../protocol/chain/transaction-sender.ts'
-import type { Grant } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
 import { merkleProof, verifyMerkleProof } from '../../protocol/merkle.ts'
 import { type Receipt, receiptLeaf } from '../../protocol/receipt.ts'
 import { usdc } from '../../protocol/usdc.ts'
-import { type Ledger, openLedger } from '../../provider/ledger/ledger.ts'
 import type { SettledBatch } from '../../provider/settlement/settle-batch.ts'
-import { createSettler, type Settler, type SettlerOptions } from '../../provider/settlement/settler.ts'
-import { openTestChain, type TestGrant } from '../support/chain.ts'
+import type { Settler } from '../../provider/settlement/settler.ts'
 import { advanceUntil } from '../support/clock.ts'
 import { claimOf, createTempDir, never, receiptOf, reserve } from '../support/money.ts'
+import { logThat, openSettling } from '../support/settling.ts'
 
 const hour = 3_600_000
-
-interface ChargeFacts {
-  readonly grant: Grant | undefined
-  readonly payer: Address
-  readonly price: bigint
-}
-
-async function setup() {
-  const parts = new AsyncDisposableStack()
-  const dir = parts.use(createTempDir())
-  const chain = parts.use(await openTestChain())
-  const account = await chain.createAccount()
-  const clock = createTestClock(Date.now())
-
-  /** Everything of a provider that has to do with money, as one process has it. */
-  async function start(options: Partial<SettlerOptions> = {}, log: Log = createTestLog()) {
-    const process = new AsyncDisposableStack()
-    const ledger = process.use(
-      await openLedger(
-        { clock, log },
-        { dir: dir.path, provider: account.address, market: chain.market },
-        never,
-      ),
-    )
-    const mirror = process.use(
-      await createGrantMirror(
-        { client: chain.rpc, clock, log },
-        { escrow: chain.escrow, provider: account.address, fromBlock: 0n, intervalMs: 1_000 },
-        never,
-      ),
-    )
-    const sender = createTransactionSender(
-      { client: chain.rpc, clock, log, store: ledger.transactions },
-      {
-        account,
-        chainId: chain.market.chainId,
-        open: await ledger.transactions.readOpen(),
-        pollIntervalMs: 1_000,
-      },
-    )
-    const settler = createSettler(
-      { ledger, mirror, sender, clock, log },
-      { escrow: chain.escrow, intervalMs: 24 * hour, ...options },
-    )
-    const charge = async (payer: Address, calls = 1, price = 7n): Promise<Receipt[]> => {
-      await mirror.refresh(never)
-      const grant = mirror.grant(payer)
-      return Promise.all(Array.from({ length: calls }, () => chargeOne(ledger, { grant, payer, price })))
-    }
-    return {
-      ledger,
-      mirror,
-      sender,
-      settler,
-      charge,
-      /** Leaves as a killed process does: nothing is settled any more. */
-      crash: () => process.disposeAsync(),
-      async [Symbol.asyncDispose]() {
-        await settler[Symbol.asyncDispose]()
-        await process.disposeAsync()
-      },
-    }
-  }
-
-  async function chargeOne(ledger: Ledger, { grant, payer, price }: ChargeFacts): Promise<Receipt> {
-    const claim = claimOf({
-      payer: { kind: 'owner', address: payer },
-      grant,
-      priceUsdc: usdc(price),
-      nowSeconds: Math.floor(clock.nowMs() / 1000),
-    })
-    const receipt = receiptOf(claim, { provider: account.address })
-    await reserve(ledger, claim).charge(receipt)
-    return receipt
-  }
-
-  const createPayer = (terms: Partial<TestGrant> = {}) =>
-    chain.createPayer(3_000n, { provider: account.address, priceUsdc: 10n, budgetUsdc: 1_000n, ...terms })
-  /** What every transaction of the provider said: rows paid and skipped. */
-  const readSettlements = async () => {
-    const logs = await chain.client.getLogs({ address: chain.escrow, fromBlock: 0n })
-    const events = parseEventLogs({ abi: escrowAbi, logs, eventName: ['Settled', 'Skipped', 'BatchSettled'] })
-    return {
-      batches: events.filter((event) => event.eventName === 'BatchSettled'),
-      paid: events.flatMap((event) =>
-        event.eventName === 'Settled' ? [[event.args.payer, parseUsage(event.args.usage)] as const] : [],
-      ),
-      skipped: events.flatMap((event) => (event.eventName === 'Skipped' ? [event.args.payer] : [])),
-    }
-  }
-  return {
-    dir: dir.path,
-    chain,
-    clock,
-    provider: account.address,
-    start,
-    createPayer,
-    readSettlements,
-    earned: () => chain.balanceOf(account.address),
-    [Symbol.asyncDispose]: () => parts.disposeAsync(),
-  }
-}
 
 /** An ether at a million USDC: no settlement of these tests is worth its gas. */
 const dearGas = { feeLimit: { percentMax: 5, etherPriceUsdc: usdc(10n ** 12n) } }
@@ -131,7 +21,7 @@ const dearGas = { feeLimit: { percentMax: 5, etherPriceUsdc: usdc(10n ** 12n) } 
 const nextSettled = (settler: Settler) => new Promise<SettledBatch>((resolve) => settler.onSettled(resolve))
 
 test('many calls of many payers become one transaction; balances, events and usage root equal the ledger', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   await using p = await s.start()
   const payers = [await s.createPayer(), await s.createPayer(), await s.createPayer()]
   const receipts: Receipt[][] = []
@@ -169,7 +59,7 @@ test('many calls of many payers become one transaction; balances, events and usa
 })
 
 test('where nothing is due nothing is sent', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   await using p = await s.start()
   const payer = await s.createPayer()
   expect(await p.settler.settleNow(never)).toEqual({ batches: [] })
@@ -182,7 +72,7 @@ test('where nothing is due nothing is sent', async () => {
 test.each(['batch_created', 'transaction_sent', 'transaction_concluded', 'batch_settled'])(
   'a crash right after %s loses nothing and pays nothing twice',
   async (event) => {
-    await using s = await setup()
+    await using s = await openSettling()
     const payer = await s.createPayer()
     const killed = new AbortController()
     {
@@ -205,20 +95,8 @@ test.each(['batch_created', 'transaction_sent', 'transaction_concluded', 'batch_
   },
 )
 
-/** A log that calls `act` once when it is told of `event`. */
-function logThat(event: string, act: () => void): Log {
-  const log = createTestLog()
-  return {
-    ...log,
-    info(name, facts) {
-      log.info(name, facts)
-      if (name === event) act()
-    },
-  }
-}
-
 test('a ledger that is put back from before the settlement is not paid again, and neither are its rows', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   const payer = await s.createPayer()
   using backup = createTempDir()
   {
@@ -244,7 +122,7 @@ test('a ledger that is put back from before the settlement is not paid again, an
 })
 
 test('a payer that revokes is settled at once', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   await using p = await s.start()
   const payer = await s.createPayer()
   await p.charge(payer, 3)
@@ -255,7 +133,7 @@ test('a payer that revokes is settled at once', async () => {
 })
 
 test('much that has gathered is settled at once', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   await using p = await s.start({ thresholdUsdc: usdc(70n) })
   const payer = await s.createPayer()
   const settled = nextSettled(p.settler)
@@ -266,7 +144,7 @@ test('much that has gathered is settled at once', async () => {
 })
 
 test('the interval settles by itself, and not before', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   await using p = await s.start({ intervalMs: 60_000 })
   await p.charge(await s.createPayer(), 2)
   const settled = nextSettled(p.settler)
@@ -277,7 +155,7 @@ test('the interval settles by itself, and not before', async () => {
 })
 
 test("a grant's last moment to settle is not missed, however long the interval", async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   await using p = await s.start()
   const expiry = Math.floor(s.clock.nowMs() / 1000) + 3_600
   await p.charge(await s.createPayer({ expiry, noticeHours: 1 }), 2)
@@ -289,7 +167,7 @@ test("a grant's last moment to settle is not missed, however long the interval",
 })
 
 test('shutting down settles what is due', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   {
     await using p = await s.start()
     await p.charge(await s.createPayer(), 4)
@@ -298,7 +176,7 @@ test('shutting down settles what is due', async () => {
 })
 
 test('while the chain is down the settler keeps trying, calls go on, and nothing is lost', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   await using p = await s.start({ intervalMs: 60_000 })
   const payer = await s.createPayer()
   await p.charge(payer, 4)
@@ -319,7 +197,7 @@ test('while the chain is down the settler keeps trying, calls go on, and nothing
 })
 
 test('a provider that stops while the chain is down does not wait for it, and settles when it is back', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   const payer = await s.createPayer()
   {
     await using p = await s.start()
@@ -334,7 +212,7 @@ test('a provider that stops while the chain is down does not wait for it, and se
 })
 
 test('more payers and receipts than fit go into several batches', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   await using p = await s.start({ rowsMax: 2, receiptsMax: 4 })
   const payers = [await s.createPayer(), await s.createPayer(), await s.createPayer()]
   for (const payer of payers) await p.charge(payer, 3)
@@ -345,7 +223,7 @@ test('more payers and receipts than fit go into several batches', async () => {
 })
 
 test('an old debt is collected from a new grant as far as that goes, and skipped rows are not sent again', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   await using p = await s.start()
   const payer = await s.createPayer({ noticeHours: 1 })
   const terms = { provider: s.provider, noticeHours: 1 }
@@ -369,7 +247,7 @@ test('an old debt is collected from a new grant as far as that goes, and skipped
 })
 
 test('a settlement that a re-org took away is offered again until it is mined', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   const payer = await s.createPayer()
   await using p = await s.start()
   await p.charge(payer, 20)
@@ -389,7 +267,7 @@ test('a settlement that a re-org took away is offered again until it is mined', 
 })
 
 test('while gas would take too much of it a settlement waits, and says so; a revocation does not wait', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   const log = createTestLog()
   await using p = await s.start({ intervalMs: 60_000, ...dearGas }, log)
   const payer = await s.createPayer()
@@ -409,7 +287,7 @@ test('while gas would take too much of it a settlement waits, and says so; a rev
 })
 
 test('a settlement that is worth its gas does not wait', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   const feeLimit = { percentMax: 99, etherPriceUsdc: usdc(1n) }
   await using p = await s.start({ intervalMs: 60_000, feeLimit })
   await p.charge(await s.createPayer(), 20)
@@ -419,7 +297,7 @@ test('a settlement that is worth its gas does not wait', async () => {
 })
 
 test("neither a grant's last moment nor a shutdown waits for cheaper gas", async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   {
     await using p = await s.start({ intervalMs: 60_000, ...dearGas })
     const expiry = Math.floor(s.clock.nowMs() / 1000) + 3_600
@@ -433,7 +311,7 @@ test("neither a grant's last moment nor a shutdown waits for cheaper gas", async
 })
 
 test('too much owed, or for too long, is told once each, stands in the status, and ends with the settlement', async () => {
-  await using s = await setup()
+  await using s = await openSettling()
   const log = createTestLog()
   await using p = await s.start({ alarmUsdc: usdc(70n), alarmAgeMs: 3 * hour }, log)
   const told = () =>

@@ -6,6 +6,7 @@ import { anyDeployment, type Pass, signPass } from '../../../protocol/pass.ts'
 import { formatUsdc, parseUsdc } from '../../../protocol/usdc.ts'
 import { type CommandContext, defineCommand, usageError } from '../../command.ts'
 import { parseDuration } from '../../duration.ts'
+import { readCredits } from '../../market/credits.ts'
 import { formatTime, readOpenGrant } from '../../market/escrow.ts'
 import { providerUrl, readGatewayInfo } from '../../market/market.ts'
 import { openWriter } from '../../market/open.ts'
@@ -108,7 +109,13 @@ async function warnOfMissingGrants(
   { note, signal }: CommandContext,
 ): Promise<void> {
   for (const { name, address } of providers) {
-    if (await readOpenGrant(writer, { payer: writer.account.address, provider: address }, signal)) continue
+    const { address: payer } = writer.account
+    if (await readOpenGrant(writer, { payer, provider: address }, signal)) continue
+    const { granted, used } = await readCredits(writer, { provider: address, user: payer }, signal)
+    if (granted > used) {
+      note(`${name} gave ${payer} ${granted} trial calls, and the pass makes those that are left of them.`)
+      continue
+    }
     note(
       `Warning: ${writer.account.address} has no grant for ${name} yet, so nothing can be paid with the pass there.\n` +
         `  khachapuri approve ${name} --price <usdc> --budget <usdc>`,
