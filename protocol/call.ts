@@ -20,6 +20,14 @@ export const callHeaders = {
   chainAge: 'khachapuri-chain-age',
 } as const
 
+/** Request headers by which a `wasm` program is told its time and its seed. */
+export const recordHeaders = {
+  /** 64 hex digits. */
+  seed: 'khachapuri-seed',
+  /** When the call started, in milliseconds since 1970. */
+  started: 'khachapuri-started',
+} as const
+
 /**
  * How a call ended, by the code in its receipt. Codes are wire format.
  *

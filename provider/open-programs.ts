@@ -6,7 +6,7 @@ import type { RuntimeKind } from '../protocol/program.ts'
 import type { Deployment } from './deployments/deployments.ts'
 import { isDevChain } from './faults.ts'
 import { createInstances } from './runtime/instances.ts'
-import { createJsRuntime } from './runtime/js/js-runtime.ts'
+import { openRuntimes } from './runtime/open-runtimes.ts'
 import type { Instance, ProgramFiles, Tier } from './runtime/runtime.ts'
 
 /** The programs of a provider: which kinds it runs, for whom, and the ones that are warm. */
@@ -30,7 +30,7 @@ export async function openPrograms(
   signal: AbortSignal,
 ): Promise<Programs> {
   await using starting = new AsyncDisposableStack()
-  const runtimes = [starting.use(await createJsRuntime({ clock, log }, {}, signal))]
+  const { runtimes } = starting.use(await openRuntimes({ clock, log }, {}, signal))
   const probes = await Promise.all(runtimes.map((runtime) => runtime.probe(signal)))
   const tier = probes.every((probe) => probe.tier === 'sandbox') ? 'sandbox' : 'process'
   if (tier === 'process') log.warn('walls_missing', { reasons: probes.flatMap(({ reasons }) => reasons) })

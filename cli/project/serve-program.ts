@@ -8,7 +8,7 @@ import { openBody } from '../../provider/http/call-body.ts'
 import { isNobodys, toProgramHeaders } from '../../provider/http/program-headers.ts'
 import { relay } from '../../provider/http/relay.ts'
 import { createInstances, type Instances, type Launch } from '../../provider/runtime/instances.ts'
-import { createJsRuntime } from '../../provider/runtime/js/js-runtime.ts'
+import { openRuntimes } from '../../provider/runtime/open-runtimes.ts'
 import type { CommandContext } from '../command.ts'
 import type { Env } from './env-file.ts'
 import type { PackedProgram } from './packed-program.ts'
@@ -38,8 +38,8 @@ export async function serveProgram(
 ): Promise<ServedProgram> {
   await using starting = new AsyncDisposableStack()
   // One process in advance: enough to replace a program that has crashed.
-  const runtime = starting.use(await createJsRuntime({ clock, log }, { zygotes: 1 }, signal))
-  const instances = starting.use(createInstances({ clock, log }, { runtimes: [runtime] }))
+  const { runtimes } = starting.use(await openRuntimes({ clock, log }, { zygotes: 1 }, signal))
+  const instances = starting.use(createInstances({ clock, log }, { runtimes }))
   const launch = async (): Promise<Launch> => ({
     kind: program.manifest.runtime,
     program: { files: program.files, entry: program.manifest.entry },

@@ -1,7 +1,9 @@
+import { hash } from 'node:crypto'
+import type { Hex } from 'viem'
+import { recordHeaders } from '../../protocol/call.ts'
 import { headerValues, hopByHopHeaders, khachapuriPrefix } from '../../protocol/http/headers.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { passTokenOf } from '../../protocol/pass.ts'
-import { voucherHeader } from '../../protocol/voucher-token.ts'
 import { x402Headers } from '../../protocol/x402.ts'
 
 /**
@@ -13,10 +15,24 @@ export const isNobodys = (): boolean => false
 const paymentHeaders: ReadonlySet<string> = new Set(Object.values(x402Headers))
 
 /**
- * What the program gets of the caller's headers: all but hop-by-hop ones, and neither pass nor voucher: they are money. Its `Host`, and
- * so the `request.url` that it sees, is the one that the caller called, behind a gateway, too.
+ * All that a `wasm` program may know of the world beside its input: with the same record it gives the same bytes. The seed
+ * comes from the call's id, and does not tell it: whoever knows the id may read the receipt, and so who paid.
  */
-export function toProgramHeaders(rawHeaders: RawHeaders, isOurs: (lowerName: string) => boolean): string[] {
+export interface CallRecord {
+  readonly callId: Hex
+  readonly startedMs: number
+}
+
+/**
+ * What the program gets of the caller's headers: all but hop-by-hop ones, and neither pass nor voucher: they are money. Its `Host`, and
+ * so the `request.url` that it sees, is the one that the caller called, behind a gateway, too. `Khachapuri-*` are the
+ * provider's to say, in both directions.
+ */
+export function toProgramHeaders(
+  rawHeaders: RawHeaders,
+  isOurs: (lowerName: string) => boolean,
+  record?: CallRecord,
+): string[] {
   const kept: string[] = []
   const [calledHost] = headerValues(rawHeaders, 'x-forwarded-host')
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -24,9 +40,13 @@ export function toProgramHeaders(rawHeaders: RawHeaders, isOurs: (lowerName: str
     const value = rawHeaders[i + 1] as string
     const lowerName = name.toLowerCase()
     if (hopByHopHeaders.has(lowerName) || lowerName === 'expect' || isOurs(lowerName)) continue
-    if (lowerName === voucherHeader) continue
+    if (lowerName.startsWith(khachapuriPrefix)) continue
     if (lowerName === 'authorization' && passTokenOf(value) !== undefined) continue
     kept.push(name, lowerName === 'host' ? (calledHost ?? value) : value)
+  }
+  if (record) {
+    const seed = hash('sha256', `khachapuri seed ${record.callId}`, 'hex')
+    kept.push(recordHeaders.seed, seed, recordHeaders.started, String(record.startedMs))
   }
   return kept
 }

@@ -38,7 +38,7 @@ import {
   reservePayment,
 } from './call-money.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
-import { isNobodys, isPaymentHeader, toProgramHeaders } from './program-headers.ts'
+import { type CallRecord, isNobodys, isPaymentHeader, toProgramHeaders } from './program-headers.ts'
 import { type Ending, relay } from './relay.ts'
 import { refuseWithTerms, x402Terms } from './x402-terms.ts'
 
@@ -277,7 +277,7 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
     request: {
       method: request.method ?? 'GET',
       target: call.target,
-      rawHeaders: toProgramHeaders(request.rawHeaders, isOurs),
+      rawHeaders: toProgramHeaders(request.rawHeaders, isOurs, toRecord(call)),
       ...(body.body && { body: body.body }),
     },
     response,
@@ -294,6 +294,10 @@ const pendingHeaders = ({ payer }: Call, { chainId }: HeldPayment): string[] => 
   const result = { success: false, errorReason: settlementPending, transaction: undefined, chainId }
   return [x402Headers.response, formatPaymentResult({ ...result, payer: payer.address })]
 }
+
+/** Only a program that has no other time and randomness is told these. */
+const toRecord = ({ deployment, id, startedAt }: Call): CallRecord | undefined =>
+  deployment.spec.runtime === 'wasm' ? { callId: id, startedMs: startedAt } : undefined
 
 /** Says that the call was admitted on what was known some time ago. */
 function chainAge(deps: CallDeps): string[] {
