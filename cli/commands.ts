@@ -110,6 +110,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Change what a call costs',
         load: async () => (await import('./commands/provider/price.ts')).providerPrice,
       },
+      'provider statement': {
+        summary: 'Show what was earned, call by call, and compare it with the chain',
+        load: async () => (await import('./commands/provider/statement.ts')).providerStatement,
+      },
       'provider rotate-key': {
         summary: 'Have secrets sealed for a new key, and keep the old one for a while',
         load: async () => (await import('./commands/provider/rotate-key.ts')).providerRotateKey,

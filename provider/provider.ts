@@ -308,6 +308,8 @@ export async function createProvider(
   )
   const registered = await presence.publish(signal)
   const control: ProviderControl = {
+    identity: { provider: account.address, market },
+    history: ledger.history,
     async setPrice(wantedUsdc) {
       await changeSettings(dir, { priceUsdc: wantedUsdc })
       const previousUsdc = priceUsdc

@@ -23,7 +23,12 @@ export async function orderProvider(
   {
     order,
     body = {},
-  }: { order: 'price' | 'rotate-key' | 'endpoint'; body?: Readonly<Record<string, string>> },
+    bytesMax = limits.problemBytesMax,
+  }: {
+    order: 'price' | 'rotate-key' | 'endpoint' | 'identity' | 'history'
+    body?: object
+    bytesMax?: number
+  },
   signal: AbortSignal,
 ): Promise<unknown> {
   const socketPath = controlSocket(dir)
@@ -35,7 +40,7 @@ export async function orderProvider(
     },
   )
   if (!response) return undefined
-  const answer = parseJson((await readBounded(response, limits.problemBytesMax)) ?? new Uint8Array())
+  const answer = parseJson((await readBounded(response, bytesMax)) ?? new Uint8Array())
   if (response.statusCode === 200) return answer
   const problem = problemSchema.safeParse(answer)
   if (problem.success)

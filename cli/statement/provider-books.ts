@@ -73,7 +73,7 @@ export function createProviderBooks(
     if (charged.payment && charged.receipt.priceUsdc > 0n) {
       const by = await checkPayment(charged, provider, at)
       yield callLine(charged, {
-        kind: 'x402',
+        kind: by === null ? 'unsettled' : 'x402',
         with: name,
         priceUsdc: charged.receipt.priceUsdc,
         transaction: by,

@@ -13,9 +13,14 @@ import { problemResponse } from '../../protocol/http/problem-response.ts'
 import { limits } from '../../protocol/limits.ts'
 import { describeIssues, usdcSchema } from '../../protocol/schema.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
+import type { LedgerHistory } from '../ledger/ledger.ts'
+import type { LedgerIdentity } from '../ledger/records.ts'
+import { historyOrderSchema, readHistory } from './history-orders.ts'
 
-/** What the operator of a running provider may change. Each is kept for its next start. */
+/** What the operator of a running provider may change, which is kept for its next start, and read. */
 export interface ProviderControl {
+  readonly identity: LedgerIdentity
+  readonly history: LedgerHistory
   /** @returns the price before */
   setPrice(priceUsdc: Usdc): Promise<Usdc>
   /** Seals with another key from now on. */
@@ -105,6 +110,16 @@ function createControlApp(
     log.info('endpoint_changed', { endpoint })
     return c.json({ endpoint, done })
   })
+
+  app.post('/identity', (c) => {
+    const { provider, market } = control.identity
+    return c.json({ provider, ...market })
+  })
+
+  // Reading waits for no order, and no order for it.
+  app.post('/history', async (c) =>
+    c.json(await readHistory(control.history, parseOrder(historyOrderSchema, await c.req.text()))),
+  )
 
   app.onError((thrown) => {
     const error = toProtocolError(thrown)

@@ -126,7 +126,11 @@ export function createHistory(db: DatabaseSync, { provider }: LedgerIdentity): H
         ? undefined
         : {
             nonce: hexOf(row['payment_nonce']),
-            transaction: row['payment_tx'] === null ? undefined : hexOf(row['payment_tx']),
+            // What a re-org took away, and its payer could not pay again, is on no chain.
+            transaction:
+              row['payment_tx'] === null || row['payment_state'] === 'released'
+                ? undefined
+                : hexOf(row['payment_tx']),
           },
   })
 

@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { ProtocolError } from '../../protocol/errors.ts'
+import { addressOf } from './columns.ts'
 import type { LedgerIdentity } from './records.ts'
 
 /** "Khch". Tells our files from other SQLite files. */
@@ -28,6 +29,21 @@ export function openDatabase(dir: string, identity: LedgerIdentity): DatabaseSyn
   } catch (error) {
     db.close()
     throw describeOpenFailure(error, path)
+  }
+}
+
+/** Whose ledger a file is. @throws ProtocolError as `openDatabase` */
+export function readLedgerIdentity(path: string): LedgerIdentity {
+  let db: DatabaseSync | undefined
+  try {
+    db = new DatabaseSync(path, { timeout: 0, readOnly: true })
+    const row = db.prepare('SELECT provider, chain_id, escrow FROM identity').get() ?? {}
+    const market = { chainId: Number(row['chain_id']), escrow: addressOf(row['escrow']) }
+    return { provider: addressOf(row['provider']), market }
+  } catch (error) {
+    throw describeOpenFailure(error, path)
+  } finally {
+    db?.close()
   }
 }
 

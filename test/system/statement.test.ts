@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Hex, LocalAccount } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
@@ -60,7 +61,11 @@ async function readCsv(payer: Payer, flags = ''): Promise<Row[]> {
   const { exitCode, stdout, stderr } = await run(`statement --csv${flags}`, payer)
   expect(exitCode, stderr).toBe(0)
   expect(stderr).toContain('All of it is what the chain says')
-  const [header = '', ...lines] = stdout.trimEnd().split('\r\n')
+  return parseCsv(stdout)
+}
+
+function parseCsv(text: string): Row[] {
+  const [header = '', ...lines] = text.trimEnd().split('\r\n')
   const names = header.split(',')
   return lines.map((line) => {
     const cells = line.split(',')
@@ -161,6 +166,41 @@ test('more receipts than a page has', async () => {
   ).toEqual(calls.sort())
 })
 
+test('a provider’s own: each settlement with the calls that it charged, and what was paid by x402', async () => {
+  const payer = await createPayer('charged')
+  const calls = await callByPass(payer, 'alice', 4)
+  await at.settle()
+  await callByPass(payer, 'alice', 2)
+  await at.settle()
+  const { exitCode, stdout, stderr } = await run(
+    `provider statement --dir ${join(at.dir, 'alice')} --csv`,
+    payer,
+  )
+  expect(exitCode, stderr).toBe(0)
+  const rows = parseCsv(stdout)
+  const incomes = rows.filter(({ kind }) => kind === 'income')
+  expect(incomes.length).toBeGreaterThan(1)
+  for (const income of incomes) {
+    const charged = rows.filter(
+      (row) => row['kind'] === 'call' && row['transaction'] === income['transaction'],
+    )
+    expect(sum(charged, 'price_usdc')).toBe(units(income['amount_usdc']))
+  }
+  const mine = rows.filter((row) => row['with'] === payer.account.address && row['kind'] === 'call')
+  expect(mine.map(({ call }) => call)).toEqual(expect.arrayContaining(calls))
+  expect(mine).toHaveLength(6)
+  expect(rows.filter(({ kind }) => kind === 'x402')).toMatchObject([{ price_usdc: '0.0005' }])
+  const whole = (await run(`provider statement --dir ${join(at.dir, 'alice')} --json`, payer)).json()
+  expect(whole).toMatchObject({
+    account: at.dev.providers.alice.address,
+    isSameOnChain: true,
+    earnedUsdc: sum(incomes, 'amount_usdc').toString(),
+    x402Usdc: '500',
+  })
+  const nowhere = await run(`provider statement --dir ${join(at.dir, 'nobody')} --json`, payer)
+  expect(nowhere.json()).toMatchObject({ code: 'config_invalid' })
+})
+
 test.each(['alice', 'bob'] as const)(
   '%s shows an account to its payer only, and for a short time',
   async (name) => {
@@ -229,6 +269,14 @@ test('a provider that is away is named, with what it leaves unexplained, and the
   await at.settle()
   await expectTraceable(await readCsv(payer), payer)
   await carol[Symbol.asyncDispose]()
+  // It has gone, and its ledger is there.
+  const own = await run(`provider statement --dir ${join(at.dir, 'carol')} --json`, payer)
+  expect(own.json()).toMatchObject({
+    account: carol.address,
+    isSameOnChain: true,
+    earnedUsdc: '500',
+    calls: 1,
+  })
   const result = await run('statement --json', payer)
   expect(result.exitCode).toBe(1)
   expect(result.json()).toMatchObject({
