@@ -193,7 +193,9 @@ export const limits = {
   // Ledger
   /** One fsync for at most so many calls. */
   ledgerGroupRecordsMax: 512,
-  /** So many calls do not wait for the turn of the event loop to end, and the disk not for them. */
+  /** A charge waits no longer for others to share its fsync. */
+  ledgerGatherMs: 1,
+  /** So many do not wait for more. */
   ledgerGroupRecordsReady: 16,
 
   // Grants

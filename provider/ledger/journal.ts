@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
+import { systemClock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
-import { limits } from '../../protocol/limits.ts'
+import { type ChargeGroups, createChargeGroups } from './charge-groups.ts'
 import { encodeGroup } from './group-wire.ts'
 import type {
   JournalFailure,
@@ -9,7 +10,7 @@ import type {
   JournalRequest,
   JournalResponse,
 } from './journal-worker.ts'
-import type { ChargeRecord, JournalTotals } from './records.ts'
+import type { JournalTotals } from './records.ts'
 
 /**
  * The durable side of the ledger. Records that arrive while a group is being synced go into the next group, so one
@@ -19,8 +20,12 @@ export interface Journal extends AsyncDisposable {
   readonly totals: JournalTotals
   /** Why nothing can be written any more; undefined while all is well. */
   readonly failure: ProtocolError | undefined
-  /** Resolves when the record is on disk. @throws ProtocolError `ledger_unavailable`: it may or may not be. */
-  append(record: ChargeRecord): Promise<void>
+  /**
+   * Resolves when the record is on disk; see `ChargeGroups`.
+   *
+   * @throws ProtocolError `ledger_unavailable`: it may or may not be.
+   */
+  readonly append: ChargeGroups['append']
   /** @throws ProtocolError `ledger_unavailable` */
   query<Name extends keyof JournalQueries>(
     name: Name,
@@ -48,7 +53,10 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   let failure: ProtocolError | undefined
   let hasExited = false
   let isClosing = false
-  const groups = createGroups((group) => post({ kind: 'commit', group: encodeGroup(group) }))
+  const groups = createChargeGroups({
+    clock: systemClock,
+    send: (group) => post({ kind: 'commit', group: encodeGroup(group) }),
+  })
   const queries = new Map<number, Waiter>()
   let queriesAsked = 0
   const drained = Promise.withResolvers<void>()
@@ -92,8 +100,10 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     get failure() {
       return failure
     },
-    append: (record) =>
-      failure || isClosing ? Promise.reject(failure ?? queryFailed('it is closing')) : groups.append(record),
+    append: (record, options) =>
+      failure || isClosing
+        ? Promise.reject(failure ?? queryFailed('it is closing'))
+        : groups.append(record, options),
     query: (name, ...args) =>
       new Promise((resolve, reject) => {
         if (isClosing || hasExited) return reject(queryFailed('it is closed'))
@@ -109,55 +119,6 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
         post({ kind: 'close' })
       }
       await exited
-    },
-  }
-}
-
-/** The queue of records: at most one group is being synced, the next one gathers meanwhile. */
-function createGroups(post: (group: readonly ChargeRecord[]) => void) {
-  let queued: ChargeRecord[] = []
-  let queuedWaiters: Waiter[] = []
-  let syncing: Waiter[] | undefined
-  let isDue = false
-
-  /** What finishes in the same turn of the event loop shares a group: each one costs a switch of threads and back. */
-  function syncSoon(): void {
-    if (syncing || isDue) return
-    isDue = true
-    setImmediate(sync)
-  }
-
-  function sync(): void {
-    isDue = false
-    if (syncing || queued.length === 0) return
-    syncing = queuedWaiters.splice(0, limits.ledgerGroupRecordsMax)
-    post(queued.splice(0, limits.ledgerGroupRecordsMax))
-  }
-
-  return {
-    get isIdle() {
-      return syncing === undefined && queued.length === 0
-    },
-    append: (record: ChargeRecord) =>
-      new Promise<void>((resolve, reject) => {
-        queued.push(record)
-        queuedWaiters.push({ resolve, reject })
-        syncSoon()
-      }),
-    /** A next group that is worth it leaves before anybody hears of this one; a small one waits for the turn's end. */
-    committed(): void {
-      const done = syncing ?? []
-      syncing = undefined
-      if (queued.length >= limits.ledgerGroupRecordsReady) sync()
-      else if (queued.length > 0) syncSoon()
-      for (const waiter of done) waiter.resolve(undefined as never)
-    },
-    rejectAll(error: ProtocolError): void {
-      const lost = [...(syncing ?? []), ...queuedWaiters]
-      queued = []
-      queuedWaiters = []
-      syncing = undefined
-      for (const waiter of lost) waiter.reject(error)
     },
   }
 }

@@ -213,6 +213,7 @@ export async function openLedger(
   const vouchers = createVoucherShelf({ journal, clock })
   const revokedPasses = createRevokedPasses({ journal, nowMs: clock.nowMs })
   const listeners = new Set<(amountUsdc: Usdc) => void>()
+  let callsReserved = 0
   log.info('ledger_opened', {
     dir,
     receipts: journal.totals.receiptId,
@@ -221,7 +222,7 @@ export async function openLedger(
 
   async function append(record: ChargeRecord, account: Account): Promise<void> {
     try {
-      await journal.append(record)
+      await journal.append(record, { othersComing: callsReserved > 0 })
     } catch (error) {
       log.error('ledger_write_failed', { callId: record.receipt.callId, cause: (error as Error).cause })
       throw error
@@ -239,6 +240,7 @@ export async function openLedger(
     if (journal.failure) throw journal.failure
     const nowMs = clock.nowMs()
     moveReserved(lines, claim.priceUsdc, -1)
+    callsReserved -= 1
     addCharge(lines, receipt.priceUsdc, nowMs)
     const charged = chargedTo(lines.account)
     await append(
@@ -275,6 +277,7 @@ export async function openLedger(
       if (error) return { kind: 'refused', error }
       books.keep(lines, clock.nowMs())
       moveReserved(lines, claim.priceUsdc, 1)
+      callsReserved += 1
       const giveBackCall = countCall(lines)
       let isOpen = true
       const release = (reason?: string) => {
@@ -282,6 +285,7 @@ export async function openLedger(
         isOpen = false
         log.debug('reservation_released', { callId: claim.callId, reason })
         moveReserved(lines, claim.priceUsdc, -1)
+        callsReserved -= 1
         giveBackCall()
       }
       const reservation: Reservation = {

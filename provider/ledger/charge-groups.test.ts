@@ -1,0 +1,108 @@
+import { setImmediate } from 'node:timers/promises'
+import { expect, test } from 'vitest'
+import { createTestClock } from '../../protocol/base/clock.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { limits } from '../../protocol/limits.ts'
+import { usdc } from '../../protocol/usdc.ts'
+import { claimOf, receiptOf } from '../../test/support/money.ts'
+import { createChargeGroups } from './charge-groups.ts'
+import type { ChargeRecord } from './records.ts'
+
+const receipt = receiptOf(claimOf())
+const recordOf = (receiptId: number): ChargeRecord => ({
+  ...{ receiptId, accountId: 1, receipt, chargedUsdc: usdc(0n), calls: 0 },
+  ...{ pass: undefined, ownerUsage: undefined, key: undefined },
+})
+
+function setup() {
+  const clock = createTestClock()
+  const sent: number[][] = []
+  const groups = createChargeGroups({ clock, send: (group) => sent.push(group.map((r) => r.receiptId)) })
+  const durable: number[] = []
+  let receiptId = 0
+  const append = (othersComing: boolean) => {
+    receiptId += 1
+    const id = receiptId
+    return groups.append(recordOf(id), { othersComing }).then(() => durable.push(id))
+  }
+  return { clock, sent, groups, durable, append }
+}
+
+test('a charge that is alone leaves in the same turn, and its call hears of it when it is on disk, not before', async () => {
+  const { sent, groups, durable, append } = setup()
+  const appended = append(false)
+  await setImmediate()
+  expect([sent, durable, groups.isIdle]).toEqual([[[1]], [], false])
+  groups.committed()
+  await appended
+  expect([durable, groups.isIdle]).toEqual([[1], true])
+})
+
+test('charges of one turn share a group', async () => {
+  const { sent, append } = setup()
+  for (let index = 0; index < 3; index += 1) void append(false)
+  await setImmediate()
+  expect(sent).toEqual([[1, 2, 3]])
+})
+
+test('while other calls are under way, groups leave once in ledgerGatherMs', async () => {
+  const { clock, sent, groups, append } = setup()
+  void append(true)
+  await setImmediate()
+  groups.committed()
+  for (let index = 0; index < 3; index += 1) {
+    void append(true)
+    await setImmediate()
+  }
+  expect(sent).toEqual([[1]])
+  await clock.advance(limits.ledgerGatherMs)
+  await setImmediate()
+  expect(sent).toEqual([[1], [2, 3, 4]])
+  groups.committed()
+  // A disk that takes longer than that is waited for by nobody else.
+  await clock.advance(limits.ledgerGatherMs)
+  void append(true)
+  await setImmediate()
+  expect(sent).toEqual([[1], [2, 3, 4], [5]])
+})
+
+test('the last call that is under way takes along those that waited, and so does a group that is large enough', async () => {
+  const { sent, groups, append } = setup()
+  void append(true)
+  await setImmediate()
+  groups.committed()
+  void append(true)
+  void append(false)
+  await setImmediate()
+  expect(sent).toEqual([[1], [2, 3]])
+  groups.committed()
+  for (let index = 0; index < limits.ledgerGroupRecordsReady; index += 1) void append(true)
+  await setImmediate()
+  expect(sent.map((group) => group.length)).toEqual([1, 2, limits.ledgerGroupRecordsReady])
+})
+
+test('one group at a time; what comes meanwhile gathers without a limit of time and leaves with the next', async () => {
+  const { clock, sent, groups, append } = setup()
+  void append(false)
+  await setImmediate()
+  for (let index = 0; index < limits.ledgerGroupRecordsMax + 1; index += 1) void append(false)
+  await clock.advance(10 * limits.ledgerGatherMs)
+  await setImmediate()
+  expect(sent.length).toBe(1)
+  groups.committed()
+  expect(sent.map((group) => group.length)).toEqual([1, limits.ledgerGroupRecordsMax])
+  groups.committed()
+  await setImmediate()
+  expect(sent.at(-1)).toEqual([limits.ledgerGroupRecordsMax + 2])
+})
+
+test('a failure reaches those on their way to the disk and those that gather', async () => {
+  const { groups, append, durable } = setup()
+  const first = append(false)
+  await setImmediate()
+  const second = append(true)
+  groups.rejectAll(new ProtocolError('ledger_unavailable', 'The disk is full.', { hint: 'Free some of it.' }))
+  await expect(first).rejects.toMatchObject({ code: 'ledger_unavailable' })
+  await expect(second).rejects.toMatchObject({ code: 'ledger_unavailable' })
+  expect([durable, groups.isIdle]).toEqual([[], true])
+})
