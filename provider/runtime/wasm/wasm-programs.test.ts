@@ -116,16 +116,14 @@ describe('a WASI program', () => {
   })
 })
 
-const hasClang = await promisify(execFile)('clang', [
-  '--target=wasm32-wasi',
-  '--print-file-name=libc.a',
-]).then(
-  () => true,
+/** Another version makes other bytes. */
+const hasClang14 = await promisify(execFile)('clang', ['--version']).then(
+  ({ stdout }) => stdout.includes('clang version 14.'),
   () => false,
 )
 
-test.skipIf(!hasClang)(
-  'the modules here are what clang makes of their sources (skipped where there is none)',
+test.skipIf(!hasClang14)(
+  'the modules here are what clang makes of their sources (skipped where there is no clang 14)',
   async () => {
     const folder = await mkdtemp(join(tmpdir(), 'khachapuri-wasm-'))
     try {
