@@ -21,6 +21,7 @@ export const errorTable = {
   grant_too_low: { status: 402, retryable: false },
   price_above_cap: { status: 402, retryable: false },
   owner_cap_reached: { status: 402, retryable: true },
+  unpaid_runs_reached: { status: 429, retryable: true },
   origin_not_allowed: { status: 403, retryable: false },
   pass_invalid: { status: 401, retryable: false },
   pass_expired: { status: 401, retryable: false },

@@ -128,6 +128,9 @@ export const limits = {
   /** Payers whose failures are counted, and payers who have shown that they are worth work. */
   payersWatchedMax: 10_000,
   provenPayersMax: 10_000,
+  /** Calls whose program failed, so that their payer owes nothing; as many at once. Calls in flight may pass it, once. */
+  unpaidRunsPerPayerPerMinuteMax: 60,
+  unpaidRunsPerDeploymentPerMinuteMax: 300,
 
   // Passes
   passBytesMax: 4 * KiB,

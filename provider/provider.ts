@@ -16,6 +16,7 @@ import { marketDomain } from '../protocol/typed-data.ts'
 import type { Usdc } from '../protocol/usdc.ts'
 import type { TunnelStatus } from '../tunnel-client/connect-tunnel.ts'
 import { createFindPayer } from './admission/find-payer.ts'
+import { createUnpaidRuns } from './admission/unpaid-runs.ts'
 import { type ProviderControl, serveControl } from './control/serve-control.ts'
 import { createDeployments } from './deployments/deployments.ts'
 import { type Fault, isDevChain } from './faults.ts'
@@ -255,6 +256,7 @@ export async function createProvider(
       },
       payee,
     ),
+    unpaidRuns: createUnpaidRuns({ clock }),
     x402,
     grants: mirror,
     ledger,

@@ -11,12 +11,13 @@ export function sendProblem(response: OutgoingResponse, thrown: unknown, rawHead
     response.destroy()
     return
   }
-  const { status, body } = formatProblem(thrown)
+  const { status, body, retryAfter } = formatProblem(thrown)
   response.writeHead(status, [
     'content-type',
     problemType,
     'cache-control',
     'no-store',
+    ...retryAfter,
     ...rawHeaders,
     'content-length',
     String(body.length),
@@ -26,10 +27,18 @@ export function sendProblem(response: OutgoingResponse, thrown: unknown, rawHead
 
 /** The same as a `Response`, for Hono. */
 export function problemResponse(thrown: unknown): Response {
-  const { status, body } = formatProblem(thrown)
+  const {
+    status,
+    body,
+    retryAfter: [name, value],
+  } = formatProblem(thrown)
   return new Response(body, {
     status,
-    headers: { 'content-type': problemType, 'cache-control': 'no-store' },
+    headers: {
+      'content-type': problemType,
+      'cache-control': 'no-store',
+      ...(name !== undefined && value !== undefined && { [name]: value }),
+    },
   })
 }
 
@@ -46,7 +55,21 @@ export function rawProblem(thrown: unknown): string {
   return `${head.join('\r\n')}\r\n\r\n${body.toString('latin1')}`
 }
 
-function formatProblem(thrown: unknown): { status: number; title: string; body: Buffer<ArrayBuffer> } {
+interface FormattedProblem {
+  readonly status: number
+  readonly title: string
+  readonly body: Buffer<ArrayBuffer>
+  /** The header of that name, where the problem has `retryAfterSeconds`; or nothing. */
+  readonly retryAfter: readonly string[]
+}
+
+function formatProblem(thrown: unknown): FormattedProblem {
   const problem = toProtocolError(thrown).toProblem()
-  return { status: problem.status, title: problem.title, body: Buffer.from(`${JSON.stringify(problem)}\n`) }
+  const { status, title, retryAfterSeconds } = problem
+  return {
+    status,
+    title,
+    body: Buffer.from(`${JSON.stringify(problem)}\n`),
+    retryAfter: typeof retryAfterSeconds === 'number' ? ['retry-after', String(retryAfterSeconds)] : [],
+  }
 }

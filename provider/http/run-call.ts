@@ -3,7 +3,7 @@ import { assert } from '../../protocol/base/assert.ts'
 import { toHex } from '../../protocol/base/bytes.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
-import { type CallId, callHeaders, hashRequest, isCharged } from '../../protocol/call.ts'
+import { type CallId, callHeaders, hashRequest, isCharged, type Outcome } from '../../protocol/call.ts'
 import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
 import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
@@ -20,6 +20,7 @@ import {
   x402Headers,
 } from '../../protocol/x402.ts'
 import type { FindPayer } from '../admission/find-payer.ts'
+import type { Run, UnpaidRuns } from '../admission/unpaid-runs.ts'
 import type { Deployment, Deployments } from '../deployments/deployments.ts'
 import type { ClaimedKey } from '../ledger/keys.ts'
 import type { Ledger } from '../ledger/ledger.ts'
@@ -49,6 +50,7 @@ export interface CallDeps {
   readonly createCallId: () => CallId
   readonly deployments: Deployments
   readonly findPayer: FindPayer
+  readonly unpaidRuns: UnpaidRuns
   readonly grants: MirroredMoney
   readonly ledger: Ledger
   /** The running program of a deployment, started if need be. */
@@ -204,6 +206,7 @@ async function start(deps: CallDeps, options: CallOptions, ready: ReadyCall): Pr
   const { signal } = call
   let money: CallMoney | undefined
   try {
+    deps.unpaidRuns.assertRoom(runOf(call))
     money =
       payment && call.terms
         ? await reservePayment(payment, { callId: call.id, terms: call.terms }, signal)
@@ -236,6 +239,18 @@ function claimOf(deps: CallDeps, { id, payer, deployment, priceUsdc, request }: 
   }
 }
 
+const runOf = ({ payer, deployment }: Call): Run => ({ payer: payer.address, spec: deployment.specDigest })
+
+/** What failed on our side is nobody's to wait for. */
+function countRun(
+  { unpaidRuns }: CallDeps,
+  call: Call,
+  { outcome, isPaid }: { outcome: Outcome; isPaid: boolean },
+): void {
+  if (isPaid) unpaidRuns.addPaid(runOf(call))
+  else if (outcome !== 'platform_fault') unpaidRuns.addUnpaid(runOf(call))
+}
+
 interface ProgramRun extends ReadyCall {
   readonly money: CallMoney
   readonly instance: Instance
@@ -263,9 +278,11 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
       deps.log.info('call_failed', { call: call.id, deployment: call.cid, outcome, error: error?.message })
     }
     try {
-      return isPaid
+      const booked = isPaid
         ? await money.charge(receipt, { key, answer: toStoredAnswer(ending) })
         : await money.waive(receipt)
+      countRun(deps, call, { outcome: ending.outcome, isPaid: isPaid && !booked.refusal })
+      return booked
     } finally {
       held.dispose()
     }
