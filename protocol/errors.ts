@@ -18,6 +18,7 @@ export const errorTable = {
   payment_required: { status: 402, retryable: false },
   grant_missing: { status: 402, retryable: false },
   grant_expired: { status: 402, retryable: false },
+  notice_too_short: { status: 402, retryable: false },
   grant_too_low: { status: 402, retryable: false },
   price_above_cap: { status: 402, retryable: false },
   owner_cap_reached: { status: 402, retryable: true },

@@ -54,6 +54,25 @@ test('a grant counts while the chain is away for less than its notice, and some 
   expect([0, lastSeconds, lastSeconds + 1].map(verdictAfter)).toEqual(['covers', 'covers', 'unseen'])
 })
 
+test('a grant counts where its notice is as long as its provider needs, or longer', () => {
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 255 }),
+      fc.integer({ min: 1, max: 255 }),
+      (noticeHours, noticeHoursMin) => {
+        const { kind } = decideGrant({
+          grant: { ...openGrant, noticeHours },
+          owedUsdc: usdc(0n),
+          priceUsdc: usdc(1n),
+          nowSeconds: 0,
+          noticeHoursMin,
+        })
+        expect(kind).toBe(noticeHours < noticeHoursMin ? 'notice_too_short' : 'covers')
+      },
+    ),
+  )
+})
+
 test('an owner pays within its caps, and only for the origins it named', () => {
   const facts = {
     policy: {

@@ -30,6 +30,7 @@ export type GrantVerdict =
   | { readonly kind: 'covers' }
   | { readonly kind: 'missing' }
   | { readonly kind: 'expired'; readonly expiry: number }
+  | { readonly kind: 'notice_too_short'; readonly noticeHours: number }
   | { readonly kind: 'unseen' }
   | { readonly kind: 'price_above_cap'; readonly capUsdc: Usdc }
   | { readonly kind: 'too_low'; readonly leftUsdc: Usdc }
@@ -41,6 +42,7 @@ export type GrantVerdict =
  * in flight. The grant can pay `spent + budget` in all.
  * @param chainLostSeconds - For how long the chain has not been seen. Within the notice that is no risk: a revocation in
  * the meantime still leaves time to settle. After it the payer may have taken everything back.
+ * @param noticeHoursMin - What the provider needs in order to settle after a revocation.
  */
 export function decideGrant({
   grant,
@@ -48,16 +50,19 @@ export function decideGrant({
   priceUsdc,
   nowSeconds,
   chainLostSeconds = 0,
+  noticeHoursMin = 0,
 }: {
   grant: Grant | undefined
   owedUsdc: Usdc
   priceUsdc: Usdc
   nowSeconds: number
   chainLostSeconds?: number
+  noticeHoursMin?: number
 }): GrantVerdict {
   if (!grant) return { kind: 'missing' }
   if (nowSeconds + limits.grantExpiryMarginSeconds >= grant.expiry)
     return { kind: 'expired', expiry: grant.expiry }
+  if (grant.noticeHours < noticeHoursMin) return { kind: 'notice_too_short', noticeHours: grant.noticeHours }
   if (chainLostSeconds * 1000 + limits.settleMarginMs > grant.noticeHours * 3_600_000)
     return { kind: 'unseen' }
   if (priceUsdc > grant.priceUsdc) return { kind: 'price_above_cap', capUsdc: grant.priceUsdc }

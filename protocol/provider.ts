@@ -10,7 +10,7 @@ export const providerInfoSchema = z.object({
   escrow: addressSchema,
   /** Price of one call in base units of USDC. */
   price: usdcSchema,
-  /** Hours of notice that it wants in a grant. */
+  /** Hours of notice that it needs in a grant: one with fewer pays for nothing there. */
   noticeHours: z.number().int().min(1).max(255),
   /** CID of its terms, if it has any. */
   terms: z.string().max(128).nullable(),

@@ -1,13 +1,9 @@
+import { isDevChain } from '../protocol/dev-chain.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 
 /** Ways to lie on purpose, because half of this network is about catching liars. Dev chains only. */
 export const faults = ['wrong-id'] as const
 export type Fault = (typeof faults)[number]
-
-/** Chains without real money: Hardhat's and Anvil's, and Ganache's. */
-const devChainIds: ReadonlySet<number> = new Set([31_337, 1337])
-
-export const isDevChain = (chainId: number): boolean => devChainIds.has(chainId)
 
 /**
  * Reads `--fault`. @throws ProtocolError `config_invalid` for an unknown fault, and for any on a chain with real money
@@ -19,7 +15,7 @@ export function parseFault(text: string, chainId: number): Fault {
       hint: `Faults: ${faults.join(', ')}.`,
     })
   }
-  if (!isDevChain(chainId)) {
+  if (!isDevChain({ chainId })) {
     throw new ProtocolError('config_invalid', `Faults are refused on chain ${chainId}.`, {
       hint: 'Inject faults on a development chain, such as that of "npm start".',
     })

@@ -2,9 +2,9 @@ import type { Address } from 'viem'
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
 import type { DeploymentSpec } from '../protocol/deployment.ts'
+import { isDevChain } from '../protocol/dev-chain.ts'
 import type { RuntimeKind } from '../protocol/program.ts'
 import type { Deployment } from './deployments/deployments.ts'
-import { isDevChain } from './faults.ts'
 import { createInstances } from './runtime/instances.ts'
 import { openRuntimes } from './runtime/open-runtimes.ts'
 import type { Instance, ProgramFiles, Tier } from './runtime/runtime.ts'
@@ -39,7 +39,7 @@ export async function openPrograms(
   return {
     kinds: runtimes.map(({ kind }) => kind),
     tier,
-    mayRun: (spec) => tier === 'sandbox' || isDevChain(chainId) || spec.owner === owner,
+    mayRun: (spec) => tier === 'sandbox' || isDevChain({ chainId }) || spec.owner === owner,
     acquire: (deployment, load, acquireSignal) =>
       instances.acquire(
         deployment.cid.toString(),

@@ -7,6 +7,7 @@ import { assertChain, createChainClient } from '../protocol/chain/client.ts'
 import { createGrantMirror, type MirrorStatus } from '../protocol/chain/grant-mirror.ts'
 import { createNameReader } from '../protocol/chain/name-reader.ts'
 import { createTransactionSender } from '../protocol/chain/transaction-sender.ts'
+import { isDevChain } from '../protocol/dev-chain.ts'
 import { listen } from '../protocol/http/listen.ts'
 import type { RequestListener } from '../protocol/http/listener.ts'
 import { limits } from '../protocol/limits.ts'
@@ -19,7 +20,7 @@ import { createFindPayer } from './admission/find-payer.ts'
 import { createUnpaidRuns } from './admission/unpaid-runs.ts'
 import { type ProviderControl, serveControl } from './control/serve-control.ts'
 import { createDeployments } from './deployments/deployments.ts'
-import { type Fault, isDevChain } from './faults.ts'
+import type { Fault } from './faults.ts'
 import { createAccountPages } from './http/account-pages.ts'
 import { createBodyRoom } from './http/call-body.ts'
 import { createCallIds } from './http/call-ids.ts'
@@ -75,7 +76,7 @@ export interface ProviderOptions {
   /** Keys, ledger, content. One provider at a time. */
   readonly dir: string
   readonly priceUsdc: Usdc
-  /** Hours that it wants to settle in after a grant was revoked. */
+  /** Hours that it needs to settle in after a grant was revoked; grants with a shorter notice pay for nothing here. */
   readonly noticeHours: number
   readonly reach: Reach
   /** What the Resolver says, where it is not what `reach` says: an origin, or a gateway's tunnel. */
@@ -165,7 +166,7 @@ export async function createProvider(
         provider: account.address,
         fromBlock: options.fromBlock,
         intervalMs: mirrorIntervalMs,
-        ...(!isDevChain(contracts.chainId) && { headStillMsMax: limits.headStillMsMax }),
+        ...(!isDevChain(contracts) && { headStillMsMax: limits.headStillMsMax }),
       },
       signal,
     ),
@@ -278,12 +279,12 @@ export async function createProvider(
     account: createAccountPages({ clock, ledger, grants: mirror }, payee),
     ...(options.fault && { fault: options.fault }),
   })
-  const callOptions = { ...payee, priceUsdc: () => priceUsdc }
+  const callOptions = { ...payee, priceUsdc: () => priceUsdc, noticeHours: options.noticeHours }
   handler = createListener({ log, pages, runCall: (call) => runCall(callDeps, callOptions, call) })
 
   const registerDeps = {
     client,
-    chainTime: isDevChain(market.chainId)
+    chainTime: isDevChain(market)
       ? createDevChainTime({ client, clock })
       : createChainTime({ client, clock }),
     names: createNameReader({ client, clock, log }, { registry: contracts.registry }),

@@ -40,7 +40,7 @@ export const approve = defineCommand({
   examples: [
     'approve alice --price 0.001 --budget 1',
     'approve alice --account payer --signer payer --price 0.001 --budget 1',
-    'approve bob --price 0.0005 --budget 0.5 --expiry 7d --notice 24h',
+    'approve bob --price 0.0005 --budget 0.5 --expiry 7d --notice 72h',
   ],
   async run({ positionals: [name = ''], values }, context) {
     const { clock, note, print, signal } = context

@@ -3,6 +3,7 @@ import type { ProviderInfo } from '../../protocol/provider.ts'
 import { formatUsdc, type Usdc } from '../../protocol/usdc.ts'
 import type { CommandContext } from '../command.ts'
 import { readOpenGrant } from '../market/escrow.ts'
+import { noticeHoursDefault } from '../market/grant-terms.ts'
 import type { ResolvedProvider } from '../market/resolve-provider.ts'
 import type { Writer } from '../market/write.ts'
 
@@ -30,13 +31,17 @@ export async function checkCoverage(
     owedUsdc: grant?.spentUsdc ?? (0n as Usdc),
     priceUsdc: info.price,
     nowSeconds: Math.floor(clock.nowMs() / 1000),
+    noticeHoursMin: info.noticeHours,
   })
   if (kind !== 'covers') {
     const budget = formatUsdc((info.price * BigInt(callsSuggested)) as Usdc)
     note(
       `Warning: no grant of ${writer.account.address} covers calls at ${provider.name} (${kind.replaceAll('_', ' ')}). They will be refused until you reserve money:\n` +
-        `  khachapuri approve ${provider.name} --price ${formatUsdc(info.price)} --budget ${budget}   # ${callsSuggested} calls`,
+        `  khachapuri approve ${provider.name} --price ${formatUsdc(info.price)} --budget ${budget}${longNotice(info)}   # ${callsSuggested} calls`,
     )
   }
   return kind
 }
+
+const longNotice = ({ noticeHours }: ProviderInfo) =>
+  noticeHours > noticeHoursDefault ? ` --notice ${noticeHours}h` : ''

@@ -3,11 +3,6 @@ import { assertChain, createChainClient } from '../../protocol/chain/client.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import type { MarketPlace } from './market.ts'
 
-/** Chains of development tools: blocks come at once, and nothing on them has a value. */
-const devChainIds: readonly number[] = [31_337, 1_337]
-
-export const isDevChain = ({ chainId }: { chainId: number }): boolean => devChainIds.includes(chainId)
-
 /**
  * Opens the way to the market's chain, and holds it to the chain's id: a signature or a payment for another chain would
  * mean something else there.

@@ -20,7 +20,7 @@ export interface ChosenTerms {
 }
 
 const expirySecondsDefault = 30 * 86_400
-const noticeHoursDefault = 48
+export const noticeHoursDefault = 48
 /** The escrow keeps a price in 40 bits and a time in 32. */
 const priceUsdcMax = 2n ** 40n - 1n
 const expiryMax = 2 ** 32 - 1

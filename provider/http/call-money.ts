@@ -50,6 +50,8 @@ export interface GrantClaim {
   readonly origin: string | undefined
   /** How long ago the grants that we know were those of the chain. */
   readonly chainLostSeconds: number
+  /** The shortest notice of a grant that the provider serves on. */
+  readonly noticeHoursMin: number
 }
 
 /** What the chain says of payers, in memory. */
@@ -82,7 +84,7 @@ export async function reserveByVoucher(
 /** Takes the price out of what the payer's grant has left, or one trial call; nothing waits in between. @throws ProtocolError why not */
 export function reserveGrant(
   { clock, grants, ledger }: GrantMoneyDeps,
-  { callId, payer, deployment, priceUsdc, origin, chainLostSeconds }: GrantClaim,
+  { callId, payer, deployment, priceUsdc, origin, chainLostSeconds, noticeHoursMin }: GrantClaim,
 ): CallMoney {
   const result = ledger.reserve({
     callId,
@@ -99,6 +101,8 @@ export function reserveGrant(
     origin,
     nowSeconds: Math.floor(clock.nowMs() / 1000),
     chainLostSeconds,
+    noticeHoursMin,
+    payerChoice: deployment.spec.payer,
   })
   if (result.kind === 'refused') throw result.error
   const { reservation } = result

@@ -69,6 +69,8 @@ export interface CallOptions {
   readonly market: Market
   /** The price of one call now. */
   readonly priceUsdc: () => Usdc
+  /** The shortest notice of a grant that it serves on. */
+  readonly noticeHours: number
 }
 
 export interface CallRequest {
@@ -210,7 +212,7 @@ async function start(deps: CallDeps, options: CallOptions, ready: ReadyCall): Pr
     money =
       payment && call.terms
         ? await reservePayment(payment, { callId: call.id, terms: call.terms }, signal)
-        : await reserveFrom(deps, claimOf(deps, call))
+        : await reserveFrom(deps, claimOf(deps, options, call))
     const instance = await deps.instanceOf(call.deployment, signal)
     signal.throwIfAborted()
     return startProgram(deps, options, { ...ready, money, instance })
@@ -226,7 +228,11 @@ function reserveFrom(deps: CallDeps, claim: GrantClaim): CallMoney | Promise<Cal
   return payer.kind === 'voucher' ? reserveByVoucher(deps, { ...claim, payer }) : reserveGrant(deps, claim)
 }
 
-function claimOf(deps: CallDeps, { id, payer, deployment, priceUsdc, request }: Call): GrantClaim {
+function claimOf(
+  deps: CallDeps,
+  options: CallOptions,
+  { id, payer, deployment, priceUsdc, request }: Call,
+): GrantClaim {
   assert(payer.kind !== 'x402', 'a payment pays by itself')
   const { origin } = request.headers
   return {
@@ -236,6 +242,7 @@ function claimOf(deps: CallDeps, { id, payer, deployment, priceUsdc, request }: 
     priceUsdc,
     origin: typeof origin === 'string' ? origin : undefined,
     chainLostSeconds: chainLostSeconds(deps) ?? 0,
+    noticeHoursMin: options.noticeHours,
   }
 }
 

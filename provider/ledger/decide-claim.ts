@@ -27,7 +27,7 @@ export function decideClaim(
   lines: Lines,
   { provider, accepted }: ClaimFacts,
 ): ProtocolError | undefined {
-  const { payer, grant, priceUsdc, nowSeconds, chainLostSeconds } = claim
+  const { payer, grant, priceUsdc, nowSeconds, chainLostSeconds, noticeHoursMin } = claim
   if (payer.kind === 'trial') return refuseTrial(claim, payer.pass, { lines, provider })
   const refusal =
     payer.kind === 'pass'
@@ -37,7 +37,14 @@ export function decideClaim(
         : undefined
   if (refusal) return refusal
   const owedUsdc = addUsdc(lines.account.chargedUsdc, lines.account.reservedUsdc)
-  const verdict = decideGrant({ grant, owedUsdc, priceUsdc, nowSeconds, chainLostSeconds })
+  const verdict = decideGrant({
+    grant,
+    owedUsdc,
+    priceUsdc,
+    nowSeconds,
+    chainLostSeconds,
+    noticeHoursMin,
+  })
   return (
     explainGrant(verdict, { claim, provider }) ??
     (payer.kind === 'voucher' ? refuseByVoucher(claim, payer.signed, { lines, accepted }) : undefined)
@@ -118,18 +125,19 @@ function refuseByPass(claim: Claim, pass: Pass, lines: Lines, provider: Address)
   )
 }
 
-function refuseByOwner({ policy, priceUsdc, origin }: Claim, lines: Lines): ProtocolError | undefined {
+function refuseByOwner(claim: Claim, lines: Lines): ProtocolError | undefined {
+  const { policy, priceUsdc, origin } = claim
   assert(lines.owner && policy, 'an owner pays by a policy')
   const spentTodayUsdc = addUsdc(lines.owner.chargedUsdc, lines.owner.reservedUsdc)
   const usage = { spentTodayUsdc, callsThisMinute: lines.owner.calls }
-  return explainOwner(decideOwnerPays({ policy, usage, priceUsdc, origin }), priceUsdc)
+  return explainOwner(decideOwnerPays({ policy, usage, priceUsdc, origin }), claim)
 }
 
 function explainGrant(
   verdict: GrantVerdict,
   { claim, provider }: { claim: Claim; provider: Address },
 ): ProtocolError | undefined {
-  const { payer, priceUsdc, grant } = claim
+  const { payer, priceUsdc, grant, noticeHoursMin } = claim
   const details = { payer: payer.address, provider, price: priceUsdc.toString(), ...grantDetails(grant) }
   const hint =
     'The payer makes or improves one with "khachapuri approve <provider> --price <usdc> --budget <usdc>".'
@@ -146,6 +154,15 @@ function explainGrant(
         hint,
         details,
       })
+    case 'notice_too_short':
+      return new ProtocolError(
+        'notice_too_short',
+        `The grant of ${payer.address} has a notice of ${verdict.noticeHours} hours, and the provider needs ${noticeHoursMin}.`,
+        {
+          hint: `The payer lengthens it with "khachapuri approve <provider> --price <usdc> --budget <usdc> --notice ${noticeHoursMin}h".`,
+          details: { ...details, noticeHours: verdict.noticeHours, noticeHoursMin },
+        },
+      )
     case 'unseen':
       return new ProtocolError(
         'chain_unreachable',
@@ -208,8 +225,10 @@ function explainPass(verdict: PassVerdict, { priceUsdc }: Claim, pass: Pass): Pr
   }
 }
 
-function explainOwner(verdict: OwnerVerdict, priceUsdc: Usdc): ProtocolError | undefined {
+function explainOwner(verdict: OwnerVerdict, { priceUsdc, payerChoice }: Claim): ProtocolError | undefined {
   const details = { price: priceUsdc.toString() }
+  /** Where only the owner pays, a pass is not even looked at. */
+  const otherwise = payerChoice === 'owner' ? 'ask the owner for more' : 'call it with a pass of your own'
   switch (verdict.kind) {
     case 'pays':
       return undefined
@@ -218,7 +237,7 @@ function explainOwner(verdict: OwnerVerdict, priceUsdc: Usdc): ProtocolError | u
         'origin_not_allowed',
         "The owner does not pay for pages of this request's origin.",
         {
-          hint: 'Call it with a pass of your own, or ask the owner to add the origin.',
+          hint: `Ask the owner to add the origin${payerChoice === 'owner' ? '' : ', or call it with a pass of your own'}.`,
           details,
         },
       )
@@ -227,13 +246,13 @@ function explainOwner(verdict: OwnerVerdict, priceUsdc: Usdc): ProtocolError | u
         'owner_cap_reached',
         `The owner pays ${formatUsdc(verdict.capUsdc)} USDC a day for this, and today's is spent.`,
         {
-          hint: 'Come back tomorrow (UTC), or call it with a pass of your own.',
+          hint: `Come back tomorrow (UTC), or ${otherwise}.`,
           details: { ...details, cap: verdict.capUsdc.toString() },
         },
       )
     case 'minute_cap_reached':
       return new ProtocolError('owner_cap_reached', `The owner pays for ${verdict.calls} calls a minute.`, {
-        hint: 'Wait a minute, or call it with a pass of your own.',
+        hint: `Wait a minute, or ${otherwise}.`,
         details: { ...details, callsPerMinute: verdict.calls },
       })
     default:

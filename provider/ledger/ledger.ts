@@ -6,7 +6,7 @@ import type { TransactionRecord, TransactionStore } from '../../protocol/chain/t
 import type { Credits } from '../../protocol/credits.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
-import type { OwnerPolicy } from '../../protocol/owner.ts'
+import type { OwnerPolicy, PayerChoice } from '../../protocol/owner.ts'
 import type { LedgerPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
@@ -67,6 +67,10 @@ export interface Claim {
   readonly nowSeconds: number
   /** For how long the chain has not answered; 0 while it does. */
   readonly chainLostSeconds: number
+  /** The shortest notice of a grant that the provider serves on. */
+  readonly noticeHoursMin: number
+  /** Who may be asked to pay for the deployment: what a refusal can suggest. */
+  readonly payerChoice: PayerChoice
 }
 
 export type Reserved =

@@ -69,6 +69,8 @@ export const claimOf = (changes: Partial<Claim> = {}): Claim => ({
   origin: undefined,
   nowSeconds: 1_700_000_000,
   chainLostSeconds: 0,
+  noticeHoursMin: 1,
+  payerChoice: 'any',
   ...changes,
 })
 

@@ -26,6 +26,19 @@ describe("the owner's policy", () => {
     expect(costs).toEqual({ paid: { developer: 1_500n }, earned: { alice: 1_500n } })
   })
 
+  test('that is used up sends nobody for a pass where only the owner may pay', async () => {
+    for (const [payer, hint] of [
+      ['owner', /^Come back tomorrow \(UTC\), or ask the owner for more\.$/],
+      ['any', /with a pass of your own\.$/],
+    ] as const) {
+      const { cid } = await at.deploy(echoProgram, '--payer', payer, '--owner-per-day', '0.0001')
+      expect((await at.call({ cid })).problem()).toMatchObject({
+        code: 'owner_cap_reached',
+        hint: expect.stringMatching(hint),
+      })
+    }
+  })
+
   test('caps the calls of a minute', async () => {
     const { cid } = await at.deploy(echoProgram, '--calls-per-minute', '2')
     const costs = await at.costsOf(async () => {

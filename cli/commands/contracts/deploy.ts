@@ -17,11 +17,11 @@ import {
   planContracts,
   planDevUsdc,
 } from '../../../protocol/chain/create2.ts'
+import { isDevChain } from '../../../protocol/dev-chain.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import { formatUsdc, parseUsdc } from '../../../protocol/usdc.ts'
 import { defineCommand, usageError } from '../../command.ts'
 import { openAccount } from '../../keys/account.ts'
-import { isDevChain } from '../../market/chain.ts'
 import { giveEther } from '../../market/dev-ether.ts'
 import { parseHttpUrl } from '../../market/market.ts'
 import { accountOptions, writeOptions } from '../../market/options.ts'

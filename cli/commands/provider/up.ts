@@ -3,6 +3,7 @@ import { createLog } from '../../../protocol/base/log.ts'
 import { reachChain } from '../../../protocol/chain/client.ts'
 import { createNameReader } from '../../../protocol/chain/name-reader.ts'
 import { readBond } from '../../../protocol/chain/registry.ts'
+import { isDevChain } from '../../../protocol/dev-chain.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import { type Name, parseName } from '../../../protocol/name.ts'
 import { assertRegistrable } from '../../../protocol/registration.ts'
@@ -12,7 +13,6 @@ import { createProvider } from '../../../provider/provider.ts'
 import { changeSettings, readSettings } from '../../../provider/settings.ts'
 import { type CommandContext, defineCommand, usageError } from '../../command.ts'
 import { parseCount, parseDuration } from '../../duration.ts'
-import { isDevChain } from '../../market/chain.ts'
 import { giveBond, giveEther } from '../../market/dev-ether.ts'
 import { providerUrl, readGatewayInfo } from '../../market/market.ts'
 import { type OpenMarket, openMarket } from '../../market/open.ts'
@@ -45,7 +45,7 @@ export const providerUp = defineCommand({
       type: 'string',
       value: '<time>',
       default: '48h',
-      help: 'How long it wants to settle after a grant has ended',
+      help: 'How long it needs to settle after a grant has ended; grants with less are refused',
     },
     dir: providerOptions.dir,
     ...spendingOptions,
