@@ -200,6 +200,13 @@ export const limits = {
   ledgerGatherMs: 1,
   /** So many do not wait for more. */
   ledgerGroupRecordsReady: 16,
+  /** Receipts of calls that cost nothing, about 400 bytes each: of one payer, in all, and for how long. */
+  unpaidReceiptsPerPayerMax: 10_000,
+  unpaidReceiptsMax: 1_000_000,
+  unpaidReceiptAgeMsMax: 30 * 24 * 60 * 60 * 1000,
+  /** Receipts of calls that were charged, once they are settled: as long as a statement can be asked for. */
+  receiptAgeMsMax: 400 * 24 * 60 * 60 * 1000,
+  receiptsPrunedAtOnceMax: 1_024,
 
   // Grants
   /** A call must not start so late that it would end after the grant. */

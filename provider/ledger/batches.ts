@@ -61,7 +61,7 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
     db,
     'SELECT id, batched_receipt FROM accounts WHERE payer = ? AND signer = ? AND epoch = ?',
   )
-  const readTotalAt = bigIntStatement(db, 'SELECT charged, calls FROM receipts WHERE id = ? AND account = ?')
+  const readTotal = bigIntStatement(db, 'SELECT charged, calls FROM accounts WHERE id = ?')
   const readPage = bigIntStatement(
     db,
     `SELECT * FROM receipts WHERE account = ? AND id > ? AND id <= ? ORDER BY id LIMIT ${receiptsPerPage}`,
@@ -77,15 +77,17 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
   ) {
     const leaves: Hex[] = []
     let last = range.after
+    let total: Record<string, unknown> | undefined
     for (;;) {
       const rows = readPage.all(accountId, last, range.until)
       for (const row of rows) {
-        if (leaves.length === range.receiptsMax) return { leaves, last }
+        if (leaves.length === range.receiptsMax) return { leaves, last, total }
         last = Number(row['id'])
+        total = row
         if (row['price'] !== 0n && row['by_grant'] === 1n)
           leaves.push(receiptLeaf(receiptOf(row, { payer, provider: identity.provider })))
       }
-      if (rows.length < receiptsPerPage) return { leaves, last }
+      if (rows.length < receiptsPerPage) return { leaves, last, total }
       await setImmediate()
     }
   }
@@ -97,11 +99,10 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
     const accountId = Number(account['id'])
     const afterReceipt = Number(account['batched_receipt'])
     const until = Number.MAX_SAFE_INTEGER
-    const { leaves, last } = await readCharges(
-      { accountId, payer },
-      { after: afterReceipt, until, receiptsMax },
-    )
-    const total = readTotalAt.get(last, accountId)
+    const charges = await readCharges({ accountId, payer }, { after: afterReceipt, until, receiptsMax })
+    const { leaves, last } = charges
+    // Without a receipt since the last batch nothing was charged since, and the one before may be pruned.
+    const total = charges.total ?? readTotal.get(accountId)
     if (!total) return undefined
     const calls = Number(total['calls'])
     const row = draftClaim({ amountUsdc: usdcOf(total['charged']), calls }, candidate)

@@ -7,6 +7,7 @@ import { passGraceMs } from './books.ts'
 import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
 import { type Lane, laneKey, meteredLane } from './lanes.ts'
 import { createPaymentBooker } from './payments.ts'
+import { createReceiptPruner, type ReceiptBounds } from './prune-receipts.ts'
 import type { ChargeRecord, FoundKey, JournalTotals, KeyRecord, KeyScope, LedgerIdentity } from './records.ts'
 import { createRevokedPassTable } from './revoked-passes.ts'
 import { bigIntStatement, inTransaction } from './statements.ts'
@@ -21,9 +22,14 @@ export interface ChargeStore {
   readKey(scope: KeyScope & { readonly nowMs: number }): FoundKey | undefined
 }
 
-export function createChargeStore(db: DatabaseSync, identity: LedgerIdentity): ChargeStore {
+export function createChargeStore(
+  db: DatabaseSync,
+  identity: LedgerIdentity,
+  bounds?: ReceiptBounds,
+): ChargeStore {
   const { provider } = identity
   const writeGroup = createGroupWriter(db)
+  const { prune } = createReceiptPruner(db, bounds)
   const receiptByCall = bigIntStatement(
     db,
     'SELECT r.*, a.payer FROM receipts r JOIN accounts a ON a.id = r.account WHERE r.call_id = ?',
@@ -35,7 +41,11 @@ export function createChargeStore(db: DatabaseSync, identity: LedgerIdentity): C
   )
 
   return {
-    commit: (group) => inTransaction(db, () => writeGroup(group)),
+    commit: (group) =>
+      inTransaction(db, () => {
+        writeGroup(group)
+        prune(group)
+      }),
     readTotals: (nowMs) => readTotals(db, identity, nowMs),
     readReceipt(callId) {
       const row = receiptByCall.get(bytesOf(callId))
