@@ -192,6 +192,8 @@ export const limits = {
   x402LooksLostPerPayerPerSecondMax: 5,
   /** How long a wallet counts as holding too little, before the chain is asked once more. */
   x402LowWalletAgeMsMax: 2_000,
+  /** Of a payer's contract, which is a stranger's code: to say whether it signed, and to be paid by. */
+  x402ContractGasMax: 1_000_000n,
 
   // Ledger
   /** One fsync for at most so many calls. */

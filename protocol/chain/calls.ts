@@ -129,34 +129,47 @@ export const usdcCalls = (usdc: Address) => ({
     to: usdc,
     data: encodeFunctionData({ abi: devUsdcAbi, functionName: 'mint', args: [to, amountUsdc] }),
   }),
-  transferWithAuthorization: (authorization: Authorization, signature: Hex): ChainCall => ({
+  /** @param signedBy - Whose signature it is: that of the account's key, or one that its contract takes. */
+  transferWithAuthorization: (
+    authorization: Authorization,
+    { signature, signedBy }: { readonly signature: Hex; readonly signedBy: 'key' | 'contract' },
+  ): ChainCall => ({
     label: `take ${formatUsdc(authorization.valueUsdc)} USDC from ${authorization.from}`,
     to: usdc,
-    data: encodeTransfer(authorization, signature),
+    data:
+      signedBy === 'key'
+        ? encodeKeySigned(authorization, signature)
+        : encodeContractSigned(authorization, signature),
   }),
 })
 
-/** Circle's token takes what contracts sign as bytes; what a key signs, every token of EIP-3009 takes in three parts. */
-const signedBytesAbi = parseAbi([
-  'function transferWithAuthorization(address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce, bytes signature)',
-])
-const keySignatureChars = 2 + 65 * 2
+const transferArgs = ({ from, to, valueUsdc, validAfter, validBefore, nonce }: Authorization) =>
+  [from, to, valueUsdc, BigInt(validAfter), BigInt(validBefore), nonce] as const
 
-function encodeTransfer(
-  { from, to, valueUsdc, validAfter, validBefore, nonce }: Authorization,
-  signature: Hex,
-): Hex {
-  const functionName = 'transferWithAuthorization'
-  const args = [from, to, valueUsdc, BigInt(validAfter), BigInt(validBefore), nonce] as const
-  if (signature.length !== keySignatureChars) {
-    return encodeFunctionData({ abi: signedBytesAbi, functionName, args: [...args, signature] })
-  }
-  // Cut by hand: a contract's signature may have this length, too, and any last byte.
+/** What a key signs, every token of EIP-3009 takes in three parts. */
+function encodeKeySigned(authorization: Authorization, signature: Hex): Hex {
   const r: Hex = `0x${signature.slice(2, 66)}`
   const s: Hex = `0x${signature.slice(66, 130)}`
   const v = Number.parseInt(signature.slice(130), 16)
-  return encodeFunctionData({ abi: devUsdcAbi, functionName, args: [...args, v < 2 ? v + 27 : v, r, s] })
+  return encodeFunctionData({
+    abi: devUsdcAbi,
+    functionName: 'transferWithAuthorization',
+    args: [...transferArgs(authorization), v < 2 ? v + 27 : v, r, s],
+  })
 }
+
+/** Circle's token takes what contracts sign as bytes, of whatever length; in three parts, others hold it for a key's. */
+function encodeContractSigned(authorization: Authorization, signature: Hex): Hex {
+  return encodeFunctionData({
+    abi: signedBytesAbi,
+    functionName: 'transferWithAuthorization',
+    args: [...transferArgs(authorization), signature],
+  })
+}
+
+const signedBytesAbi = parseAbi([
+  'function transferWithAuthorization(address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce, bytes signature)',
+])
 
 /** The calls of the registry at `registry`. */
 export const registryCalls = (registry: Address) => ({

@@ -2,6 +2,7 @@ import {
   type Address,
   BaseError,
   domainSeparator,
+  encodeFunctionData,
   type Hash,
   type Hex,
   isAddressEqual,
@@ -13,16 +14,24 @@ import {
 import { isProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { type Usdc, usdc } from '../usdc.ts'
-import { type Authorization, hashAuthorization, type Token, tokenDomain } from '../x402.ts'
-import { usdcCalls } from './calls.ts'
+import {
+  type Authorization,
+  hashAuthorization,
+  recoverAuthorizationSigner,
+  type Token,
+  tokenDomain,
+} from '../x402.ts'
+import { type ChainCall, usdcCalls } from './calls.ts'
 import { reachChain } from './client.ts'
 import { devUsdcAbi, escrowAbi } from './contracts.ts'
 import { readReceipt } from './transaction-fate.ts'
 
-/** What the chain says about payments by authorization. Every method is one round of requests, with a time limit. */
+/** What the chain says about payments by authorization. Every method that takes a signal is one round of requests, with a time limit. */
 export interface PaymentToken {
   readonly token: Token
   readonly chainId: number
+  /** What takes the money. */
+  takeCall(authorization: Authorization, signature: Hex): Promise<ChainCall>
   /** Whether the payer's contract takes the signature (ERC-1271); false where the payer has none. */
   isSignedByContract(authorization: Authorization, signature: Hex, signal: AbortSignal): Promise<boolean>
   /** What the payer has, and whether the transfer would go through now. */
@@ -105,31 +114,34 @@ function createPaymentToken(
   const readBalance = (account: Address) =>
     client.readContract({ ...ask, functionName: 'balanceOf', args: [account] })
 
+  async function takeCall(authorization: Authorization, signature: Hex): Promise<ChainCall> {
+    const signer = await recoverAuthorizationSigner(authorization, signature, { chainId, token })
+    const signedBy = signer === authorization.from ? 'key' : 'contract'
+    return usdcCalls(token.address).transferWithAuthorization(authorization, { signature, signedBy })
+  }
+
   return {
     token,
     chainId,
+    takeCall,
     async isSignedByContract(authorization, signature, signal) {
       const hash = hashAuthorization(authorization, { chainId, token })
+      const data = encodeFunctionData({ abi: contractSignerAbi, args: [hash, signature] })
+      const gas = limits.x402ContractGasMax
       const answer = await readIfThere(
-        () =>
-          client.readContract({
-            address: authorization.from,
-            abi: contractSignerAbi,
-            functionName: 'isValidSignature',
-            args: [hash, signature],
-          }),
+        () => client.call({ to: authorization.from, data, gas }),
         'check a signature',
         signal,
       )
-      return answer === validSignature
+      return answer?.data?.slice(0, validSignature.length) === validSignature
     },
 
     async simulate(authorization, signature, signal) {
-      const { to, data } = usdcCalls(token.address).transferWithAuthorization(authorization, signature)
+      const { to, data } = await takeCall(authorization, signature)
       const [balance, wouldPass] = await Promise.all([
         reachChain(readBalance(authorization.from), 'read a balance', signal),
         reachChain(
-          client.call({ account: authorization.to, to: to as Address, data }),
+          client.call({ account: authorization.to, to: to as Address, data, gas: limits.x402ContractGasMax }),
           'try a payment',
           signal,
         ).then(
@@ -223,5 +235,5 @@ function isSaidByChain(part: unknown): boolean {
   if (!(part instanceof Error)) return false
   if (part.name === 'ContractFunctionZeroDataError' || part.name === 'ContractFunctionRevertedError')
     return true
-  return part.name === 'RpcRequestError' && /revert/i.test(part.message)
+  return part.name === 'RpcRequestError' && /revert|out of gas/i.test(part.message)
 }

@@ -11,7 +11,7 @@ import {
   recoverAuthorizationSigner,
 } from '../../protocol/x402.ts'
 import { createFailureBuckets, type ProvenNames } from '../admission/failure-buckets.ts'
-import { mismatched, notSignedByPayer, tooManyFailures, walletNotDeployed } from './refusals.ts'
+import { chainTooSlow, mismatched, notSignedByPayer, tooManyFailures, walletNotDeployed } from './refusals.ts'
 
 /**
  * Reads a `PAYMENT-SIGNATURE` and checks who signed it. Whether it covers the call and whether the money is there comes
@@ -67,7 +67,9 @@ export function createPaymentReader(
     using look = await looks.take(authorization.from)
     if (!look) throw tooManyFailures()
     const signal = AbortSignal.timeout(limits.rpcTimeoutMs)
-    const isSignedNow = await token.isSignedByContract(authorization, signature, signal)
+    const isSignedNow = await token.isSignedByContract(authorization, signature, signal).catch((error) => {
+      throw signal.aborted ? chainTooSlow() : error
+    })
     if (isSignedNow) look.giveBack()
     return isSignedNow
   }

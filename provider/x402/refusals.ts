@@ -114,3 +114,8 @@ export const tooManyLooks = () =>
   new ProtocolError('too_many_requests', 'Too many payments arrive here that no wallet covers.', {
     hint: 'Send it again in a second, or pay by a pass, which needs no look at the chain.',
   })
+
+export const chainTooSlow = () =>
+  new ProtocolError('chain_unreachable', 'The chain did not say in time whether the payer has signed.', {
+    hint: 'Send it again; if it stays, tell the operator of the provider.',
+  })

@@ -2,7 +2,6 @@ import type { Hash } from 'viem'
 import { backoffDelayMs } from '../../protocol/base/backoff.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
-import { usdcCalls } from '../../protocol/chain/calls.ts'
 import type { PaymentToken } from '../../protocol/chain/payment-token.ts'
 import type { TransactionRecord, TransactionSender } from '../../protocol/chain/transaction-sender.ts'
 import { isProtocolError } from '../../protocol/errors.ts'
@@ -92,8 +91,8 @@ async function tryToSettle(
 
 const mayBeMined = ({ state }: TransactionRecord) => state === 'signed' || state === 'mined'
 
-function send({ token, sender }: SettlePaymentDeps, order: PaymentOrder, signal: AbortSignal) {
-  const call = usdcCalls(token.token.address).transferWithAuthorization(order.authorization, order.signature)
+async function send({ token, sender }: SettlePaymentDeps, order: PaymentOrder, signal: AbortSignal) {
+  const call = await token.takeCall(order.authorization, order.signature)
   return sender.send(call, { purpose: purposeOf(order) }, signal)
 }
 
