@@ -3,6 +3,7 @@ import type { Address } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { devUsdcAbi } from '../../protocol/chain/contracts.ts'
+import { limits } from '../../protocol/limits.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { startScript, type TestProcess } from '../support/child-process.ts'
 import { type Deployed, echoProgram, openMarket, type TestMarket } from '../support/market.ts'
@@ -118,6 +119,31 @@ test('while the payment was looked at: nothing had run, and the same payment pay
   expect(answer).toMatchObject({ status: 200, replayed: false })
   expect(await walletOf(at.dev, payer.address)).toBe(0n)
   paid.push({ payer: payer.address, payment, text: answer.text })
+})
+
+test('while the program ran: the call is lost, nothing is taken, and the payment runs nothing a second time', async () => {
+  const payer = await createWallet(at.dev, usdc(price))
+  // More than is held back until the money is there, and then nothing.
+  const path = `loop-after/${limits.idempotentAnswerBytesMax + 100_000}`
+  const urlNow = () => new URL(`/${deployed.cid}/${path}`, url)
+  const payment = await signPayment(await askTerms(urlNow()), payer)
+  const response = await fetch(urlNow(), { headers: { 'payment-signature': payment } })
+  const reader = response.body!.getReader()
+  expect((await reader.read()).done).toBe(false)
+  provider.signal('SIGKILL')
+  await provider.ended
+  const readOn = async () => {
+    while (!(await reader.read()).done);
+  }
+  await expect(readOn()).rejects.toThrow('terminated')
+
+  await startProvider()
+  for (let time = 0; time < 2; time += 1) {
+    const again = await sendPaid({ url: urlNow(), payment })
+    expect(again).toMatchObject({ status: 409, code: 'payment_used' })
+    expect(JSON.parse(again.text)).toMatchObject({ reason: 'interrupted' })
+  }
+  expect(await walletOf(at.dev, payer.address)).toBe(price)
 })
 
 test('after all that and one more death, nothing is left to take, and every answer is still there', async () => {

@@ -12,6 +12,7 @@ import { limits } from '../../protocol/limits.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { parsePayment, parsePaymentRequired, parsePaymentResult } from '../../protocol/x402.ts'
 import type { Provider } from '../../provider/provider.ts'
+import { settlementPending } from '../../provider/x402/payment-desk.ts'
 import { type Deployed, echoProgram, nothing, openMarket, type TestMarket } from '../support/market.ts'
 import { askUntil } from '../support/outage.ts'
 import { openRpcProxy, type RpcHooks, type RpcProxy } from '../support/rpc-proxy.ts'
@@ -433,9 +434,10 @@ describe('at a provider whose way to the chain is in our hands', () => {
   afterAll(() => rpc[Symbol.asyncDispose]())
 
   const urlAtCarol = (path = '/instance') => new URL(`/${deployed.cid}${path}`, carol.url)
-  const prepare = async (amountUsdc = usdc(price)) => {
+  const prepare = async (amountUsdc = usdc(price), identifier?: string) => {
     const payer = await createWallet(at.dev, amountUsdc)
-    const payment = await signPayment(await askTerms(urlAtCarol()), payer)
+    const changes = identifier === undefined ? {} : { identifier }
+    const payment = await signPayment(await askTerms(urlAtCarol()), payer, changes)
     return { payer, payment, send: () => sendPaid({ url: urlAtCarol(), payment }) }
   }
   const readCarolsReceipt = async (callId: string | null) =>
@@ -507,6 +509,7 @@ describe('at a provider whose way to the chain is in our hands', () => {
 
   test('a transaction of which nobody knows does not hold the answer for ever, and is never asked for twice', async () => {
     const { payer, send } = await prepare()
+    const identifier = `pay_${randomUUID()}`
     let isOpen = false
     const offered = Promise.withResolvers<void>()
     hooks.before = ({ method }) => {
@@ -534,6 +537,16 @@ describe('at a provider whose way to the chain is in our hands', () => {
     expect(await sendPaid({ url: urlAtCarol(), payment: other })).toMatchObject({
       status: 402,
       code: 'balance_too_low',
+    })
+
+    // Nor by a payment that has the same name: it is the same call.
+    const named = await prepare(usdc(price), identifier)
+    expect(await named.send()).toMatchObject({ status: 200, result: { errorReason: settlementPending } })
+    const renamed = await signPayment(await askTerms(urlAtCarol()), named.payer, { identifier })
+    expect(await sendPaid({ url: urlAtCarol(), payment: renamed })).toMatchObject({
+      status: 200,
+      replayed: true,
+      result: { success: false, errorReason: settlementPending },
     })
 
     isOpen = true
