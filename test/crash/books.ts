@@ -5,6 +5,7 @@ import { DatabaseSync } from 'node:sqlite'
 import type { Address, Hex } from 'viem'
 import { assert } from '../../protocol/base/assert.ts'
 import { toHex } from '../../protocol/base/bytes.ts'
+import { trialSigner } from '../../provider/ledger/lanes.ts'
 import type { ClientBook } from './lanes.ts'
 
 /** What a dead provider's disk says of one payer. */
@@ -13,7 +14,7 @@ export interface LedgerBook {
   readonly calls: number
   /** Receipts with a price that a grant owes. */
   readonly pricedByGrant: number
-  /** Receipts with a price, however it was paid. */
+  /** Receipts with a price, however it was paid, and those of trial calls. */
   readonly priced: ReadonlySet<Hex>
 }
 
@@ -41,8 +42,11 @@ const ledgerFile = 'ledger.sqlite'
 function readBooks(db: DatabaseSync): Map<Address, LedgerBook> {
   const books = new Map<Address, LedgerBook>()
   const receiptsOf = db.prepare('SELECT call_id, price, by_grant FROM receipts WHERE account = ?')
-  for (const account of db.prepare('SELECT id, payer, charged, calls FROM accounts').all()) {
-    const priced = receiptsOf.all(account['id'] as number).filter((receipt) => receipt['price'] !== 0)
+  for (const account of db.prepare('SELECT id, payer, signer, charged, calls FROM accounts').all()) {
+    const isTrial = account['signer'] === trialSigner
+    const priced = receiptsOf
+      .all(account['id'] as number)
+      .filter((receipt) => isTrial || receipt['price'] !== 0)
     const byGrant = priced.filter((receipt) => receipt['by_grant'] === 1)
     const chargedUsdc = BigInt(account['charged'] as number)
     const summedUsdc = byGrant.reduce((sum, receipt) => sum + BigInt(receipt['price'] as number), 0n)

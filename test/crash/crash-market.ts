@@ -30,6 +30,8 @@ export interface CrashMarket extends WalletChain, AsyncDisposable {
   /** Of payers whose calls are repeated until they are answered. */
   readonly repeating: readonly ClientBook[]
   readonly granted: readonly { readonly way: string; readonly payer: Address; readonly signer: Address }[]
+  /** Whose calls are trial calls, of which there are more than enough. */
+  readonly trial: { readonly payer: Address }
   readonly wallet: { readonly payer: Address; readonly depositedUsdc: bigint }
   /** Resolves once the chain has taken all that was answered for x402 payments. */
   x402Settled(): Promise<void>
@@ -47,8 +49,9 @@ export interface Deployed {
 }
 
 const signal = new AbortController().signal
-export const laneCount = 9
+export const laneCount = 10
 const walletUsdc = parseUsdc('10')
+const trialCalls = 10_000_000
 const year = 365 * 24 * 3600
 
 export async function openCrashMarket(): Promise<CrashMarket> {
@@ -64,6 +67,10 @@ export async function openCrashMarket(): Promise<CrashMarket> {
   await approve(at, keyed, zeroAddress)
   await approve(at, voucherer, voucherer.address)
   const wallet = await createWallet(at, walletUsdc)
+  const guest = await createPayer(at)
+  await at
+    .senderOf(at.accounts.alice)
+    .run(escrowCalls(contracts.escrow).grantCredits(guest.address, trialCalls), signal)
 
   const nowSeconds = Math.floor(Date.now() / 1000)
   const passOf = (payer: LocalAccount) =>
@@ -83,6 +90,7 @@ export async function openCrashMarket(): Promise<CrashMarket> {
     )
   const bearer = async (payer: LocalAccount) => ({ authorization: `Bearer ${await passOf(payer)}` })
   const [holderHeaders, keyedHeaders] = [await bearer(holder), await bearer(keyed)]
+  const trialHeaders = await bearer(guest)
   const voucher = {
     payer: voucherer.address,
     provider,
@@ -101,6 +109,7 @@ export async function openCrashMarket(): Promise<CrashMarket> {
     key: createBook('key', keyed.address),
     voucher: createBook('voucher', voucherer.address),
     x402: createBook('x402', wallet.address),
+    trial: createBook('trial', guest.address),
   }
 
   function startLanes(gate: Gate, deployed: Deployed): Promise<unknown> {
@@ -123,6 +132,7 @@ export async function openCrashMarket(): Promise<CrashMarket> {
       runLane(gate, books.pass, always(holderHeaders)),
       runLane(gate, books.voucher, always(voucherHeaders)),
       runLane(gate, books.voucher, always(voucherHeaders)),
+      runLane(gate, books.trial, always(trialHeaders)),
       runRepeatingLane(gate, books.key, withKey),
       runRepeatingLane(gate, books.key, withKey),
       runRepeatingLane(gate, books.x402, withPayment),
@@ -156,6 +166,7 @@ export async function openCrashMarket(): Promise<CrashMarket> {
       { way: 'key', payer: keyed.address, signer: zeroAddress },
       { way: 'voucher', payer: voucherer.address, signer: voucherer.address },
     ],
+    trial: { payer: guest.address },
     wallet: { payer: wallet.address, depositedUsdc: walletUsdc },
     async x402Settled() {
       const owedUsdc = BigInt(books.x402.answered.size) * priceUsdc

@@ -2,6 +2,7 @@ import { mkdirSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { assert } from '../../protocol/base/assert.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
+import { escrowAbi } from '../../protocol/chain/contracts.ts'
 import { readBalance, readGrant } from '../../protocol/chain/escrow.ts'
 import { openRpcProxy } from '../support/rpc-proxy.ts'
 import { walletOf } from '../support/x402.ts'
@@ -229,6 +230,9 @@ async function compare(at: CrashMarket, dir: string): Promise<ReadonlyMap<string
     assert(spentUsdc <= chargedUsdc, `${way} has paid ${spentUsdc} and was charged ${chargedUsdc}`)
     totals.set(way, { chargedUsdc, spentUsdc })
   }
+  const trialsCounted = await readTrialsCounted(at, blockNumber)
+  const trialsMade = ledger.get(at.trial.payer)?.calls ?? 0
+  assert(trialsCounted <= trialsMade, `${trialsCounted} trial calls are counted, ${trialsMade} were made`)
   const earned = await readBalance(
     at.client,
     { escrow: at.escrow, account: at.provider, blockNumber },
@@ -237,6 +241,17 @@ async function compare(at: CrashMarket, dir: string): Promise<ReadonlyMap<string
   const paid = [...totals.values()].reduce((sum, { spentUsdc }) => sum + spentUsdc, 0n)
   assert(earned === paid, `the provider has earned ${earned}, its payers have paid ${paid}`)
   return totals
+}
+
+async function readTrialsCounted(at: CrashMarket, blockNumber: bigint): Promise<number> {
+  const { used } = await at.client.readContract({
+    address: at.escrow,
+    abi: escrowAbi,
+    functionName: 'creditsOf',
+    args: [at.provider, at.trial.payer],
+    blockNumber,
+  })
+  return Number(used)
 }
 
 async function compareToTheLastUnit(at: CrashMarket, dir: string): Promise<bigint> {
@@ -252,6 +267,9 @@ async function compareToTheLastUnit(at: CrashMarket, dir: string): Promise<bigin
       `${book.way}: ${book.answered.size} calls were made, ${priced} charged`,
     )
   }
+  const trialsMade = ledger.get(at.trial.payer)?.calls
+  const trialsCounted = await readTrialsCounted(at, await at.client.getBlockNumber({ cacheTime: 0 }))
+  assert(trialsMade === trialsCounted, `${trialsMade} trial calls were made, ${trialsCounted} are counted`)
   const { payer, depositedUsdc } = at.wallet
   const left = await walletOf(at, payer)
   const paidByWallet = BigInt(ledger.get(payer)?.priced.size ?? 0) * priceUsdc

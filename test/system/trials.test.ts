@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Address } from 'viem'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { MarketAccount } from '../../devnet/market.ts'
@@ -84,6 +85,13 @@ test('five trial calls are answered, the sixth is a 402; nobody’s money moves,
   }
   const listed = await at.user.run(['credits', 'list', '--json'], { env })
   expect(listed.json()).toMatchObject({ given: [], received: [{ granted: 5, used: 5 }] })
+  // Compared with the provider's books to the last unit: what cost nothing stands there, too.
+  const statement = await at.user.run(['statement', '--provider', 'alice', '--json'], { env })
+  const { lines, spentUsdc } = statement.json<{ lines: { kind: string }[]; spentUsdc: string }>()
+  expect([statement.exitCode, spentUsdc]).toEqual([0, '0'])
+  expect(lines.filter(({ kind }) => kind === 'call')).toMatchObject(Array(5).fill({ priceUsdc: '0' }))
+  const own = await at.user.run(['provider', 'statement', '--dir', join(at.dir, 'alice'), '--json'])
+  expect(own.exitCode).toBe(0)
 })
 
 test('of six calls at once on five credits exactly five are answered', async () => {
