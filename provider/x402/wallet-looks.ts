@@ -64,9 +64,9 @@ export function createWalletLooks({ token, clock, proven }: WalletLooksDeps): Wa
     async assertMoneyIsThere(payment, neededUsdc, signal) {
       assertNotKnownLow(payment, neededUsdc)
       using place = await looks.take(payment.authorization.from)
-      if (!place) throw refusals.tooManyLooks()
       // Another look may have ended while this one waited.
       assertNotKnownLow(payment, neededUsdc)
+      if (!place) throw refusals.tooManyLooks()
       await look(payment, neededUsdc, signal)
       place.giveBack()
     },

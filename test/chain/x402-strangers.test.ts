@@ -87,6 +87,14 @@ test('one wallet with too little is looked into once, until it may have been fil
   expect(await p.pay(payer)).toMatchObject({ result: { success: true } })
 })
 
+test('all payments of a wallet that is too low for them are told so, and not that there are too many', async () => {
+  await using s = await openTestDesk()
+  await using p = await s.start()
+  const payer = await s.createWallet(price)
+  const payments = await Promise.all(Array.from({ length: 40 }, () => signPayment(s.terms, payer)))
+  expect((await sendAll(s, p, payments)).codes).toEqual({ reserved: 1, balance_too_low: 39 })
+})
+
 test('a hundred payments of one full wallet at once are all taken', async () => {
   await using s = await openTestDesk()
   await using p = await s.start()
