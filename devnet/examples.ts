@@ -32,6 +32,7 @@ const examples = {
   /** The same program once more: who calls it pays. */
   'paid-factor': { folder: 'factor', flags: ['--payer', 'caller'] },
   greet: { folder: 'greet', flags: ['--env-file', 'greet.env'] },
+  thumbnail: { folder: 'thumbnail', flags: [] },
 } satisfies Record<string, Example>
 
 export type ExampleName = keyof typeof examples

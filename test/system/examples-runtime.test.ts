@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
@@ -6,19 +6,20 @@ import { afterAll, expect, test } from 'vitest'
 import { buildProgram } from '../../cli/project/build.ts'
 import { generateOrders } from '../../examples/csv-stats/generate-orders.ts'
 import csvStats from '../../examples/csv-stats/src/index.ts'
+import { assert } from '../../protocol/base/assert.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import { readZip } from '../../protocol/ipfs/unpack-zip.ts'
-import { createJsRuntime } from '../../provider/runtime/js/js-runtime.ts'
+import { openRuntimes } from '../../provider/runtime/open-runtimes.ts'
 import type { Instance } from '../../provider/runtime/runtime.ts'
 import { type CallAnswer, sendCall } from '../support/send-call.ts'
 
-/** The examples as they are deployed: built, zipped, unpacked, and run by workerd in its sandbox. */
+/** The examples as they are deployed: built, zipped, unpacked, and run in the sandbox. */
 
 const root = join(import.meta.dirname, '../..')
 const { signal } = new AbortController()
-const runtime = await createJsRuntime({ clock: systemClock, log: createTestLog() }, { zygotes: 1 }, signal)
-afterAll(() => runtime[Symbol.asyncDispose]())
+const opened = await openRuntimes({ clock: systemClock, log: createTestLog() }, { zygotes: 1 }, signal)
+afterAll(() => opened[Symbol.asyncDispose]())
 
 interface StartOptions {
   readonly env?: Readonly<Record<string, string>>
@@ -31,6 +32,8 @@ async function start(folder: string, { env = {}, memoryMiB }: StartOptions = {})
   expect(warnings).toEqual([])
   const program = { files: await readZip(zip, signal), entry: manifest.entry }
   const limits = memoryMiB === undefined ? manifest.limits : { ...manifest.limits, memoryMiB }
+  const runtime = opened.runtimes.find(({ kind }) => kind === manifest.runtime)
+  assert(runtime, `this machine runs ${manifest.runtime}`)
   return runtime.start(program, { env, params: manifest.params, limits }, signal)
 }
 
@@ -159,4 +162,32 @@ test('echo says what it was sent and answers what it is told, byte for byte', as
 
   expect((await sendCall(instance, { target: '/throw' })).outcome).toMatchObject({ kind: 'crashed' })
   expect((await sendCall(instance, { target: '/garbage' })).outcome).toMatchObject({ kind: 'output_invalid' })
+})
+
+/** Of sample.jpg at a width of 160, on any machine. */
+const smallPictureDigest = 'd16447d29f2f41fa20e79df13a13680e7ce41bbeac7c4ec7a8494c2693796032'
+
+test('thumbnail makes the same small picture in every process, and tells what is no picture', async () => {
+  const body = await readExample('thumbnail/sample.jpg')
+  for (const _ of ['once', 'and again']) {
+    await using instance = await start('examples/thumbnail')
+    const answer = await sendCall(instance, { method: 'POST', target: '/?width=160', body })
+    expect([answer.status, answer.header('content-type'), answer.header('x-size')]).toEqual([
+      200,
+      'image/png',
+      '160x107',
+    ])
+    expect(answer.body.subarray(16, 24).readUInt32BE()).toBe(160)
+    expect(createHash('sha256').update(answer.body).digest('hex')).toBe(smallPictureDigest)
+  }
+  await using instance = await start('examples/thumbnail')
+  const ask = async (target: string, bytes: Buffer) =>
+    textOf(await sendCall(instance, { method: 'POST', target, body: bytes }))
+  expect(await ask('/', Buffer.from('a,b\n'))).toEqual([422, expect.stringContaining('no PNG')])
+  expect(await ask('/', body.subarray(0, 600))).toEqual([422, expect.stringContaining('damaged')])
+  expect(await ask('/?width=5000', body)).toEqual([400, expect.stringContaining('"field":"width"')])
+  expect(await ask('/?format=tiff', body)).toEqual([400, expect.stringContaining('"field":"format"')])
+  // A picture of a few bytes that says it has 8192 × 8192 pixels is not believed.
+  const bomb = Buffer.from('89504e470d0a1a0a0000000d4948445200002000000020000806000000000000000000', 'hex')
+  expect(await ask('/', bomb)).toEqual([413, expect.stringContaining('6 million')])
 })
