@@ -106,6 +106,7 @@ test("each of the glossary's words is a file of the protocol", () => {
     'provider',
     'payer',
     'grant',
+    'credits',
     'pass',
     'voucher',
     'call',

@@ -1,9 +1,11 @@
 import { cp } from 'node:fs/promises'
 import type { Address } from 'viem'
 import { expect, test } from 'vitest'
+import { createTestLog } from '../../protocol/base/log.ts'
 import { escrowCalls } from '../../protocol/chain/calls.ts'
 import { escrowAbi } from '../../protocol/chain/contracts.ts'
 import { usdc } from '../../protocol/usdc.ts'
+import { advanceUntil } from '../support/clock.ts'
 import { claimOf, createTempDir, never, passOf, receiptOf, reserve } from '../support/money.ts'
 import { logThat, openSettling } from '../support/settling.ts'
 
@@ -158,6 +160,30 @@ test('a re-org that takes credits away stops the calls, and as many are counted 
   expect(await s.onChain(user)).toEqual({ granted: 2n, used: 2n })
   expect(await p.settler.settleNow(never)).toEqual({ batches: [] })
   expect(await s.readSkipped()).toEqual([])
+})
+
+test('where the command line took the nonce of a settlement, it is sent anew, and each call is counted once', async () => {
+  await using s = await setup()
+  const log = createTestLog()
+  await using p = await s.start({}, log)
+  const user = await s.createUser()
+  await s.grant(p, user, 5)
+  expect(await s.make(p, user, 3)).toBe(3)
+  const goBack = await s.chain.fork()
+  const { batches } = await p.settler.settleNow(never)
+  // As if the provider had signed it, and been slower.
+  await goBack()
+  await s.chain.unlock(s.provider)
+  await s.chain.sendCall(s.provider, escrowCalls(s.chain.escrow).grantCredits(user, 2))
+  await s.chain.mine()
+  await p.ledger.batches.saveState(batches[0]!.id, 'mined')
+  await p.mirror.refresh(never)
+  const settling = p.settler.settleNow(never)
+  await advanceUntil(s.clock, settling)
+  expect(log.lines.map(({ event }) => event)).toContain('batch_abandoned')
+  expect(await s.onChain(user)).toEqual({ granted: 7n, used: 3n })
+  expect(await p.ledger.batches.readOpen()).toEqual([])
+  expect(await s.make(p, user, 9)).toBe(4)
 })
 
 test('while gas has a limit trial calls wait, also with money that is worth it; a shutdown counts them', async () => {
