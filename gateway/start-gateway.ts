@@ -82,7 +82,7 @@ export async function startGateway(
   )
   keeper = await createKeeper(
     { blockstore, clock, log },
-    { dir: join(dir, 'keeper'), audience: gateway.url.origin, market },
+    { dir: join(dir, 'keeper'), audience: () => gateway.url.origin, market },
   )
   starting.use(
     repeat(

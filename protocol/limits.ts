@@ -265,6 +265,8 @@ export const limits = {
   nameAgeMsMax: 60_000,
   nameNegativeAgeMsMax: 5_000,
   nameReadsMax: 64,
+  /** Between a running provider's looks at when its name ends. */
+  nameLookIntervalMs: 6 * 60 * 60 * 1000,
   /** Providers' log queries take lists of about this length. */
   resolversWatchedMax: 1_000,
   serverUrlBytesMax: 512,

@@ -15,8 +15,8 @@ import type { Market } from '../protocol/typed-data.ts'
 export interface ContentOptions {
   readonly dir: string
   readonly market: Market
-  /** Public origin of the provider: uploads are signed for it. */
-  readonly audience: string
+  /** Public origin of the provider now: uploads are signed for it. */
+  readonly audience: () => string
   readonly keepers: readonly URL[]
   readonly peers: readonly string[]
   /** Whether other peers may connect; those that the provider dials can ask it for blocks in any case. */

@@ -27,6 +27,7 @@ import { createCallIds } from './http/call-ids.ts'
 import { createPages } from './http/pages.ts'
 import { type CallDeps, runCall } from './http/run-call.ts'
 import { createListener } from './http/serve.ts'
+import { keepName } from './keep-name.ts'
 import { openLedger } from './ledger/ledger.ts'
 import { openContent } from './open-content.ts'
 import { openPrograms } from './open-programs.ts'
@@ -213,7 +214,7 @@ export async function createProvider(
       {
         dir,
         market,
-        audience: publicOrigin(server, name),
+        audience: () => publicOrigin(presence.server, name),
         keepers: options.keepers,
         peers: options.peers,
         // At home there is no listening port, not even one for IPFS.
@@ -310,6 +311,7 @@ export async function createProvider(
     ),
   )
   const registered = await presence.publish(signal)
+  starting.use(keepName({ client, sender, clock, log }, place))
   const control: ProviderControl = {
     identity: { provider: account.address, market },
     history: ledger.history,

@@ -1,4 +1,4 @@
-import { toHex } from 'viem'
+import { type PublicClient, toHex } from 'viem'
 import { type ChainCall, registryCalls, resolverCalls } from '../protocol/chain/calls.ts'
 import { reachChain } from '../protocol/chain/client.ts'
 import { readExpiry } from '../protocol/chain/registry.ts'
@@ -24,18 +24,29 @@ export async function registerProvider(
   const found = await names.readName(name, signal)
   if (!found) return registerName(deps, registration, signal)
   assertOwn(found, sender.address)
-  const expiry = await readExpiry(client, { registry, name }, signal)
-  const { timestamp } = await reachChain(client.getBlock(), 'read the time', signal)
-  const isDue = expiry - Number(timestamp) < registrationRules.durationMin
-  const calls = [
-    ...(isDue ? [registryCalls(registry).renew(name, registrationSeconds)] : []),
-    ...corrections(found, registration, sender.address),
-  ]
+  const renewal = await findRenewal(client, { name, registry }, signal)
+  const calls = [...(renewal.call ? [renewal.call] : []), ...corrections(found, registration, sender.address)]
   for (const call of calls) {
     deps.onProgress(call.label)
     await sender.run(call, signal)
   }
   return calls.map(({ label }) => label)
+}
+
+/** A name, and where it is registered. */
+export type NamePlace = Pick<Registration, 'name' | 'registry'>
+
+/** What renews a name, from four weeks before its end on. @throws ProtocolError `chain_unreachable` */
+export async function findRenewal(
+  client: PublicClient,
+  { name, registry }: NamePlace,
+  signal: AbortSignal,
+): Promise<{ readonly dueAtSeconds: number; readonly call: ChainCall | undefined }> {
+  const expiry = await readExpiry(client, { registry, name }, signal)
+  const { timestamp } = await reachChain(client.getBlock(), 'read the time', signal)
+  const dueAtSeconds = expiry - registrationRules.durationMin
+  const isDue = Number(timestamp) > dueAtSeconds
+  return { dueAtSeconds, call: isDue ? registryCalls(registry).renew(name, registrationSeconds) : undefined }
 }
 
 function assertOwn({ name, owner }: ProviderName, account: ProviderName['owner']): void {

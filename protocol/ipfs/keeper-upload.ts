@@ -31,7 +31,7 @@ export interface UploadDeps {
   readonly mayUpload: (owner: Address) => Promise<boolean>
   readonly isDenied: (cid: CID) => boolean
   readonly stagingDir: string
-  readonly audience: string
+  readonly audience: () => string
   readonly market: Market
   readonly pinAgeMs: number
 }
@@ -83,7 +83,7 @@ async function admitUpload(deps: UploadDeps, context: Context): Promise<{ root: 
     })
   }
   const upload = await verifyUpload(request.header('authorization'), deps.market)
-  const facts = { root: root.toString(), keeper: deps.audience, nowSeconds: nowSeconds(deps) }
+  const facts = { root: root.toString(), keeper: deps.audience(), nowSeconds: nowSeconds(deps) }
   const fault = findUploadFault(upload, facts)
   if (fault) throw refused(fault)
   const contentLength = request.header('content-length')

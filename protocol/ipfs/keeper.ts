@@ -55,8 +55,8 @@ export interface KeeperDeps {
 export interface KeeperOptions {
   /** Bookkeeping and uploads that are under way. One process at a time. */
   readonly dir: string
-  /** The keeper's public origin, such as `https://gateway.example`: uploads are signed for it. */
-  readonly audience: string
+  /** The keeper's public origin now, such as `https://gateway.example`: uploads are signed for it. */
+  readonly audience: () => string
   readonly market: Market
   readonly ownerBytesMax?: number
   readonly totalBytesMax?: number

@@ -12,7 +12,9 @@ import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import { readExpiry } from '../../protocol/chain/registry.ts'
 import { parseName } from '../../protocol/name.ts'
 import { registrationRules } from '../../protocol/registration.ts'
+import { keepName } from '../../provider/keep-name.ts'
 import { registerProvider } from '../../provider/register-provider.ts'
+import { openRpcProxy } from '../support/rpc-proxy.ts'
 
 const signal = new AbortController().signal
 const log = createTestLog()
@@ -56,6 +58,44 @@ const register = (
     signal,
   )
 }
+
+test('a name is renewed while its provider runs; where that fails somebody is told, and it is tried again', async () => {
+  const sender = await newSender()
+  await endowNames(sender, contracts, { account: sender.address }, signal)
+  await register(sender, 'lasting')
+  const key = { registry: contracts.registry, name: parseName('lasting') }
+  const expiry = await readExpiry(client, key, signal)
+  await using rpc = await openRpcProxy(chain.rpcUrl)
+  const clock = createTestClock(expiry * 1_000)
+  const told = createTestLog()
+  const throughProxy = createChainClient({ chainId: chain.chainId, rpcUrls: [rpc.url] })
+  await using _keeper = keepName(
+    { client: throughProxy, sender, clock, log: told },
+    { ...key, intervalMs: 1_000 },
+  )
+  const look = async (event: string) => {
+    const before = told.lines.length
+    await clock.advance(1_000)
+    while (!told.lines.slice(before).some((line) => line.event === event))
+      await new Promise((resolve) => setImmediate(resolve))
+  }
+
+  await rpc.cut()
+  await look('name_not_renewed')
+  expect(told.lines.at(-1)).toMatchObject({
+    level: 'error',
+    facts: { name: 'lasting', error: 'chain_unreachable' },
+  })
+  await rpc.restore()
+  const { timestamp } = await client.getBlock()
+  await pass(expiry - Number(timestamp) - 60)
+  await look('name_renewed')
+  expect(await readExpiry(client, key, signal)).toBe(expiry + 365 * 86_400)
+  // Known to last for long now.
+  await rpc.cut()
+  await look('name_not_looked_at')
+  expect(told.lines.at(-1)).toMatchObject({ level: 'warn' })
+})
 
 describe('a registration', () => {
   test('is refused before it costs anything where the bond is not there, or the name is none', async () => {

@@ -80,7 +80,7 @@ test('a keeper that is killed at any point of an upload keeps what it confirmed,
   const deps = { blockstore, clock: systemClock, log: createTestLog() }
   await using keeper = await createKeeper(deps, {
     dir: join(dir, 'keeper'),
-    audience: 'http://after',
+    audience: () => 'http://after',
     market,
   })
   expect(confirmed).toHaveLength(1)

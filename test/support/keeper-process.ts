@@ -19,7 +19,7 @@ const keeper = await createKeeper(
     clock: systemClock,
     log: createLog({ level: 'silent' }),
   },
-  { dir: join(dir, 'keeper'), audience: origin, market },
+  { dir: join(dir, 'keeper'), audience: () => origin, market },
 )
 server.on('request', getRequestListener(keeper.routes().fetch))
 process.stdout.write(`${origin}\n`)

@@ -33,7 +33,12 @@ export async function createKeeperServer({ clock = systemClock, ...options }: Ke
   const blockstore = await openBlockstore(join(dir, 'blocks'))
   const deps = { blockstore, clock, log, ...options }
   const keeper = starting.use(
-    await createKeeper(deps, { dir: join(dir, 'keeper'), audience: server.url.origin, market, ...options }),
+    await createKeeper(deps, {
+      dir: join(dir, 'keeper'),
+      audience: () => server.url.origin,
+      market,
+      ...options,
+    }),
   )
   listener = getRequestListener(keeper.routes().fetch)
   const parts = starting.move()

@@ -116,7 +116,7 @@ async function openFailingKeeper() {
   const { chainId, escrow } = at.contracts
   const keeper = await createKeeper(
     { blockstore: await openBlockstore(join(dir, 'blocks')), clock: systemClock, log: createTestLog() },
-    { dir: join(dir, 'keeper'), audience: server.url.origin, market: { chainId, escrow } },
+    { dir: join(dir, 'keeper'), audience: () => server.url.origin, market: { chainId, escrow } },
   )
   listener = getRequestListener(keeper.routes().fetch)
   return {

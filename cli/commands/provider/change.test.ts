@@ -1,4 +1,9 @@
+import { randomBytes } from 'node:crypto'
+import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { systemClock } from '../../../protocol/base/clock.ts'
+import { importFile } from '../../../protocol/ipfs/import-file.ts'
+import { uploadCar } from '../../../protocol/ipfs/upload-client.ts'
 import { requestHttp } from '../../http.ts'
 import { createUserInMarket, type UserInMarket } from '../../market/testing-user.ts'
 import { type ServingCommand, startServing } from '../../testing.ts'
@@ -157,6 +162,17 @@ describe('the endpoint', () => {
     expect(JSON.parse((await get(url('_/info').replace('carol', 'dave'))).text)).toMatchObject({
       name: 'dave',
     })
+    // Uploads are signed for where the provider is now.
+    const { cid, blocks } = await importFile(Buffer.from('moved'))
+    const owner = privateKeyToAccount(generatePrivateKey())
+    const uploadTo = (origin: string) =>
+      uploadCar(
+        { clock: systemClock, createNonce: () => randomBytes(32) },
+        { keeperUrl: new URL(origin), root: cid, blocks, owner, market: at.market.contracts },
+        new AbortController().signal,
+      )
+    await uploadTo(local)
+    await expect(uploadTo(server)).rejects.toMatchObject({ code: 'upload_refused' })
     // Now this machine has two.
     expect((await run('provider price 1')).answer).toMatchObject({
       code: 'usage_invalid',
