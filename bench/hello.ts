@@ -6,12 +6,19 @@ import type { RunningGateway, RunningProvider } from './market.ts'
 
 export const helloDir = join(import.meta.dirname, 'programs', 'hello')
 
+export interface ProviderCall {
+  readonly name?: string
+  readonly cid: string
+  /** What pays. */
+  readonly headers?: Readonly<Record<string, string>>
+}
+
 /** A provider at its own address. */
 export function providerTarget(
-  { pid, server }: RunningProvider,
-  { name = 'provider', cid }: { readonly name?: string; readonly cid: string },
+  { pid, server }: Pick<RunningProvider, 'pid' | 'server'>,
+  { name = 'provider', cid, headers = {} }: ProviderCall,
 ): Target {
-  return { name, url: `${server}/${cid}/`, processes: [providerProcess(pid)] }
+  return { name, url: `${server}/${cid}/`, headers, processes: [providerProcess(pid)] }
 }
 
 /** A provider by its subdomain of a gateway. */

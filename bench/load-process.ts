@@ -7,7 +7,7 @@ import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
 export interface LoadOrder {
   readonly kind: 'load'
   readonly url: string
-  readonly host: string
+  readonly headers: Readonly<Record<string, string>>
   readonly connections: number
   readonly seconds: number
 }
@@ -68,10 +68,10 @@ function reply(message: Reply): void {
 }
 
 /** Its own histogram has milliseconds; a hello takes a fraction of one. */
-async function load({ url, host, connections, seconds }: LoadOrder): Promise<LoadResult> {
+async function load({ url, headers, connections, seconds }: LoadOrder): Promise<LoadResult> {
   const latencies = createHistogram()
   const { errors, timeouts, non2xx, duration } = await new Promise<AutocannonResult>((resolve, reject) => {
-    const options = { url, headers: { host }, connections, duration: seconds, sampleInt: 100 }
+    const options = { url, headers, connections, duration: seconds, sampleInt: 100 }
     const tracker = autocannon(options, (error, result) => (error ? reject(error) : resolve(result)))
     tracker.on('response', (_client, _status, _bytes, durationMs) => {
       latencies.record(Math.max(1, Math.round(durationMs * 1000)))

@@ -10,6 +10,7 @@ export interface Target {
   readonly url: string
   /** The `Host` header, where it is not the URL's. */
   readonly host?: string
+  readonly headers?: Readonly<Record<string, string>>
   /** Processes on the way, by their roles; what they started counts under the second name, where there is one. */
   readonly processes: readonly TargetProcess[]
 }
@@ -58,7 +59,8 @@ export function createLoad(): Load {
     async run(target, { connections, seconds }) {
       const processes = [generator, ...target.processes]
       const before = readTimes(processes)
-      const order: LoadOrder = { kind: 'load', url: target.url, host: hostOf(target), connections, seconds }
+      const headers = { ...target.headers, host: hostOf(target) }
+      const order: LoadOrder = { kind: 'load', url: target.url, headers, connections, seconds }
       const { requests, seconds: elapsed, p50Us, p99Us } = await ask<LoadResult>(order)
       const after = readTimes(processes)
       const cpuUs = Object.fromEntries(

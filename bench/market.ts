@@ -2,13 +2,15 @@ import { execFile } from 'node:child_process'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import type { Hex } from 'viem'
+import type { Address, Hex, LocalAccount } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { createDevChain } from '../devnet/chain.ts'
 import { createSender, deployContracts, endow } from '../devnet/contracts.ts'
 import { systemClock } from '../protocol/base/clock.ts'
 import { createLog } from '../protocol/base/log.ts'
 import { createChainClient } from '../protocol/chain/client.ts'
+import type { PayerChoice } from '../protocol/owner.ts'
+import type { Market } from '../protocol/typed-data.ts'
 import { parseUsdc } from '../protocol/usdc.ts'
 import { type StartedProcess, startProcess } from './processes.ts'
 
@@ -17,14 +19,24 @@ export type ProviderName = 'alice' | 'bob' | 'carol' | 'dave'
 
 /** A market whose parts are processes of their own, started from the command line as anybody starts them. */
 export interface BenchMarket extends AsyncDisposable {
+  readonly market: Market
+  /** Has a grant for metered use and one for its own vouchers at every provider, and owns what is deployed. */
+  readonly payer: LocalAccount
   readonly gateway: RunningGateway
   /** Started at the first use, and running until the market ends. */
   provider(name: 'alice' | 'bob'): Promise<RunningProvider>
   /** @param options.dir - Where it keeps its things; a directory of the bench by default. */
   startProvider(name: ProviderName, options?: { readonly dir: string }): Promise<RunningProvider>
-  /** Deploys a directory, paid by its owner without a daily limit. @returns the callable CID */
+  addressOf(name: ProviderName): Address
+  /** Deploys a directory, without a daily limit for its owner, who pays by default. @returns the callable CID */
   deploy(
-    options: { readonly programDir: string; readonly providers: readonly ProviderName[] },
+    options: {
+      readonly programDir: string
+      readonly providers: readonly ProviderName[]
+      readonly payer?: PayerChoice
+      /** Whether the spec is left unsealed, so that a server without the keys of a provider can run it. */
+      readonly isPublic?: boolean
+    },
     signal: AbortSignal,
   ): Promise<string>
 }
@@ -32,6 +44,7 @@ export interface BenchMarket extends AsyncDisposable {
 export interface RunningGateway {
   readonly pid: number
   readonly port: number
+  readonly url: string
   /** Providers are its subdomains. */
   readonly domain: string
 }
@@ -51,7 +64,7 @@ const cli = join(import.meta.dirname, '..', 'cli', 'main.ts')
 /** Nobody's calls must stop for money: a bench pays for millions of them. */
 const priceUsdc = '0.0005'
 const budgetUsdc = parseUsdc('1000000')
-const endowment = { mintedUsdc: parseUsdc('4000000'), depositedUsdc: parseUsdc('4000000') }
+const endowment = { mintedUsdc: parseUsdc('8000000'), depositedUsdc: parseUsdc('8000000') }
 
 /** Starts chain and gateway, and reserves money for each provider. The chain is in this process, which else waits. */
 export async function startBenchMarket(
@@ -78,11 +91,14 @@ export async function startBenchMarket(
   await chain.fund(developer.address)
   const sender = createSender(deps, developer, chainId)
   const contracts = await deployContracts(sender, chainId, signal)
-  const grants = Object.values(keys).map((key) => ({
-    provider: privateKeyToAccount(key).address,
-    priceUsdc: parseUsdc(priceUsdc),
-    budgetUsdc,
-  }))
+  const grants = Object.values(keys).flatMap((key) => {
+    const metered = {
+      provider: privateKeyToAccount(key).address,
+      priceUsdc: parseUsdc(priceUsdc),
+      budgetUsdc,
+    }
+    return [metered, { ...metered, signer: developer.address }]
+  })
   await endow(sender, contracts, { ...endowment, grants }, { nowMs: systemClock.nowMs(), signal })
 
   await mkdir(dir, { recursive: true })
@@ -125,7 +141,10 @@ export async function startBenchMarket(
   const running = new Map<ProviderName, RunningProvider>()
   const parts = starting.move()
   return {
-    gateway: { pid: gatewayProcess.pid, port, domain },
+    market: { chainId, escrow },
+    payer: developer,
+    addressOf: (name) => privateKeyToAccount(keys[name]).address,
+    gateway: { pid: gatewayProcess.pid, port, url: gatewayUrl, domain },
     startProvider,
     async provider(name) {
       const known = running.get(name)
@@ -134,10 +153,11 @@ export async function startBenchMarket(
       running.set(name, started)
       return started
     },
-    async deploy({ programDir, providers }, deploySignal) {
+    async deploy({ programDir, providers, payer = 'owner', isPublic = false }, deploySignal) {
       const args = [
         ...[cli, 'deploy', programDir, ...providers.flatMap((name) => ['--provider', name])],
-        ...['--owner-per-day', 'none', '--calls-per-minute', 'none', '--json'],
+        ...['--owner-per-day', 'none', '--calls-per-minute', 'none', '--payer', payer, '--json'],
+        ...(isPublic ? ['--public'] : []),
       ]
       const { stdout } = await promisify(execFile)(process.execPath, args, {
         cwd: dir,

@@ -9,14 +9,24 @@ import { createLoad } from './load.ts'
 import { describeMachine } from './machine.ts'
 import { type BenchMarket, startBenchMarket } from './market.ts'
 import type { Measurement, Report } from './measurement.ts'
+import { paidCall } from './paid-call.ts'
 import { writeResults } from './results-block.ts'
 import { parseSettings, type Settings, usage } from './settings.ts'
 import { settleGas } from './settle-gas.ts'
+import { settleMany } from './settle-many.ts'
 import { warmCall } from './warm-call.ts'
 
 /** `npm run bench`: every measurement beside its peers, in one run. Progress goes to standard error. */
 
-const measurements: readonly Measurement[] = [warmCall, gatewayCall, coldCall, settleGas, ledgerCharges]
+const measurements: readonly Measurement[] = [
+  warmCall,
+  paidCall,
+  gatewayCall,
+  coldCall,
+  settleGas,
+  settleMany,
+  ledgerCharges,
+]
 
 const interrupted = new AbortController()
 const repeatMsMin = 1_000

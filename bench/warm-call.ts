@@ -1,8 +1,9 @@
-import { mkdtemp, readFile, rm, statfs } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { compareTargets } from './compare-targets.ts'
 import { helloDir, providerTarget } from './hello.ts'
 import type { Measurement } from './measurement.ts'
+import { openMemoryDir } from './memory-dir.ts'
 import { startBareWorkerd, startNodePeer } from './peers.ts'
 
 /** A warm call that its owner pays for, at the provider itself, beside the same answer from servers that nobody pays. */
@@ -45,16 +46,4 @@ export const warmCall: Measurement = {
       ],
     }
   },
-}
-
-const memoryMount = '/dev/shm'
-const tmpfs = 0x0102_1994
-
-/** A directory in memory, gone with `owner`; undefined where the system has none. */
-async function openMemoryDir(owner: AsyncDisposableStack): Promise<string | undefined> {
-  const mount = await statfs(memoryMount).catch(() => undefined)
-  if (mount?.type !== tmpfs) return undefined
-  const dir = await mkdtemp(join(memoryMount, 'khachapuri-bench-'))
-  owner.defer(() => rm(dir, { recursive: true, force: true }))
-  return dir
 }

@@ -63,7 +63,7 @@ export interface MirroredMoney {
 export interface GrantMoneyDeps {
   readonly clock: Clock
   readonly grants: MirroredMoney
-  readonly ledger: Ledger
+  readonly ledger: Pick<Ledger, 'reserve' | 'record' | 'vouchers'>
 }
 
 /**

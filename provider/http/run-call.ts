@@ -33,6 +33,7 @@ import {
   type Booked,
   type CallMoney,
   type GrantClaim,
+  type GrantMoneyDeps,
   type MirroredMoney,
   reserveByVoucher,
   reserveGrant,
@@ -52,7 +53,7 @@ export interface CallDeps {
   readonly findPayer: FindPayer
   readonly unpaidRuns: UnpaidRuns
   readonly grants: MirroredMoney
-  readonly ledger: Ledger
+  readonly ledger: GrantMoneyDeps['ledger'] & Pick<Ledger, 'claimKey'>
   /** The running program of a deployment, started if need be. */
   readonly instanceOf: (deployment: Deployment, signal: AbortSignal) => Promise<Instance>
   /** Absent where callers cannot pay by x402. */

@@ -1,0 +1,90 @@
+import { once } from 'node:events'
+import { systemClock } from '../protocol/base/clock.ts'
+import { createLog } from '../protocol/base/log.ts'
+import { listen } from '../protocol/http/listen.ts'
+import { limits } from '../protocol/limits.ts'
+import type { Market } from '../protocol/typed-data.ts'
+import { zeroUsdc } from '../protocol/usdc.ts'
+import { createUnpaidRuns } from '../provider/admission/unpaid-runs.ts'
+import { createDeployments } from '../provider/deployments/deployments.ts'
+import { createBodyRoom } from '../provider/http/call-body.ts'
+import { createCallIds } from '../provider/http/call-ids.ts'
+import { type CallDeps, runCall } from '../provider/http/run-call.ts'
+import { createListener } from '../provider/http/serve.ts'
+import { openContent } from '../provider/open-content.ts'
+import { openPrograms } from '../provider/open-programs.ts'
+
+/**
+ * A provider with payment switched off, for the bench only: listener, deployments, sandbox and relay are the provider's
+ * own, the call takes the same way through `runCall`, and only who pays is never asked: no grant, no reservation, no
+ * charge, and the receipt is kept nowhere. `unpaid-process.ts <JSON of UnpaidOptions>` says its port when it is ready.
+ */
+export interface UnpaidOptions {
+  readonly dir: string
+  readonly market: Market
+  /** For whom the deployments are. */
+  readonly provider: `0x${string}`
+  /** Where they are fetched. */
+  readonly keeper: string
+}
+
+const { dir, market, provider, keeper } = JSON.parse(process.argv[2] ?? '') as UnpaidOptions
+const stopping = new AbortController()
+process.once('SIGTERM', () => stopping.abort())
+const deps = { clock: systemClock, log: createLog({ level: 'warn' }) }
+
+await using parts = new AsyncDisposableStack()
+const programs = parts.use(
+  await openPrograms(deps, { chainId: market.chainId, owner: provider }, stopping.signal),
+)
+const store = { dir, market, audience: () => keeper, keepers: [new URL(keeper)], peers: [], opensPort: false }
+const content = parts.use(await openContent(deps, store, stopping.signal))
+const deployments = createDeployments(content, {
+  ...{ market, provider, sealKeys: new Map(), runtimes: programs.kinds, mayRun: programs.mayRun },
+})
+
+const nothingCharged = { chargedUsdc: zeroUsdc, calls: 0 }
+const free: CallDeps['ledger'] = {
+  reserve: ({ callId, priceUsdc }) => ({
+    kind: 'reserved',
+    reservation: {
+      ...{ callId, priceUsdc },
+      charge: async () => nothingCharged,
+      release: () => undefined,
+      charged: () => nothingCharged,
+      [Symbol.dispose]: () => undefined,
+    },
+  }),
+  record: async () => undefined,
+  claimKey: () => Promise.reject(new Error('There are no keys without a ledger.')),
+  vouchers: { find: () => undefined, accept: async () => undefined },
+}
+
+const callDeps: CallDeps = {
+  ...deps,
+  createCallId: createCallIds(deps),
+  deployments,
+  findPayer: async ({ deployment }) => ({ kind: 'owner', address: deployment.spec.owner }),
+  grants: { grant: () => undefined, credits: () => undefined },
+  ledger: free,
+  instanceOf: (deployment, signal) =>
+    programs.acquire(deployment, (loadSignal) => deployments.readProgram(deployment, loadSignal), signal),
+  x402: undefined,
+  unpaidRuns: createUnpaidRuns(deps),
+  bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
+  chainLostSinceMs: () => undefined,
+}
+const options = { provider, name: 'unpaid', market, priceUsdc: () => zeroUsdc, noticeHours: 0 }
+const listener = parts.use(
+  await listen({
+    host: '127.0.0.1',
+    port: 0,
+    onRequest: createListener({
+      log: deps.log,
+      pages: content.routes,
+      runCall: (call) => runCall(callDeps, options, call),
+    }),
+  }),
+)
+console.log(JSON.stringify({ port: listener.port }))
+if (!stopping.signal.aborted) await once(stopping.signal, 'abort')
