@@ -4,7 +4,7 @@ import type { ChargedReceipt } from '../../protocol/statement.ts'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
 import type { ProviderHistory } from '../operate/provider-history.ts'
 import { readPages } from './pages.ts'
-import type { CallBooks, ExplainedAt } from './read-statement.ts'
+import { type CallBooks, type ExplainedAt, isPastReceipts } from './read-statement.ts'
 import { callLine, emptyLine, type StatementLine } from './statement-line.ts'
 
 type Collection = Extract<AccountEvent, { kind: 'settled' | 'redeemed' | 'consumed' }>
@@ -21,15 +21,12 @@ export async function createLedgerBooks(history: ProviderHistory): Promise<CallB
   let rowsUsdc = 0n
   let arrivedUsdc = 0n
 
-  async function* explainRow(
-    event: Collection,
-    { book, differences }: ExplainedAt,
-  ): AsyncGenerator<StatementLine> {
+  async function* explainRow(event: Collection, at: ExplainedAt): AsyncGenerator<StatementLine> {
     const { payer, signer, transaction, blockNumber: block, usage } = event
     rowsUsdc += usage.paidUsdc
     const toUsdc = usage.spentUsdc
     const fromUsdc = usdc(toUsdc - usage.paidUsdc)
-    const range = { payer, signer, epoch: book.epochOf(event), fromUsdc, toUsdc }
+    const range = { payer, signer, epoch: at.book.epochOf(event), fromUsdc, toUsdc }
     const receipts = readPages<ChargedReceipt>((last) =>
       history.readChargesBetween({ ...range, after: last?.id ?? 0 }),
     )
@@ -40,7 +37,8 @@ export async function createLedgerBooks(history: ProviderHistory): Promise<CallB
       yield callLine(charged, { kind: 'call', with: payer, priceUsdc, transaction, block })
     }
     if (statedUsdc === usage.paidUsdc) return
-    differences.add({ what: `receipts for ${payer}`, statedUsdc, chainUsdc: usage.paidUsdc, transaction })
+    if (statedUsdc < usage.paidUsdc && (await isPastReceipts(event, at))) return
+    at.differences.add({ what: `receipts for ${payer}`, statedUsdc, chainUsdc: usage.paidUsdc, transaction })
   }
 
   async function checkSettlement(

@@ -5,7 +5,7 @@ import { devUsdcAbi } from '../../protocol/chain/contracts.ts'
 import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
 import { meteredSigner } from '../../protocol/grant.ts'
 import type { ChargedReceipt } from '../../protocol/statement.ts'
-import type { CallBooks, ExplainedAt } from './read-statement.ts'
+import { type CallBooks, type ExplainedAt, isPastReceipts } from './read-statement.ts'
 import type { ReceiptPart, ReceiptSource } from './receipt-source.ts'
 import { callLine, type StatementLine } from './statement-line.ts'
 
@@ -137,6 +137,7 @@ export function createProviderBooks(
         yield* lineOf(part, at, { provider, kind: 'call', transaction, block })
       }
       if (statedUsdc === paidUsdc) return
+      if (statedUsdc < paidUsdc && (await isPastReceipts(event, at))) return
       const what = `receipts of ${nameOf(provider)}`
       at.differences.add({ what, statedUsdc, chainUsdc: paidUsdc, transaction })
     },

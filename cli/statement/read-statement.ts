@@ -2,6 +2,7 @@ import type { Address } from 'viem'
 import { type AccountEvent, readAccountEvents } from '../../protocol/chain/account-events.ts'
 import { reachChain } from '../../protocol/chain/client.ts'
 import { readBalance, readGrant } from '../../protocol/chain/escrow.ts'
+import { limits } from '../../protocol/limits.ts'
 import { zeroUsdc } from '../../protocol/usdc.ts'
 import type { CommandContext } from '../command.ts'
 import type { OpenMarket } from '../market/open.ts'
@@ -25,6 +26,20 @@ export interface ExplainedAt {
   /** Up to this block. */
   readonly newest: bigint
 }
+
+/**
+ * Whether an event is so old that receipts of its calls need not be kept any more: their age counts from the call, and
+ * a call is settled within the longest notice, but for old debts.
+ */
+export async function isPastReceipts(
+  { blockNumber }: { readonly blockNumber: bigint },
+  { times, newest }: ExplainedAt,
+): Promise<boolean> {
+  const keptSeconds = limits.receiptAgeMsMax / 1000 - noticeSecondsMax
+  return (await times.timeOf(blockNumber)) < (await times.timeOf(newest)) - keptSeconds
+}
+
+const noticeSecondsMax = 255 * 3_600
 
 export interface StatementScope {
   readonly account: Address

@@ -1,10 +1,11 @@
 import type { Address } from 'viem'
 import { ProtocolError } from '../../protocol/errors.ts'
+import type { DialOptions } from '../../protocol/http/dial-checked.ts'
 import { createHttpPool, type HttpPool } from '../../protocol/http/h1-client.ts'
 import type { Upstream } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { ProviderName } from '../../protocol/name.ts'
-import { connectToProvider, type DialOptions } from './connect-provider.ts'
+import { connectToProvider } from './connect-provider.ts'
 import { parseProviderServer } from './provider-url.ts'
 
 /** Where providers that connected by themselves are found. */

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { ProtocolError } from '../../protocol/errors.ts'
+import { mayDial } from '../../protocol/http/address-rules.ts'
 import { limits } from '../../protocol/limits.ts'
-import { mayDial } from './safe-address.ts'
 
 /** How a provider says it is reached. */
 export type ProviderServer =

@@ -1,0 +1,284 @@
+import fc from 'fast-check'
+import type { Address } from 'viem'
+import { expect, test } from 'vitest'
+import type { ProviderAccount } from '../../cli/market/ask-provider.ts'
+import type { OpenMarket } from '../../cli/market/open.ts'
+import { createDifferences } from '../../cli/statement/differences.ts'
+import { createLedgerBooks } from '../../cli/statement/ledger-books.ts'
+import { createProviderBooks } from '../../cli/statement/provider-books.ts'
+import { type CallBooks, readStatement, type StatementSums } from '../../cli/statement/read-statement.ts'
+import { createReceiptSource } from '../../cli/statement/receipt-source.ts'
+import type { StatementLine } from '../../cli/statement/statement-line.ts'
+import { escrowAbi } from '../../protocol/chain/contracts.ts'
+import { isProtocolError } from '../../protocol/errors.ts'
+import { chargedReceiptToJson, laneToJson, statementPaths } from '../../protocol/statement.ts'
+import { type Usdc, usdc } from '../../protocol/usdc.ts'
+import type { Ledger } from '../../provider/ledger/ledger.ts'
+import { never } from '../support/money.ts'
+import { openSettling } from '../support/settling.ts'
+
+/** Statements over a provider's real ledger and settler on a real chain, after whatever was done. */
+
+type Settling = Awaited<ReturnType<typeof openSettling>>
+
+/** What the provider's pages show, without HTTP between. `hide` leaves receipts out, as a provider that lies would. */
+function accountOf(
+  ledger: Ledger,
+  payer: Address,
+  hide: (callId: string) => boolean = () => false,
+): ProviderAccount {
+  return {
+    async read(path, query, schema) {
+      const after = Number(query['after'] ?? 0)
+      const { history } = ledger
+      const entries =
+        path === statementPaths.lanes
+          ? (await history.readLanes({ payer, after })).map(laneToJson)
+          : (await history.readLaneReceipts({ payer, lane: Number(query['lane']), after }))
+              .filter(({ receipt }) => !hide(receipt.callId))
+              .map(chargedReceiptToJson)
+      return schema.parse(JSON.parse(JSON.stringify({ entries })))
+    },
+  }
+}
+
+interface Told {
+  readonly lines: readonly StatementLine[]
+  readonly sums: StatementSums
+  /** Why it does not add up; undefined where it does. */
+  readonly problem: unknown
+}
+
+async function tell(
+  { chain }: Settling,
+  account: Address,
+  books: CallBooks,
+  withIncome: boolean,
+): Promise<Told> {
+  const { escrow, usdc: token } = chain
+  const at = { client: chain.rpc, market: { contracts: { escrow, usdc: token } } } as unknown as OpenMarket
+  const differences = createDifferences()
+  const everything = {
+    sinceSeconds: undefined,
+    fromBlock: 0n,
+    isShown: () => true,
+    nameOf: (a: Address) => a,
+  }
+  const scope = { account, withIncome, ...everything }
+  const statement = readStatement(at, scope, { books, differences }, { signal: never })
+  const lines: StatementLine[] = []
+  for (;;) {
+    const { done, value } = await statement.next()
+    if (!done) lines.push(value)
+    else {
+      const problem = await Promise.try(() => differences.assertNone()).catch((error: unknown) => error)
+      return { lines, sums: value, problem }
+    }
+  }
+}
+
+function tellPayer(
+  at: Settling,
+  ledger: Ledger,
+  payer: Address,
+  hide?: (callId: string) => boolean,
+): Promise<Told> {
+  const source = createReceiptSource(accountOf(ledger, payer, hide), { payer, provider: at.provider })
+  const books = createProviderBooks(
+    at.chain.rpc,
+    {
+      payer,
+      token: at.chain.usdc,
+      providers: new Map([[at.provider, { name: 'alice', source }]]),
+      nameOf: (address) => address,
+      isAsked: () => true,
+      onSilent: (_name, error) => {
+        throw error
+      },
+    },
+    never,
+  )
+  return tell(at, payer, books, false)
+}
+
+async function tellProvider(at: Settling, { history }: Ledger): Promise<Told> {
+  const books = await createLedgerBooks({
+    identity: { provider: at.provider, ...at.chain.market },
+    readChargesBetween: history.readChargesBetween,
+    findUsageRoot: async (transaction) => (await history.findBatch(transaction))?.usageRoot,
+    findPaidCall: history.findPaidCall,
+    sumPayments: async () => (await history.sumPayments()).amountUsdc,
+    [Symbol.dispose]: () => undefined,
+  })
+  return tell(at, at.provider, books, true)
+}
+
+const sumOf = (lines: readonly StatementLine[], kind: string) =>
+  lines.filter((line) => line.kind === kind).reduce((sum, { priceUsdc }) => sum + (priceUsdc ?? 0n), 0n)
+
+const step = fc.oneof(
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('charge' as const),
+      who: fc.nat(1),
+      calls: fc.integer({ min: 1, max: 12 }),
+      price: fc.bigInt(1n, 10n),
+    }),
+  },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('settle' as const) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constantFrom('approve', 'leave', 'withdraw'), who: fc.nat(1) }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('crash' as const) }) },
+)
+
+/** So little that it is often used up, and settlements pay in part. */
+const terms = { priceUsdc: 10n, budgetUsdc: 90n, noticeHours: 1 }
+
+test('whatever is charged, settled and ended, in any order and over crashes, statements are what the chain says', async () => {
+  const reached = { settled: 0, unsettled: 0 }
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 8, maxLength: 25 }), async (steps) => {
+      await using at = await openSettling()
+      const payers = [await at.createPayer(terms), await at.createPayer(terms)]
+      const charged = new Map<Address, bigint>()
+      let process = await at.start()
+      for (const each of steps) {
+        const payer = 'who' in each ? (payers[each.who] as Address) : at.provider
+        const grant = { provider: at.provider, ...terms }
+        try {
+          if (each.kind === 'charge') {
+            for (let i = 0; i < each.calls; i += 1) {
+              await process.charge(payer, 1, each.price)
+              charged.set(payer, (charged.get(payer) ?? 0n) + each.price)
+            }
+          } else if (each.kind === 'settle') await process.settler.settleNow(never)
+          else if (each.kind === 'approve') await at.chain.approve(payer, grant)
+          else if (each.kind === 'withdraw') {
+            const call = { from: payer, to: at.chain.escrow, abi: escrowAbi } as const
+            await at.chain.send({ ...call, functionName: 'withdraw', args: [11n] })
+          } else if (each.kind === 'leave') {
+            await at.chain.revoke(payer, at.provider)
+            await at.chain.wait(3_601)
+            await at.chain.reclaim(payer, at.provider)
+          } else {
+            await process.crash()
+            process = await at.start()
+          }
+        } catch (error) {
+          // The ledger or the escrow says no: that is a step, too.
+          if (!isProtocolError(error) && !/revert/.test(String(error))) throw error
+        }
+      }
+      for (const payer of payers) {
+        const { lines, sums, problem } = await tellPayer(at, process.ledger, payer)
+        expect(problem).toBeUndefined()
+        expect(sumOf(lines, 'call')).toBe(sums.spentUsdc)
+        expect(sumOf(lines, 'call') + sumOf(lines, 'unsettled')).toBe(charged.get(payer) ?? 0n)
+        if (sums.spentUsdc > 0n) reached.settled += 1
+        if (sums.unsettledUsdc > 0n) reached.unsettled += 1
+      }
+      const { lines, sums, problem } = await tellProvider(at, process.ledger)
+      expect(problem).toBeUndefined()
+      expect(sumOf(lines, 'call')).toBe(sums.earnedUsdc)
+      // A settlement may be under way still: at.earned() would be that of a later block.
+      expect(sums.freeUsdc).toBe(sums.earnedUsdc)
+      await process.crash()
+    }),
+    { numRuns: 12 },
+  )
+  expect(reached.settled).toBeGreaterThan(0)
+  expect(reached.unsettled).toBeGreaterThan(0)
+}, 240_000)
+
+test('a call that two settlements paid has a line under each, and its parts are its price', async () => {
+  await using at = await openSettling()
+  const payer = await at.createPayer({ noticeHours: 1 })
+  const before = await at.start()
+  const receipts = await before.charge(payer, 5, 7n)
+  await before.crash()
+  // Nobody settles in time, and what the next grant has does not pay for all.
+  await at.chain.revoke(payer, at.provider)
+  await at.chain.wait(3_601)
+  await at.chain.reclaim(payer, at.provider)
+  const grant = { provider: at.provider, priceUsdc: 10n, noticeHours: 1 }
+  await at.chain.approve(payer, { ...grant, budgetUsdc: 23n })
+  await using process = await at.start()
+  await process.settler.settleNow(never)
+  const partsOf = ({ lines }: Told) =>
+    lines
+      .filter(({ call }) => call !== null)
+      .map(({ kind, priceUsdc, call }) => [
+        kind,
+        Number(priceUsdc),
+        receipts.findIndex((r) => r.callId === call),
+      ])
+  const first = [0, 1, 2].map((index) => ['call', 7, index])
+  const half = await tellPayer(at, process.ledger, payer)
+  expect(partsOf(half)).toEqual([...first, ['call', 2, 3], ['unsettled', 5, 3], ['unsettled', 7, 4]])
+  expect([half.problem, half.sums.calls]).toEqual([undefined, 5])
+
+  await at.chain.approve(payer, { ...grant, budgetUsdc: 100n })
+  await process.settler.settleNow(never)
+  const whole = [...first, ['call', 2, 3], ['call', 5, 3], ['call', 7, 4]]
+  for (const told of [await tellPayer(at, process.ledger, payer), await tellProvider(at, process.ledger)]) {
+    expect(told.problem).toBeUndefined()
+    expect(partsOf(told)).toEqual(whole)
+    expect(told.sums.calls).toBe(5)
+  }
+})
+
+test('a receipt that a provider does not show, and a charge without one, are told to the unit', async () => {
+  await using at = await openSettling()
+  const payer = await at.createPayer()
+  await using process = await at.start()
+  const [, hidden] = await process.charge(payer, 3, 7n)
+  await process.settler.settleNow(never)
+  expect((await tellPayer(at, process.ledger, payer)).problem).toBeUndefined()
+  const told = await tellPayer(at, process.ledger, payer, (callId) => callId === hidden?.callId)
+  expect(told.problem).toMatchObject({
+    code: 'statement_differs',
+    details: { differences: [{ statedUsdc: '14', chainUsdc: '21' }] },
+  })
+
+  await at.chain.unlock(at.provider)
+  const consume = { from: at.provider, to: at.chain.escrow, abi: escrowAbi, functionName: 'consume' } as const
+  await at.chain.send({ ...consume, args: [payer, 9n] })
+  const differs = { details: { differences: [{ statedUsdc: '0', chainUsdc: '9' }] } }
+  expect((await tellPayer(at, process.ledger, payer)).problem).toMatchObject(differs)
+  expect((await tellProvider(at, process.ledger)).problem).toMatchObject(differs)
+
+  // What is charged after it counts from there.
+  await process.charge(payer, 2, 5n)
+  await process.settler.settleNow(never)
+  const after = await tellPayer(at, process.ledger, payer)
+  expect(after.problem).toMatchObject(differs)
+  expect(sumOf(after.lines, 'call')).toBe(31n)
+
+  // Nobody has to keep receipts for ever.
+  await at.chain.wait(400 * 86_400)
+  expect((await tellPayer(at, process.ledger, payer, () => true)).problem).toBeUndefined()
+  expect((await tellProvider(at, process.ledger)).problem).toBeUndefined()
+})
+
+test('a page begins wherever a settlement did', async () => {
+  await using at = await openSettling()
+  const payer = await at.createPayer()
+  await using process = await at.start()
+  const receipts = await process.charge(payer, 60, 7n)
+  const { readChargesBetween } = process.ledger.history
+  const lane = { payer, signer: '0x0000000000000000000000000000000000000000' as Address, epoch: 3, after: 0 }
+  await fc.assert(
+    fc.asyncProperty(fc.nat(420), fc.nat(420), async (a, b) => {
+      const [from, to] = [Math.min(a, b), Math.max(a, b)].map((n) => usdc(BigInt(n))) as [Usdc, Usdc]
+      const found = await readChargesBetween({ ...lane, fromUsdc: from, toUsdc: to })
+      const expected = receipts.filter((_, i) => 7n * BigInt(i) < to && 7n * BigInt(i + 1) > from)
+      expect(found.map(({ receipt }) => receipt.callId)).toEqual(
+        from === to ? [] : expected.map(({ callId }) => callId),
+      )
+    }),
+    { numRuns: 60 },
+  )
+})
