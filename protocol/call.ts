@@ -53,7 +53,11 @@ export function isCharged(outcome: Outcome, payerIsOwner: boolean): boolean {
   return outcome !== 'platform_fault' && outcome !== 'payment_failed' && payerIsOwner
 }
 
-/** Binds a receipt to what was asked: `sha256("<method> <target>\n<hex sha256 of body>\n")`. */
+/**
+ * Binds a receipt to what was asked: `sha256("<method> <target>\n<hex sha256 of body>\n")`. Of a body that was not read to
+ * its end, because the call was over before, the receipt says nothing: `-` stands in the place of its hash. Only the two
+ * ends together know how much was read, so a hash of that would be one that nobody can check.
+ */
 export function hashRequest({
   method,
   target,
@@ -61,10 +65,11 @@ export function hashRequest({
 }: {
   method: string
   target: string
-  bodyDigest: Uint8Array
+  /** Undefined where the body was not read to its end. */
+  bodyDigest: Uint8Array | undefined
 }): Hex {
-  const digestHex = Buffer.from(bodyDigest).toString('hex')
-  return `0x${hash('sha256', `${method} ${target}\n${digestHex}\n`, 'hex')}`
+  const body = bodyDigest ? Buffer.from(bodyDigest).toString('hex') : '-'
+  return `0x${hash('sha256', `${method} ${target}\n${body}\n`, 'hex')}`
 }
 
 /** `Content-Digest` (RFC 9530) of a whole body. */

@@ -8,8 +8,8 @@ import { createBodyHash } from './body-hash.ts'
 export interface CallBody {
   /** What goes to the runtime; absent where the request has no body. */
   readonly body: IncomingRequest | Buffer | undefined
-  /** SHA-256 of what has passed; asked for once the call is over. */
-  digest(): Buffer
+  /** SHA-256 of the body; asked for once the call is over. Undefined where not all of it had passed then. */
+  digest(): Buffer | undefined
   /**
    * Drops what the program did not read, or the connection could not carry its next request; a caller that goes on
    * sending for too long loses it. To be called once the answer is out.
@@ -54,19 +54,21 @@ export function openBody(request: IncomingRequest, onTooLarge: (error: ProtocolE
   const bodyHash = createBodyHash()
   assertLength(request, limits.requestBodyBytesMax)
   let bytes = 0
-  let digest: Buffer | undefined
+  const { 'content-length': announced } = request.headers
+  /** What was read when the call was over; what comes later is not part of what it was asked. */
+  let taken: { readonly digest: Buffer | undefined } | undefined
   // Paused by hand, so that a listener does not set it flowing before the runtime listens, too.
   request.pause()
   request.on('data', (chunk: Buffer) => {
-    // A program may answer before it has read everything; what comes later is not part of what it was asked.
-    if (digest) return
+    if (taken) return
     bytes += chunk.length
     if (bytes > limits.requestBodyBytesMax) onTooLarge(tooLarge(limits.requestBodyBytesMax))
     else bodyHash.update(chunk)
   })
+  const isWhole = () => (announced === undefined ? request.readableEnded : bytes === Number(announced))
   const takeDigest = () => {
-    digest ??= bodyHash.digest()
-    return digest
+    taken ??= { digest: isWhole() ? bodyHash.digest() : undefined }
+    return taken.digest
   }
   return {
     body: request,

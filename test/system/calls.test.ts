@@ -81,6 +81,22 @@ describe.each(['alice', 'bob'])('through the gateway to %s', (provider) => {
     })
   })
 
+  test('a receipt says nothing of a body that was not read to its end, and binds the rest', async () => {
+    const unending = new Readable({ read: () => undefined })
+    unending.push('the beginning')
+    const answer = await at.call({ provider, cid: echo.cid, path: '/ignore', body: unending })
+    unending.destroy()
+    expect(answer.text).toBe('ignored')
+    const receipt = await at.call({ provider, path: `/_/receipts/${answer.header('khachapuri-call')}` })
+    const target = '/ignore'
+    expect(receipt.json()).toMatchObject({
+      requestDigest: hashRequest({ method: 'POST', target, bodyDigest: undefined }),
+    })
+    expect(hashRequest({ method: 'POST', target, bodyDigest: undefined })).toBe(
+      `0x${createHash('sha256').update('POST /ignore\n-\n').digest('hex')}`,
+    )
+  })
+
   test('equal headers all arrive, in their order, and in UTF-8', async () => {
     const rawHeaders = [
       'X-Many',
