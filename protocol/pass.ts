@@ -7,6 +7,7 @@ import { limits } from './limits.ts'
 import { addressSchema, hexSchema, secondsSchema, usdcSchema } from './schema.ts'
 import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
 import type { Usdc } from './usdc.ts'
+import { isCanonicalSignature } from './voucher.ts'
 
 const passSchema = z.strictObject({
   payer: addressSchema,
@@ -75,9 +76,12 @@ export function parsePass(token: string): UnverifiedPass {
   const [kind, payload = '', signature = '', ...rest] = token.split('.')
   const payloadBytes = base64url.decode(payload)
   const signatureBytes = base64url.decode(signature)
-  if (kind !== prefix || rest.length > 0 || !payloadBytes || signatureBytes?.byteLength !== 65) {
+  if (kind !== prefix || rest.length > 0 || !payloadBytes || !signatureBytes) {
     throw invalid('it is not of the form kp1.<payload>.<signature>')
   }
+  // One pass is one token: who holds it must not be able to write it in a second way.
+  if (!isCanonicalSignature(signatureBytes))
+    throw invalid('its signature is not one of 65 bytes with a low s')
   const parsed = passSchema.safeParse(parseJson(payloadBytes))
   if (!parsed.success) throw invalid('its payload does not hold the fields of a pass')
   return { pass: parsed.data, signature: `0x${Buffer.from(signatureBytes).toString('hex')}` }
