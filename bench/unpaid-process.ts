@@ -11,6 +11,7 @@ import { createBodyRoom } from '../provider/http/call-body.ts'
 import { createCallIds } from '../provider/http/call-ids.ts'
 import { type CallDeps, runCall } from '../provider/http/run-call.ts'
 import { createListener } from '../provider/http/serve.ts'
+import { openProgramLog } from '../provider/logs/program-log.ts'
 import { openContent } from '../provider/open-content.ts'
 import { openPrograms } from '../provider/open-programs.ts'
 
@@ -31,9 +32,10 @@ export interface UnpaidOptions {
 const { dir, market, provider, keeper } = JSON.parse(process.argv[2] ?? '') as UnpaidOptions
 const stopping = new AbortController()
 process.once('SIGTERM', () => stopping.abort())
-const deps = { clock: systemClock, log: createLog({ level: 'warn' }) }
+const base = { clock: systemClock, log: createLog({ level: 'warn' }) }
 
 await using parts = new AsyncDisposableStack()
+const deps = { ...base, programLog: parts.use(openProgramLog(base, dir)) }
 const programs = parts.use(
   await openPrograms(deps, { chainId: market.chainId, owner: provider }, stopping.signal),
 )

@@ -47,6 +47,7 @@ test('the list of commands', async () => {
       id                   Compute the ids of a zip, offline
       run                  Run a program on this machine, without chain and money
       deploy               Publish a program for providers to run, and get its callable CID
+      logs                 Read what a deployment of yours printed, and its calls
 
     Money:
       balance              Show what an account has

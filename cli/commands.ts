@@ -36,6 +36,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Publish a program for providers to run, and get its callable CID',
         load: async () => (await import('./commands/deploy.ts')).deploy,
       },
+      logs: {
+        summary: 'Read what a deployment of yours printed, and its calls',
+        load: async () => (await import('./commands/logs.ts')).logs,
+      },
     },
   },
   {

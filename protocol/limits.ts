@@ -153,6 +153,26 @@ export const limits = {
   statementPageEntriesMax: 250,
   statementPageBytesMax: 512 * KiB,
 
+  // What owners read of their deployments
+  programLogLineCharsMax: 4 * KiB,
+  programLogPathCharsMax: 512,
+  programLogPageEntriesMax: 250,
+  programLogPageBytesMax: 4 * MiB,
+  /** From an entry to the disk: owners follow their logs less than 2 s behind. */
+  programLogDelayMs: 200,
+  programLogAgeMsMax: 7 * 24 * 60 * 60 * 1000,
+  /** Of one deployment, and of all. */
+  programLogBytesMax: 4 * MiB,
+  programLogBytesTotalMax: 512 * MiB,
+  programLogEntriesPerSecondMax: 200,
+  /** Deployments whose rate is watched. */
+  programLogRatesKeptMax: 10_000,
+  /** Entries of all deployments that are not on disk yet. */
+  programLogWaitingMax: 10_000,
+  programLogSearchCharsMax: 200,
+  /** How often "khachapuri logs -f" asks. */
+  programLogPollMs: 1_000,
+
   // Vouchers
   voucherBytesMax: 1 * KiB,
   /** A voucher and its access. */

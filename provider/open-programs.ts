@@ -5,9 +5,12 @@ import type { DeploymentSpec } from '../protocol/deployment.ts'
 import { isDevChain } from '../protocol/dev-chain.ts'
 import type { RuntimeKind } from '../protocol/program.ts'
 import type { Deployment } from './deployments/deployments.ts'
+import { createOutputLines } from './logs/output-lines.ts'
+import type { ProgramLog } from './logs/program-log.ts'
 import { createInstances } from './runtime/instances.ts'
 import { openRuntimes } from './runtime/open-runtimes.ts'
-import type { Instance, ProgramFiles, Tier } from './runtime/runtime.ts'
+import { createRedact } from './runtime/redact.ts'
+import type { Death, Instance, ProgramFiles, Tier } from './runtime/runtime.ts'
 
 /** The programs of a provider: which kinds it runs, for whom, and the ones that are warm. */
 export interface Programs extends AsyncDisposable {
@@ -23,9 +26,22 @@ export interface Programs extends AsyncDisposable {
   ): Promise<Instance>
 }
 
+function describeDeath(death: Death): string {
+  switch (death.kind) {
+    case 'stopped':
+      return `The program was stopped: ${death.why}.`
+    case 'crashed':
+      return `The program ended: ${death.message}`
+    case 'timeout':
+      return 'The program was stopped: a call took too long, and it no longer answered.'
+    case 'out_of_memory':
+      return 'The program was stopped: it needed more memory than it may have.'
+  }
+}
+
 /** Starts the runtimes and lets them attack their own walls before a stranger does. */
 export async function openPrograms(
-  { clock, log }: { clock: Clock; log: Log },
+  { clock, log, programLog }: { clock: Clock; log: Log; programLog: Pick<ProgramLog, 'add'> },
   { chainId, owner }: { chainId: number; owner: Address },
   signal: AbortSignal,
 ): Promise<Programs> {
@@ -46,10 +62,18 @@ export async function openPrograms(
         async (loadSignal) => {
           const { spec } = deployment
           const { env, params } = spec
+          const program = await load(loadSignal)
+          programLog.add(deployment.digest, { kind: 'event', text: 'The program is started.' })
+          const redact = createRedact(env)
+          const onOutput = createOutputLines((line) =>
+            programLog.add(deployment.digest, { kind: 'output', text: redact(line) }),
+          )
           return {
             kind: spec.runtime,
-            program: await load(loadSignal),
-            options: { env, params, limits: spec.limits },
+            program,
+            options: { env, params, limits: spec.limits, onOutput },
+            onDeath: (death) =>
+              programLog.add(deployment.digest, { kind: 'event', text: redact(describeDeath(death)) }),
           }
         },
         acquireSignal,

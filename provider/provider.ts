@@ -24,11 +24,13 @@ import type { Fault } from './faults.ts'
 import { createAccountPages } from './http/account-pages.ts'
 import { createBodyRoom } from './http/call-body.ts'
 import { createCallIds } from './http/call-ids.ts'
+import { createLogPages } from './http/log-pages.ts'
 import { createPages } from './http/pages.ts'
 import { type CallDeps, runCall } from './http/run-call.ts'
 import { createListener } from './http/serve.ts'
 import { keepName } from './keep-name.ts'
 import { openLedger } from './ledger/ledger.ts'
+import { openProgramLog } from './logs/program-log.ts'
 import { openContent } from './open-content.ts'
 import { openPrograms } from './open-programs.ts'
 import { createPresence, isTunnelUrl } from './presence.ts'
@@ -194,8 +196,13 @@ export async function createProvider(
     signal,
   )
   if (x402) starting.use(x402)
+  const programLog = starting.use(openProgramLog({ clock, log }, dir))
   const programs = starting.use(
-    await openPrograms({ clock, log }, { chainId: market.chainId, owner: account.address }, signal),
+    await openPrograms(
+      { clock, log, programLog },
+      { chainId: market.chainId, owner: account.address },
+      signal,
+    ),
   )
   // The address is known once the listener stands; what is asked before that waits for the rest of this function.
   let handler: RequestListener | undefined
@@ -268,6 +275,7 @@ export async function createProvider(
         (loadSignal) => deployments.readProgram(deployment, loadSignal),
         callSignal,
       ),
+    programLog,
     bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
     chainLostSinceMs: () => mirror.status().lostSinceMs,
   }
@@ -278,6 +286,7 @@ export async function createProvider(
     readReceipt: ledger.readReceipt,
     keeper: content.routes,
     account: createAccountPages({ clock, ledger, grants: mirror }, payee),
+    logs: createLogPages({ clock, deployments, programLog }, payee),
     ...(options.fault && { fault: options.fault }),
   })
   const callOptions = { ...payee, priceUsdc: () => priceUsdc, noticeHours: options.noticeHours }

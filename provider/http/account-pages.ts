@@ -17,15 +17,10 @@ import {
   passSpendingToJson,
   statementPaths,
 } from '../../protocol/statement.ts'
-import {
-  assertFresh,
-  parseStatementRequest,
-  type StatementRequest,
-  statementTokenOf,
-} from '../../protocol/statement-request.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import { createKnownTokens } from '../admission/known-tokens.ts'
 import type { Ledger } from '../ledger/ledger.ts'
+import { createSignedRequests } from './signed-requests.ts'
 
 export interface AccountPagesDeps {
   readonly clock: Clock
@@ -45,23 +40,14 @@ export interface AccountPagesOptions {
 export function createAccountPages(deps: AccountPagesDeps, { provider, market }: AccountPagesOptions): Hono {
   const { clock, ledger, grants } = deps
   const app = new Hono()
-  const requests = createKnownTokens<StatementRequest>(
+  const { authorize } = createSignedRequests(
     { clock },
     {
-      read(token) {
-        const { request, verify } = parseStatementRequest(token, market)
-        if (request.provider !== provider) throw notForUs(request.provider, provider)
-        assertFresh(request, nowSeconds())
-        const run = async () => {
-          // Only a payer of ours makes us compute.
-          if (await ledger.history.knowsPayer(request.payer)) return verify()
-          throw unknownPayer(request.payer)
-        }
-        return { name: request.payer, run }
+      provider,
+      market,
+      async admit(payer) {
+        if (!(await ledger.history.knowsPayer(payer))) throw unknownPayer(payer)
       },
-      cachedMax: limits.statementRequestsCachedMax,
-      failuresPerSecondMax: limits.statementRequestFailuresPerSecondMax,
-      noun: 'requests for statements',
     },
   )
   const revocations = createKnownTokens<PassRevocation>(
@@ -82,21 +68,6 @@ export function createAccountPages(deps: AccountPagesDeps, { provider, market }:
       noun: 'revocations',
     },
   )
-  const nowSeconds = () => Math.floor(clock.nowMs() / 1000)
-
-  /** @returns whose account may be shown */
-  async function authorize(c: Context): Promise<Address> {
-    const token = statementTokenOf(c.req.header('authorization'))
-    if (token === undefined) {
-      throw new ProtocolError('signature_invalid', 'An account is shown to its payer only.', {
-        hint: 'Ask with "khachapuri statement": it signs the request.',
-      })
-    }
-    const request = await requests.verify(token)
-    assertFresh(request, nowSeconds())
-    return request.payer
-  }
-
   const page = (c: Context, entries: readonly object[]) => {
     c.header('cache-control', 'no-store')
     return c.json({ entries })
@@ -158,12 +129,6 @@ function tooLarge(): never {
     { hint: 'Revoke a pass with "khachapuri pass revoke".' },
   )
 }
-
-const notForUs = (named: Address, provider: Address) =>
-  new ProtocolError('signature_invalid', `The request for a statement is for ${named}.`, {
-    hint: `This provider is ${provider}.`,
-    details: { provider },
-  })
 
 const unknownPayer = (payer: Address) =>
   new ProtocolError('not_found', `${payer} has never paid for a call here.`, {

@@ -20,6 +20,8 @@ export interface PagesDeps {
   readonly keeper: Hono
   /** What payers may ask of their accounts. */
   readonly account: Hono
+  /** What owners may read of their deployments. */
+  readonly logs: Hono
   readonly fault?: Fault
 }
 
@@ -31,6 +33,7 @@ export function createPages({
   readReceipt,
   keeper,
   account,
+  logs,
   fault,
 }: PagesDeps): Hono {
   const app = new Hono()
@@ -68,6 +71,7 @@ export function createPages({
   })
 
   app.route('/', account)
+  app.route('/', logs)
   app.route('/', keeper)
 
   app.notFound(() => {

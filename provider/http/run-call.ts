@@ -9,6 +9,7 @@ import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/list
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Payer } from '../../protocol/payer.ts'
+import { callIdBeginning } from '../../protocol/program-log.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
@@ -25,6 +26,7 @@ import type { Deployment, Deployments } from '../deployments/deployments.ts'
 import type { ClaimedKey } from '../ledger/keys.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { StoredAnswer } from '../ledger/records.ts'
+import type { FreshEntry, ProgramLog } from '../logs/program-log.ts'
 import type { Instance } from '../runtime/runtime.ts'
 import { type EarlierCall, type HeldPayment, settlementPending } from '../x402/payment-desk.ts'
 import type { X402 } from '../x402/x402.ts'
@@ -58,6 +60,7 @@ export interface CallDeps {
   readonly instanceOf: (deployment: Deployment, signal: AbortSignal) => Promise<Instance>
   /** Absent where callers cannot pay by x402. */
   readonly x402: Pick<X402, 'desk' | 'terms'> | undefined
+  readonly programLog: Pick<ProgramLog, 'add'>
   /** For the bodies of calls with an `Idempotency-Key` or an x402 payment. */
   readonly bodyRoom: BodyRoom
   /** Since when the chain has not answered, and grants are the last known ones; undefined while it does. */
@@ -289,6 +292,7 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
       const booked = isPaid
         ? await money.charge(receipt, { key, answer: toStoredAnswer(ending) })
         : await money.waive(receipt)
+      deps.programLog.add(call.deployment.digest, toLogEntry(call, receipt, ending))
       countRun(deps, call, { outcome: ending.outcome, isPaid: isPaid && !booked.refusal })
       return booked
     } finally {
@@ -352,6 +356,19 @@ function toReceipt(
     ...rest,
   }
 }
+
+/** The query stays out of it: what a caller asks with is between it and the program. */
+const toLogEntry = ({ request, target }: Call, receipt: Receipt, { error }: Ending): FreshEntry => ({
+  kind: 'call',
+  call: callIdBeginning(receipt.callId),
+  method: request.method ?? 'GET',
+  path: target.split('?', 1)[0]?.slice(0, limits.programLogPathCharsMax) ?? '/',
+  status: error?.status ?? receipt.status,
+  outcome: receipt.outcome,
+  durationMs: receipt.durationMs,
+  chargedUsdc: receipt.priceUsdc,
+  ...(error && { message: error.message }),
+})
 
 /** A faulty answer is not kept whole, but its key is: the same request would fail again and cost again. */
 function toStoredAnswer({ status, rawHeaders, body }: Ending): StoredAnswer | undefined {

@@ -28,6 +28,8 @@ export interface Launch {
   readonly kind: RuntimeKind
   readonly program: ProgramFiles
   readonly options: StartOptions
+  /** Hears how the process ended. */
+  readonly onDeath?: (death: Death) => void
 }
 
 export interface InstancesOptions {
@@ -68,7 +70,7 @@ export function createInstances(
 
   async function start(entry: Entry, load: (signal: AbortSignal) => Promise<Launch>): Promise<Instance> {
     try {
-      const { kind, program, options } = await load(stopping.signal)
+      const { kind, program, options, onDeath } = await load(stopping.signal)
       const instance = await findRuntime(kind).start(program, options, stopping.signal)
       if (stopping.signal.aborted) {
         await instance[Symbol.asyncDispose]()
@@ -76,7 +78,10 @@ export function createInstances(
       }
       entry.instance = instance
       entry.starting = undefined
-      void instance.whenDead.then((death) => bury(entry, instance, death))
+      void instance.whenDead.then((death) => {
+        onDeath?.(death)
+        bury(entry, instance, death)
+      })
       log.debug('program_started', { deployment: entry.key })
       return instance
     } catch (error) {

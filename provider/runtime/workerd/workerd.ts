@@ -10,6 +10,7 @@ import { limits } from '../../../protocol/limits.ts'
 import type { RuntimeKind } from '../../../protocol/program.ts'
 import { createInstance } from '../instance.ts'
 import { jsConvention } from '../js/js-modules.ts'
+import { createRedact, type Redact } from '../redact.ts'
 import {
   type CallOutcome,
   type Death,
@@ -92,20 +93,24 @@ export async function openWorkerd(
     async start(program, { env, params, limits: programLimits, onOutput }, signal) {
       const token = randomBytes(16).toString('hex')
       const { memoryMiB } = programLimits
+      const redact = createRedact(env)
       const config = encodeWorkerdConfig(toModules(program, token), { env, params, memoryMiB })
       const cell = await zygotes.take(signal)
       try {
         cell.limitMemory((memoryMiB + limits.runtimeMemoryMiB) * MiB)
         const output = readOutput({ clock }, cell)
-        await startProgram(cell, { config, output, memoryMiB, startTimeoutMs }, signal)
+        await startProgram(cell, { config, output, memoryMiB, startTimeoutMs, redact }, signal)
         output.forwardTo(onOutput)
         return instances.own(
           createInstance({ clock, watchdog }, cell, {
             socketPath: join(cell.folder, socketNames.main),
             pingPath: join(cell.folder, socketNames.ping),
             limits: programLimits,
-            readFault: (status, rawHeaders) => readFault(status, rawHeaders, token),
-            explainExit: (exit) => explainExit(exit, output),
+            readFault(status, rawHeaders) {
+              const fault = readFault(status, rawHeaders, token)
+              return fault && { ...fault, message: redact(fault.message) }
+            },
+            explainExit: (exit) => explainExit(exit, output, redact),
           }),
         )
       } catch (error) {
@@ -155,11 +160,12 @@ interface StartFacts {
   readonly output: Output
   readonly memoryMiB: number
   readonly startTimeoutMs: number
+  readonly redact: Redact
 }
 
 /** Hands a process its program and waits until it listens. @throws what went wrong, as a `ProtocolError`. */
 async function startProgram(cell: Cell, facts: StartFacts, signal: AbortSignal): Promise<void> {
-  const { config, output, memoryMiB, startTimeoutMs } = facts
+  const { config, output, memoryMiB, startTimeoutMs, redact } = facts
   const deadline = AbortSignal.timeout(startTimeoutMs)
   cell.stdin.end(config)
   try {
@@ -176,7 +182,7 @@ async function startProgram(cell: Cell, facts: StartFacts, signal: AbortSignal):
   }
   const exit = await cell.exited
   if (cell.wasOutOfMemory()) throw toCallError({ kind: 'out_of_memory', memoryMiB })
-  const death = explainExit(exit, output)
+  const death = explainExit(exit, output, redact)
   throw toCallError(
     death.kind === 'crashed' ? death : ({ kind: 'out_of_memory', memoryMiB } satisfies CallOutcome),
   )
@@ -195,10 +201,11 @@ async function listening(control: Readable): Promise<true> {
 function explainExit(
   { code, signal }: { code: number | null; signal: string | null },
   output: Output,
+  redact: Redact,
 ): Death {
   if (isHeapExhausted(output.errorTail)) return { kind: 'out_of_memory' }
   const how = signal ? `on ${signal}` : `with code ${code}`
-  return { kind: 'crashed', message: findStartError(output.errorTail) ?? `Its process ended ${how}.` }
+  return { kind: 'crashed', message: redact(findStartError(output.errorTail) ?? `Its process ended ${how}.`) }
 }
 
 /** Where npm put workerd's binary. */

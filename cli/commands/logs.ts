@@ -1,0 +1,131 @@
+import { utf8 } from '../../protocol/base/bytes.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { limits } from '../../protocol/limits.ts'
+import {
+  type ProgramLogEntry,
+  programLogEntryToJson,
+  programLogPageSchema,
+  programLogPath,
+} from '../../protocol/program-log.ts'
+import { formatUsdc } from '../../protocol/usdc.ts'
+import { type CommandContext, commonOptions, defineCommand, usageError } from '../command.ts'
+import { parseDuration } from '../duration.ts'
+import { createProviderAccount } from '../market/ask-provider.ts'
+import { providerUrl, readGatewayInfo } from '../market/market.ts'
+import { openWriter } from '../market/open.ts'
+import { accountOptions, marketOptions, pinOptions } from '../market/options.ts'
+import { resolveProvider } from '../market/resolve-provider.ts'
+import { toPlainText } from '../terminal.ts'
+
+export const logs = defineCommand({
+  usage: 'logs <cid>',
+  details:
+    'What a deployment of yours has printed, its calls, and what became of its process, at one provider, the oldest first.\n' +
+    'Only the account that deployed it is shown this; the request is signed, and nothing else is. Values of the env\n' +
+    'appear as their names. Providers keep the last 7 days, and at most 4 MiB of a deployment.',
+  options: {
+    provider: { type: 'string', value: '<name>', help: 'Whose log (required)' },
+    follow: { type: 'boolean', short: 'f', help: 'Go on as more comes, until Ctrl-C' },
+    since: { type: 'string', value: '<duration>', help: 'Only of this long, such as 10m, 2h or 3d' },
+    status: {
+      type: 'string',
+      value: '<status>',
+      help: 'Only calls with this status: 404, or 5xx, or 400-499',
+    },
+    search: { type: 'string', value: '<text>', help: 'Only what has this text in it, in whatever case' },
+    ...accountOptions,
+    ...marketOptions,
+    ...pinOptions,
+    ...commonOptions,
+    json: { type: 'boolean', help: 'Print one JSON object a line instead of text' },
+  },
+  examples: [
+    'logs bafkrei… --provider alice',
+    'logs bafkrei… --provider alice -f --status 5xx',
+    'logs bafkrei… --provider bob --since 1h --search timeout --json',
+  ],
+  async run({ values, positionals }, context) {
+    const [cid = ''] = positionals
+    const name = values.provider
+    if (name === undefined)
+      throw usageError('Whose log is not said.', 'Name the provider with --provider <name>.')
+    const query = {
+      ...(values.since !== undefined && {
+        since: String(Math.max(0, context.clock.nowMs() - parseDuration('since', values.since) * 1000)),
+      }),
+      ...(values.status !== undefined && { status: parseStatus(values.status) }),
+      ...(values.search !== undefined && { search: values.search }),
+    }
+    const writer = await openWriter(values, context)
+    const resolving = { ...writer, acceptIdentity: values['accept-identity'] ?? false }
+    const { address } = await resolveProvider(name, resolving, context)
+    const { domain } = await readGatewayInfo(writer.market.gateway, context.signal)
+    const url = providerUrl(writer.market.gateway, domain, name)
+    const account = createProviderAccount({ name, address, url }, writer, context)
+
+    const show = values.json ? formatJson : formatLine
+    let after = 0
+    for (;;) {
+      const ask = () =>
+        account.read(programLogPath(cid), { ...query, after: String(after) }, programLogPageSchema)
+      const page = values.follow ? await persist(ask, context) : await ask()
+      const text = page.entries.map((entry) => `${show(entry)}\n`).join('')
+      if (text !== '') await context.writeBytes(utf8.encode(text))
+      after = page.entries.at(-1)?.id ?? after
+      if (!page.isWhole) continue
+      if (!values.follow) return
+      await context.clock.sleep(limits.programLogPollMs, context.signal)
+    }
+  },
+})
+
+/** Who follows a log wants it to go on after a provider was away. */
+async function persist<T>(ask: () => Promise<T>, { clock, note, signal }: CommandContext): Promise<T> {
+  for (let hasSaid = false; ; hasSaid = true) {
+    try {
+      return await ask()
+    } catch (error) {
+      if (!(error instanceof ProtocolError) || !passing.has(error.code)) throw error
+      if (!hasSaid) note(`${error.message} Trying again …`)
+      await clock.sleep(limits.programLogPollMs, signal)
+    }
+  }
+}
+
+const passing: ReadonlySet<string> = new Set([
+  'provider_unreachable',
+  'provider_busy',
+  'tunnel_lost',
+  'too_many_requests',
+])
+
+function parseStatus(text: string): string {
+  const [, hundreds] = /^([1-5])xx$/i.exec(text) ?? []
+  if (hundreds !== undefined) return `${hundreds}00-${hundreds}99`
+  if (/^\d{3}$/.test(text)) return `${text}-${text}`
+  if (/^\d{3}-\d{3}$/.test(text)) return text
+  throw usageError(`"${text.slice(0, 40)}" is no status.`, 'Write it as in 404, 5xx or 400-499.')
+}
+
+const formatJson = (entry: ProgramLogEntry) => JSON.stringify(programLogEntryToJson(entry))
+
+/** One line for people: what a stranger's program printed must not move their cursor. */
+function formatLine(entry: ProgramLogEntry): string {
+  const time = new Date(entry.atMs).toISOString().replace('T', ' ').slice(0, 23)
+  return `${time}  ${toPlainText(describe(entry))}`
+}
+
+function describe(entry: ProgramLogEntry): string {
+  switch (entry.kind) {
+    case 'output':
+      return `  ${entry.text}`
+    case 'event':
+      return `· ${entry.text}`
+    case 'call': {
+      const { method, path, status, outcome, durationMs, chargedUsdc, call, message } = entry
+      const end = outcome === 'answered' ? `${status}` : `${status} ${outcome}`
+      const why = message === undefined ? '' : `  ${message}`
+      return `${method} ${path}  ${end}  ${durationMs} ms  ${formatUsdc(chargedUsdc)} USDC  ${call}…${why}`
+    }
+  }
+}
