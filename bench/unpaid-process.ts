@@ -12,6 +12,7 @@ import { createCallIds } from '../provider/http/call-ids.ts'
 import { type CallDeps, runCall } from '../provider/http/run-call.ts'
 import { createListener } from '../provider/http/serve.ts'
 import { openProgramLog } from '../provider/logs/program-log.ts'
+import { createProviderMetrics } from '../provider/metrics.ts'
 import { openContent } from '../provider/open-content.ts'
 import { openPrograms } from '../provider/open-programs.ts'
 
@@ -73,6 +74,14 @@ const callDeps: CallDeps = {
     programs.acquire(deployment, (loadSignal) => deployments.readProgram(deployment, loadSignal), signal),
   x402: undefined,
   unpaidRuns: createUnpaidRuns(deps),
+  metrics: createProviderMetrics({
+    clock: deps.clock,
+    settler: () => ({ unsettledUsdc: zeroUsdc, unsettledSinceMs: undefined, alarms: [], failures: 0 }),
+    mirror: () => ({ blockNumber: 0n, lostSinceMs: undefined }),
+    x402: () => undefined,
+    tunnel: () => undefined,
+    programsRunning: programs.count,
+  }),
   bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
   chainLostSinceMs: () => undefined,
 }

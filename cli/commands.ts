@@ -110,6 +110,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Register a name and serve programs for money, from anywhere',
         load: async () => (await import('./commands/provider/up.ts')).providerUp,
       },
+      'provider status': {
+        summary: 'Show what a running provider is owed, and how it is',
+        load: async () => (await import('./commands/provider/status.ts')).providerStatus,
+      },
       'provider price': {
         summary: 'Change what a call costs',
         load: async () => (await import('./commands/provider/price.ts')).providerPrice,

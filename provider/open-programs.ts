@@ -15,6 +15,8 @@ import type { Death, Instance, ProgramFiles, Tier } from './runtime/runtime.ts'
 /** The programs of a provider: which kinds it runs, for whom, and the ones that are warm. */
 export interface Programs extends AsyncDisposable {
   readonly kinds: readonly RuntimeKind[]
+  /** How many run or start. */
+  readonly count: () => number
   readonly tier: Tier
   /** Without walls, only the operator's own programs run, or anybody's where there is no real money. */
   readonly mayRun: (spec: DeploymentSpec) => boolean
@@ -54,6 +56,7 @@ export async function openPrograms(
   const parts = starting.move()
   return {
     kinds: runtimes.map(({ kind }) => kind),
+    count: () => instances.count,
     tier,
     mayRun: (spec) => tier === 'sandbox' || isDevChain({ chainId }) || spec.owner === owner,
     acquire: (deployment, load, acquireSignal) =>

@@ -31,6 +31,7 @@ import { createListener } from './http/serve.ts'
 import { keepName } from './keep-name.ts'
 import { openLedger } from './ledger/ledger.ts'
 import { openProgramLog } from './logs/program-log.ts'
+import { createProviderMetrics, serveMetrics } from './metrics.ts'
 import { openContent } from './open-content.ts'
 import { openPrograms } from './open-programs.ts'
 import { createPresence, isTunnelUrl } from './presence.ts'
@@ -96,6 +97,8 @@ export interface ProviderOptions {
   readonly spending?: Spending
   /** How long an answer that is paid by x402 waits for its payment to be mined. */
   readonly x402WaitMs?: number
+  /** Shows metrics on this port of loopback; 0 takes a free one. */
+  readonly metricsPort?: number
   readonly fault?: Fault
 }
 
@@ -116,6 +119,8 @@ export interface Provider extends AsyncDisposable {
   /** Where it listens; undefined behind a tunnel. */
   readonly url: URL | undefined
   readonly info: ProviderInfo
+  /** Where metrics are, if they were asked for. */
+  readonly metricsPort: number | undefined
   /** What it took to make the chain say this: labels of transactions. */
   readonly registered: readonly string[]
   readonly settler: Settler
@@ -237,6 +242,15 @@ export async function createProvider(
     runtimes: programs.kinds,
     mayRun: programs.mayRun,
   })
+  let tunnelStatus = (): TunnelStatus | undefined => undefined
+  const metrics = createProviderMetrics({
+    clock,
+    settler: () => settler.status(),
+    mirror: () => mirror.status(),
+    x402: () => x402?.status(),
+    tunnel: () => tunnelStatus(),
+    programsRunning: programs.count,
+  })
   let { priceUsdc } = options
   const info = (): ProviderInfo => ({
     name,
@@ -276,6 +290,7 @@ export async function createProvider(
         callSignal,
       ),
     programLog,
+    metrics,
     bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
     chainLostSinceMs: () => mirror.status().lostSinceMs,
   }
@@ -319,11 +334,23 @@ export async function createProvider(
       { server, isListening: Boolean(listener), tunnel: { name, account, domain: marketDomain(market) } },
     ),
   )
+  tunnelStatus = () => presence.tunnelStatus()
+  const served =
+    options.metricsPort !== undefined && starting.use(await serveMetrics(metrics, options.metricsPort))
   const registered = await presence.publish(signal)
   starting.use(keepName({ client, sender, clock, log }, place))
   const control: ProviderControl = {
     identity: { provider: account.address, market },
     history: ledger.history,
+    status: () => ({
+      info: info(),
+      server: presence.server,
+      settler: settler.status(),
+      chain: mirror.status(),
+      x402: x402?.status(),
+      tunnel: presence.tunnelStatus(),
+      programsRunning: programs.count(),
+    }),
     async setPrice(wantedUsdc) {
       await changeSettings(dir, { priceUsdc: wantedUsdc })
       const previousUsdc = priceUsdc
@@ -358,10 +385,11 @@ export async function createProvider(
     get info() {
       return info()
     },
+    metricsPort: served ? served.port : undefined,
     registered,
     settler,
     chainStatus: () => mirror.status(),
-    tunnelStatus: () => presence.tunnelStatus(),
+    tunnelStatus: () => tunnelStatus(),
     x402Status: () => x402?.status(),
     async [Symbol.asyncDispose]() {
       await parts.disposeAsync()

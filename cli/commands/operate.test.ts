@@ -71,10 +71,28 @@ test('a provider at home: one command makes keys, registers and serves through t
   }>()
   expect(grant.spentUsdc).toBe('200')
 
-  const again = await startServing(user, line)
-  expect(JSON.parse(again.first)).toMatchObject({ address: up.address, registered: [] })
+  const again = await startServing(user, [...line, '--metrics-port', '0'])
+  const upAgain = JSON.parse(again.first)
+  expect(upAgain).toMatchObject({ address: up.address, registered: [] })
   expect((await get(`${urls['carol']}hello`)).status).toBe(200)
+  const metrics = await get(`http://127.0.0.1:${upAgain.metricsPort}/metrics`)
+  const metricOf = (name: string) =>
+    new RegExp(`^khachapuri_provider_${name} (.*)$`, 'm').exec(metrics.text)?.[1]
+  expect(metricOf('calls_total\\{outcome="answered"\\}')).toBe('1')
+  expect(metricOf('charged_usdc_total')).toBe('0.0002')
+  expect([metricOf('unsettled_usdc'), metricOf('unsettled_alarms')]).toEqual(['0.0002', '0'])
+  expect([metricOf('tunnel_sockets'), metricOf('chain_lost_seconds')]).not.toContain(undefined)
+  const shown = (await user.run(['provider', 'status', '--domain', 'carol', '--json'])).json()
+  expect(shown).toMatchObject({
+    ...{ name: 'carol', unsettledUsdc: '200', alarms: [], programsRunning: 1 },
+    tunnel: { state: 'connected' },
+  })
+  expect((await user.run(['provider', 'status', '--domain', 'carol'])).stdout).toContain('0.0002 USDC for')
   await again.stop()
+  expect(await user.run(['provider', 'status', '--domain', 'carol'])).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining('No provider runs in'),
+  })
 
   const away = await user.run(['deploy', 'app', '--provider', 'carol', '--json'])
   expect(away.exitCode).toBe(0)

@@ -25,7 +25,7 @@ export async function orderProvider(
     body = {},
     bytesMax = limits.problemBytesMax,
   }: {
-    order: 'price' | 'rotate-key' | 'endpoint' | 'identity' | 'history'
+    order: 'price' | 'rotate-key' | 'endpoint' | 'identity' | 'history' | 'status'
     body?: object
     bytesMax?: number
   },

@@ -16,11 +16,13 @@ import type { Usdc } from '../../protocol/usdc.ts'
 import type { LedgerHistory } from '../ledger/ledger.ts'
 import type { LedgerIdentity } from '../ledger/records.ts'
 import { historyOrderSchema, readHistory } from './history-orders.ts'
+import { type ProviderStatus, statusToJson } from './status.ts'
 
 /** What the operator of a running provider may change, which is kept for its next start, and read. */
 export interface ProviderControl {
   readonly identity: LedgerIdentity
   readonly history: LedgerHistory
+  status(): ProviderStatus
   /** @returns the price before */
   setPrice(priceUsdc: Usdc): Promise<Usdc>
   /** Seals with another key from now on. */
@@ -115,6 +117,8 @@ function createControlApp(
     const { provider, market } = control.identity
     return c.json({ provider, ...market })
   })
+
+  app.post('/status', (c) => c.json(statusToJson(control.status())))
 
   // Reading waits for no order, and no order for it.
   app.post('/history', async (c) =>

@@ -27,6 +27,7 @@ import type { ClaimedKey } from '../ledger/keys.ts'
 import type { Ledger } from '../ledger/ledger.ts'
 import type { StoredAnswer } from '../ledger/records.ts'
 import type { FreshEntry, ProgramLog } from '../logs/program-log.ts'
+import type { ProviderMetrics } from '../metrics.ts'
 import type { Instance } from '../runtime/runtime.ts'
 import { type EarlierCall, type HeldPayment, settlementPending } from '../x402/payment-desk.ts'
 import type { X402 } from '../x402/x402.ts'
@@ -61,6 +62,7 @@ export interface CallDeps {
   /** Absent where callers cannot pay by x402. */
   readonly x402: Pick<X402, 'desk' | 'terms'> | undefined
   readonly programLog: Pick<ProgramLog, 'add'>
+  readonly metrics: Pick<ProviderMetrics, 'countCall'>
   /** For the bodies of calls with an `Idempotency-Key` or an x402 payment. */
   readonly bodyRoom: BodyRoom
   /** Since when the chain has not answered, and grants are the last known ones; undefined while it does. */
@@ -293,6 +295,8 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
         ? await money.charge(receipt, { key, answer: toStoredAnswer(ending) })
         : await money.waive(receipt)
       deps.programLog.add(call.deployment.digest, toLogEntry(call, receipt, ending))
+      const { outcome, priceUsdc: chargedUsdc, durationMs } = receipt
+      deps.metrics.countCall({ outcome, chargedUsdc, durationMs })
       countRun(deps, call, { outcome: ending.outcome, isPaid: isPaid && !booked.refusal })
       return booked
     } finally {

@@ -60,6 +60,11 @@ export const providerUp = defineCommand({
       value: '<name>',
       help: 'Misbehave on purpose, on development chains only: wrong-id',
     },
+    'metrics-port': {
+      type: 'string',
+      value: '<n>',
+      help: 'Show metrics for Prometheus at http://127.0.0.1:<n>/metrics; 0 takes a free port',
+    },
     verbose: { type: 'boolean', help: 'Log what happens, as JSON on standard error' },
     yes: { type: 'boolean', short: 'y', help: 'Register without a question' },
     ...accountOptions,
@@ -80,6 +85,10 @@ export const providerUp = defineCommand({
     const fromBlock = BigInt(
       parseCount('from-block', values['from-block'], { min: 0, max: Number.MAX_SAFE_INTEGER }),
     )
+    const metricsPort =
+      values['metrics-port'] === undefined
+        ? undefined
+        : parseCount('metrics-port', values['metrics-port'], { min: 0, max: 65_535 })
     const opened = await openMarket(values, context)
     const { market } = opened
     const fault = values.fault === undefined ? undefined : parseFault(values.fault, market.chainId)
@@ -117,6 +126,7 @@ export const providerUp = defineCommand({
         // A chain on this machine may be asked often.
         ...(isDevChain(market) && { mirrorIntervalMs: devMirrorIntervalMs }),
         ...(fault && { fault }),
+        ...(metricsPort !== undefined && { metricsPort }),
         spending: parseSpending(values),
       },
       context.signal,
@@ -131,6 +141,9 @@ export const providerUp = defineCommand({
         `  server   ${provider.server}`,
         `  price    ${formatUsdc(priceUsdc)} USDC per call`,
         `  walls    ${tier}`,
+        ...(provider.metricsPort === undefined
+          ? []
+          : [`  metrics  http://127.0.0.1:${provider.metricsPort}/metrics`]),
         ...provider.registered.map((label) => `  on chain ${label}`),
       ].join('\n'),
       {
@@ -142,6 +155,7 @@ export const providerUp = defineCommand({
         tier,
         dir,
         registered: provider.registered,
+        ...(provider.metricsPort !== undefined && { metricsPort: provider.metricsPort }),
       },
     )
     context.note('Ctrl-C stops: calls in flight end, and what is owed is settled.')
