@@ -256,6 +256,8 @@ export function createSettler(deps: SettlerDeps, options: SettlerOptions): Settl
     }
   }
 
+  // Whoever comes back after a crash may have been away for long, and a payer may have left meanwhile.
+  if (readUnsettled() > 0n) alarm.ring()
   const kept = keepSettling()
 
   return {

@@ -132,6 +132,15 @@ test('a payer that revokes is settled at once', async () => {
   expect(await settled).toMatchObject({ paidUsdc: 21n })
 })
 
+test('what was charged before a crash is settled by the next start at once, however long the interval', async () => {
+  await using s = await openSettling()
+  const first = await s.start()
+  await first.charge(await s.createPayer(), 3)
+  await first.crash()
+  await using p = await s.start()
+  expect(await nextSettled(p.settler)).toMatchObject({ paidUsdc: 21n })
+})
+
 test('much that has gathered is settled at once', async () => {
   await using s = await openSettling()
   await using p = await s.start({ thresholdUsdc: usdc(70n) })
