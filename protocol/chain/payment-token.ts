@@ -9,6 +9,7 @@ import {
   type PublicClient,
   parseAbi,
   parseEventLogs,
+  type TransactionReceipt,
   zeroAddress,
 } from 'viem'
 import { isProtocolError } from '../errors.ts'
@@ -26,7 +27,7 @@ import { reachChain } from './client.ts'
 import { devUsdcAbi, escrowAbi } from './contracts.ts'
 import { readReceipt } from './transaction-fate.ts'
 
-/** What the chain says about payments by authorization. Every method that takes a signal is one round of requests, with a time limit. */
+/** What the chain says about payments by authorization. Every method that takes a signal is a round or two of requests, with a time limit. */
 export interface PaymentToken {
   readonly token: Token
   readonly chainId: number
@@ -60,6 +61,7 @@ export interface Standing {
 }
 
 export interface Use {
+  /** `cancelled` also where the same nonce paid something else: this authorization can never be used any more. */
   readonly kind: 'transferred' | 'cancelled'
   readonly transaction: Hash
   readonly blockNumber: bigint
@@ -120,6 +122,31 @@ function createPaymentToken(
     return usdcCalls(token.address).transferWithAuthorization(authorization, { signature, signedBy })
   }
 
+  /**
+   * Whether a transaction moved the money of this authorization. A payer can sign two with one nonce, and use it up by the
+   * other one: only the transfer that follows says what was paid, and to whom.
+   */
+  function hasMoved({ logs }: TransactionReceipt, { from, to, valueUsdc, nonce }: Authorization): boolean {
+    const events = parseEventLogs({
+      abi: devUsdcAbi,
+      logs: logs.filter((log) => isAddressEqual(log.address, token.address)),
+      eventName: ['AuthorizationUsed', 'Transfer'],
+    })
+    const used = events.findIndex(
+      ({ eventName, args }) =>
+        eventName === 'AuthorizationUsed' &&
+        isAddressEqual(args.authorizer, from) &&
+        args.nonce.toLowerCase() === nonce.toLowerCase(),
+    )
+    const moved = used < 0 ? undefined : events[used + 1]
+    return (
+      moved?.eventName === 'Transfer' &&
+      isAddressEqual(moved.args.from, from) &&
+      isAddressEqual(moved.args.to, to) &&
+      moved.args.value === valueUsdc
+    )
+  }
+
   return {
     token,
     chainId,
@@ -165,19 +192,13 @@ function createPaymentToken(
       return { balanceUsdc: boundUsdc(balance), isUsed, timestamp: Number(block.timestamp) }
     },
 
-    async findTransfer({ from: authorizer, nonce }, transaction, signal) {
+    async findTransfer(authorization, transaction, signal) {
       const receipt = await reachChain(readReceipt(client, transaction), 'look for a payment', signal)
-      const logs = receipt?.logs.filter((log) => isAddressEqual(log.address, token.address)) ?? []
-      const used = parseEventLogs({
-        abi: devUsdcAbi,
-        logs,
-        eventName: 'AuthorizationUsed',
-        args: { authorizer, nonce },
-      })
-      return used.length > 0 ? receipt?.blockNumber : undefined
+      return receipt && hasMoved(receipt, authorization) ? receipt.blockNumber : undefined
     },
 
-    async findUse({ from: authorizer, nonce }, fromBlock, signal) {
+    async findUse(authorization, fromBlock, signal) {
+      const { from: authorizer, nonce } = authorization
       const newest = await reachChain(client.getBlockNumber(), 'find a payment', signal)
       for (let block = fromBlock; block <= newest; block += rangeBlocks) {
         const last = block + rangeBlocks - 1n
@@ -190,7 +211,11 @@ function createPaymentToken(
           'find a payment',
           signal,
         )
-        if (used[0]) return useOf('transferred', used[0])
+        if (used[0]) {
+          const hash = used[0].transactionHash
+          const receipt = await reachChain(readReceipt(client, hash), 'find a payment', signal)
+          return receipt && useOf(hasMoved(receipt, authorization) ? 'transferred' : 'cancelled', used[0])
+        }
         if (cancelled[0]) return useOf('cancelled', cancelled[0])
       }
       return undefined

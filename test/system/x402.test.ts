@@ -494,6 +494,31 @@ describe('at a provider whose way to the chain is in our hands', () => {
     expect(await walletOf(at.dev, payer.address)).toBe(price)
   })
 
+  test.each([
+    ['somebody else', (payer: LocalAccount) => ({ to: payer.address, value: `${price}` })],
+    ['less of it to the provider', () => ({ value: `${price - 1n}` })],
+  ])(
+    'a payer who spends the nonce to pay %s meanwhile has not paid, and gets no answer',
+    async (_, change) => {
+      const { payer, payment, send } = await prepare()
+      const { nonce } = parsePayment(payment).authorization
+      const authorization = { ...change(payer), nonce }
+      const other = await signPayment(await askTerms(urlAtCarol()), payer, { authorization })
+      hooks.before = async ({ method }) => {
+        if (method !== 'eth_estimateGas') return
+        hooks.before = undefined
+        await submitByStranger(other)
+      }
+      const answer = await send()
+      expect(answer).toMatchObject({
+        status: 402,
+        code: 'payment_failed',
+        result: { success: false, errorReason: 'cancelled' },
+      })
+      expect(await readCarolsReceipt(answer.callId)).toMatchObject({ price: '0', outcome: 'payment_failed' })
+    },
+  )
+
   test('who takes the payment to the chain first, instead of the provider, has paid the call', async () => {
     const { payer, payment, send } = await prepare()
     hooks.before = async ({ method }) => {
