@@ -5,7 +5,7 @@ import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
 import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
 import { ownerPolicySchema, payerChoices } from './owner.ts'
-import { type Params, runtimeKinds } from './program.ts'
+import { isNativeOnly, nativeModes, type Params, runtimeKinds } from './program.ts'
 import { addressSchema, describeIssues, secondsSchema } from './schema.ts'
 import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
 
@@ -51,6 +51,8 @@ const draftShape = {
   /** The zip's CID. */
   program: cidSchema,
   runtime: z.enum(runtimeKinds),
+  /** How a native program answers; `cgi` where it is absent. */
+  native: z.enum(nativeModes).optional(),
   /** The file of the zip that runs. */
   entry: entrySchema,
   /** Public; part of the programId. */
@@ -75,10 +77,12 @@ const draftShape = {
   createdAt: secondsSchema,
 }
 
-const specSchema = z.strictObject({
-  ...draftShape,
-  signature: z.string().regex(/^0x[0-9a-f]{130}$/, 'Expected a 65-byte signature'),
-})
+const specSchema = z
+  .strictObject({
+    ...draftShape,
+    signature: z.string().regex(/^0x[0-9a-f]{130}$/, 'Expected a 65-byte signature'),
+  })
+  .refine(isNativeOnly, { path: ['native'], error: 'Only a program with the runtime "native" has that' })
 
 /** A deployment spec: program, limits, env and policy under the owner's signature. */
 export type DeploymentSpec = z.output<typeof specSchema>

@@ -68,6 +68,17 @@ export const limits = {
   instanceIdleMsMax: 5 * 60_000,
   zygotesMax: 4,
   faultMessageBytesMax: 1 * KiB,
+  /** A native program's `/tmp`, which counts as its memory, too. */
+  nativeTmpBytesMax: 64 * MiB,
+  /** Processes of one CGI program at a time; other calls wait for their turn, up to as long. */
+  cgiProcessesMax: 16,
+  cgiQueueMsMax: 10_000,
+  /** Sandboxes that wait for the next call of one CGI program. */
+  cgiZygotesMax: 2,
+  /** From asking a native server to stop until it is ended. */
+  programStopMsMax: 2_000,
+  /** Between two looks whether a native server listens. */
+  programReadyPollMsMax: 20,
 
   // Content
   cidBytesMax: 128,

@@ -9,6 +9,24 @@ import { encodeCanonicalJson, type Json } from './canonical-json.ts'
 export const runtimeKinds = ['js', 'wasm', 'native'] as const
 export type RuntimeKind = (typeof runtimeKinds)[number]
 
+/**
+ * How a `native` program answers: `cgi` is a process per call (RFC 3875), `http` a server that stays and listens on the
+ * Unix socket that `LISTEN_SOCKET` names.
+ */
+export const nativeModes = ['cgi', 'http'] as const
+export type NativeMode = (typeof nativeModes)[number]
+
+/** Whether only what says that it is native says how. */
+export function isNativeOnly({
+  runtime,
+  native,
+}: {
+  readonly runtime: RuntimeKind
+  readonly native?: NativeMode | undefined
+}): boolean {
+  return native === undefined || runtime === 'native'
+}
+
 /** Names what runs, whoever deployed it: 32 bytes as lower-case `0x…`. */
 export type ProgramId = Brand<`0x${string}`, 'ProgramId'>
 

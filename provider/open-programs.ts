@@ -8,6 +8,7 @@ import type { Deployment } from './deployments/deployments.ts'
 import { createOutputLines } from './logs/output-lines.ts'
 import type { ProgramLog } from './logs/program-log.ts'
 import { createInstances } from './runtime/instances.ts'
+import type { NativeOptions } from './runtime/native/native-runtime.ts'
 import { openRuntimes } from './runtime/open-runtimes.ts'
 import { createRedact } from './runtime/redact.ts'
 import type { Death, Instance, ProgramFiles, Tier } from './runtime/runtime.ts'
@@ -44,21 +45,26 @@ function describeDeath(death: Death): string {
 /** Starts the runtimes and lets them attack their own walls before a stranger does. */
 export async function openPrograms(
   { clock, log, programLog }: { clock: Clock; log: Log; programLog: Pick<ProgramLog, 'add'> },
-  { chainId, owner }: { chainId: number; owner: Address },
+  { chainId, owner, native }: { chainId: number; owner: Address; native?: NativeOptions | undefined },
   signal: AbortSignal,
 ): Promise<Programs> {
   await using starting = new AsyncDisposableStack()
-  const { runtimes } = starting.use(await openRuntimes({ clock, log }, {}, signal))
+  const { runtimes } = starting.use(await openRuntimes({ clock, log }, { native }, signal))
   const probes = await Promise.all(runtimes.map((runtime) => runtime.probe(signal)))
-  const tier = probes.every((probe) => probe.tier === 'sandbox') ? 'sandbox' : 'process'
-  if (tier === 'process') log.warn('walls_missing', { reasons: probes.flatMap(({ reasons }) => reasons) })
+  const isContained = (kind: RuntimeKind) =>
+    probes[runtimes.findIndex((runtime) => runtime.kind === kind)]?.tier === 'sandbox'
+  const kinds = runtimes.map(({ kind }) => kind)
+  // Native programs have walls of their own: what they lack says nothing about the others.
+  const tier = kinds.filter((kind) => kind !== 'native').every(isContained) ? 'sandbox' : 'process'
+  if (!kinds.every(isContained))
+    log.warn('walls_missing', { reasons: probes.flatMap(({ reasons }) => reasons) })
   const instances = starting.use(createInstances({ clock, log }, { runtimes }))
   const parts = starting.move()
   return {
-    kinds: runtimes.map(({ kind }) => kind),
+    kinds,
     count: () => instances.count,
     tier,
-    mayRun: (spec) => tier === 'sandbox' || isDevChain({ chainId }) || spec.owner === owner,
+    mayRun: (spec) => isContained(spec.runtime) || isDevChain({ chainId }) || spec.owner === owner,
     acquire: (deployment, load, acquireSignal) =>
       instances.acquire(
         deployment.cid.toString(),

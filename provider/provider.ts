@@ -36,6 +36,7 @@ import { openContent } from './open-content.ts'
 import { openPrograms } from './open-programs.ts'
 import { createPresence, isTunnelUrl } from './presence.ts'
 import { registerProvider } from './register-provider.ts'
+import type { NativeOptions } from './runtime/native/native-runtime.ts'
 import { openSealKeys } from './seal-keys.ts'
 import { changeSettings } from './settings.ts'
 import type { FeeLimit } from './settlement/decide-worth.ts'
@@ -99,6 +100,8 @@ export interface ProviderOptions {
   readonly x402WaitMs?: number
   /** Shows metrics on this port of loopback; 0 takes a free one. */
   readonly metricsPort?: number
+  /** Whether it runs native programs, too, and what of this machine they can read. */
+  readonly native?: NativeOptions
   readonly fault?: Fault
 }
 
@@ -205,7 +208,7 @@ export async function createProvider(
   const programs = starting.use(
     await openPrograms(
       { clock, log, programLog },
-      { chainId: market.chainId, owner: account.address },
+      { chainId: market.chainId, owner: account.address, native: options.native },
       signal,
     ),
   )

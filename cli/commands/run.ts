@@ -1,6 +1,7 @@
 import { createLog } from '../../protocol/base/log.ts'
 import { defineCommand } from '../command.ts'
 import { parseCount } from '../duration.ts'
+import { nativeRootOption, parseNativeRoot } from '../operate/native.ts'
 import { untilStopped } from '../operate/until-stopped.ts'
 import { readEnvFile } from '../project/env-file.ts'
 import { parseParams } from '../project/manifest.ts'
@@ -20,11 +21,13 @@ export const run = defineCommand({
       help: 'Secrets (default: .env or secret in the directory)',
     },
     params: { type: 'string', value: '<json>', help: 'Public params in place of those in the manifest' },
+    ...nativeRootOption,
   },
   examples: ['run', 'run dist/app.zip --port 3000'],
   async run({ positionals: [path = '.'], values }, context) {
     const { cwd, note, print, signal } = context
     const port = parseCount('port', values.port, { min: 0, max: 65_535 })
+    const nativeRoot = parseNativeRoot(values)
     const program = await openProgram(path, context)
     const params = values.params === undefined ? program.manifest.params : parseParams(values.params)
     const envPath = values['env-file']
@@ -34,7 +37,7 @@ export const run = defineCommand({
     const { programId } = await computeIds(program.zip, params)
     await using served = await serveProgram(
       createLog({ level: 'error' }),
-      { program, params, port, env: file?.env ?? {} },
+      { program, params, port, env: file?.env ?? {}, nativeRoot },
       context,
     )
     print(`program_id=${programId}\nhttp_url=${served.url.href}`, { programId, url: served.url.href })

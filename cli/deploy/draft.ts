@@ -103,6 +103,7 @@ export function draftDeployment(facts: DraftFacts, terms: Terms): DeploymentDraf
     escrow: market.contracts.escrow,
     program: facts.program,
     runtime: manifest.runtime,
+    ...(manifest.native && { native: manifest.native }),
     entry: manifest.entry,
     params: facts.params,
     env: facts.env,

@@ -3,7 +3,7 @@ import { utf8 } from '../../protocol/base/bytes.ts'
 import { encodeCanonicalJson, type Json, parseJson } from '../../protocol/canonical-json.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
-import { type Params, runtimeKinds } from '../../protocol/program.ts'
+import { isNativeOnly, nativeModes, type Params, runtimeKinds } from '../../protocol/program.ts'
 import { describeIssues } from '../../protocol/schema.ts'
 
 /** The file in a program's directory, and in its zip, that says what it is. */
@@ -15,26 +15,30 @@ const limitsSchema = z.strictObject({
   memoryMiB: z.int().min(16).max(limits.programMemoryMiBMax).default(limits.programMemoryMiBDefault),
 })
 
-const manifestSchema = z.strictObject({
-  name: z
-    .string()
-    .max(limits.nameBytesMax)
-    .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, 'Expected lower-case letters, digits and "-"'),
-  runtime: z.enum(runtimeKinds).default('js'),
-  /** The file that answers: a source in a directory, what runs in a zip. */
-  entry: z
-    .string()
-    .min(1)
-    .max(limits.zipPathBytesMax)
-    .refine(
-      (path) => !path.startsWith('/') && !path.split('/').includes('..'),
-      'Expected a path inside the program',
-    ),
-  params: z.custom<Params>(isJsonObject, 'Expected a JSON object').default({}),
-  limits: limitsSchema.default(limitsSchema.parse({})),
-  /** Names that do not go into the zip, at any depth; `*` stands for any characters. */
-  exclude: z.array(z.string().min(1).max(limits.zipNameBytesMax)).max(256).default([]),
-})
+const manifestSchema = z
+  .strictObject({
+    name: z
+      .string()
+      .max(limits.nameBytesMax)
+      .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, 'Expected lower-case letters, digits and "-"'),
+    runtime: z.enum(runtimeKinds).default('js'),
+    /** How a `native` program answers: a process per call, or a server on `LISTEN_SOCKET`; `cgi` where it is absent. */
+    native: z.enum(nativeModes).optional(),
+    /** The file that answers: a source in a directory, what runs in a zip. */
+    entry: z
+      .string()
+      .min(1)
+      .max(limits.zipPathBytesMax)
+      .refine(
+        (path) => !path.startsWith('/') && !path.split('/').includes('..'),
+        'Expected a path inside the program',
+      ),
+    params: z.custom<Params>(isJsonObject, 'Expected a JSON object').default({}),
+    limits: limitsSchema.default(limitsSchema.parse({})),
+    /** Names that do not go into the zip, at any depth; `*` stands for any characters. */
+    exclude: z.array(z.string().min(1).max(limits.zipNameBytesMax)).max(256).default([]),
+  })
+  .refine(isNativeOnly, { path: ['native'], error: 'Only a program with the runtime "native" has that' })
 
 /** What a program says of itself, with every default filled in. */
 export type Manifest = z.output<typeof manifestSchema>

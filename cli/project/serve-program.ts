@@ -8,6 +8,7 @@ import { openBody } from '../../provider/http/call-body.ts'
 import { isNobodys, toProgramHeaders } from '../../provider/http/program-headers.ts'
 import { relay } from '../../provider/http/relay.ts'
 import { createInstances, type Instances, type Launch } from '../../provider/runtime/instances.ts'
+import type { NativeRoot } from '../../provider/runtime/native/binary.ts'
 import { openRuntimes } from '../../provider/runtime/open-runtimes.ts'
 import type { CommandContext } from '../command.ts'
 import type { Env } from './env-file.ts'
@@ -19,6 +20,8 @@ export interface ServeOptions {
   readonly params: Params
   /** 0 takes a free one. */
   readonly port: number
+  /** What a native program sees of this machine. */
+  readonly nativeRoot: NativeRoot
 }
 
 /** A program that answers on this machine, in the sandbox in which a provider would run it; nobody pays. */
@@ -33,16 +36,18 @@ export interface ServedProgram extends AsyncDisposable {
  */
 export async function serveProgram(
   log: Log,
-  { program, env, params, port }: ServeOptions,
+  { program, env, params, port, nativeRoot }: ServeOptions,
   { clock, note, signal }: CommandContext,
 ): Promise<ServedProgram> {
   await using starting = new AsyncDisposableStack()
   // One process in advance: enough to replace a program that has crashed.
-  const { runtimes } = starting.use(await openRuntimes({ clock, log }, { zygotes: 1 }, signal))
+  const { runtime, entry } = program.manifest
+  const native = runtime === 'native' ? { root: nativeRoot } : undefined
+  const { runtimes } = starting.use(await openRuntimes({ clock, log }, { zygotes: 1, native }, signal))
   const instances = starting.use(createInstances({ clock, log }, { runtimes }))
   const launch = async (): Promise<Launch> => ({
-    kind: program.manifest.runtime,
-    program: { files: program.files, entry: program.manifest.entry },
+    kind: runtime,
+    program: { files: program.files, entry, native: program.manifest.native },
     options: {
       env,
       params,

@@ -117,7 +117,7 @@ export function createDeployments(
       const files = await readZip(bytes, signal)
       // Not before somebody pays for a call of it: what strangers only ask about is not kept for them.
       for (const root of [cid, programCid]) await keep(root, spec.owner)
-      return { files, entry: spec.entry }
+      return { files, entry: spec.entry, native: spec.native }
     },
   }
 }

@@ -1,10 +1,9 @@
+import type { Duplex } from 'node:stream'
 import type { Clock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { createHttpPool } from '../../protocol/http/h1-client.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
-import { connectProgram } from './connect-program.ts'
-import { ping } from './ping.ts'
 import { createCall, isWaitingForCaller, type RunningCall } from './running-call.ts'
 import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from './runtime.ts'
 import type { Cell } from './sandbox/cell.ts'
@@ -16,10 +15,12 @@ export interface InstanceDeps {
 }
 
 export interface InstanceOptions {
-  /** The Unix socket on which the program answers HTTP/1.1. */
-  readonly socketPath: string
-  /** A socket that answers `GET /` whenever the program could; tells a program that hangs from a call that does. */
-  readonly pingPath: string
+  /** Connects to where the program answers HTTP/1.1. */
+  readonly connect: () => Duplex
+  /** Whether the program could answer now; tells a program that hangs from a call that does. */
+  readonly ping: () => Promise<boolean>
+  /** Asks the process to end by itself, before it is ended. */
+  readonly askToStop?: () => void
   readonly limits: ProgramLimits
   /** Recognises an answer that means a fault. */
   readonly readFault: (status: number, rawHeaders: RawHeaders) => Fault | undefined
@@ -37,7 +38,7 @@ export function createInstance(
 ): Instance {
   const { timeoutMs, memoryMiB } = options.limits
   const pool = createHttpPool({
-    connect: () => connectProgram(options.socketPath),
+    connect: options.connect,
     connectionsMax: limits.callsInFlightPerInstanceMax,
     requestsWaitingMax: 0,
     // The watchdog counts more exactly, and knows who is waiting for whom.
@@ -53,6 +54,7 @@ export function createInstance(
   let pinging: Promise<boolean> | undefined
   let background: { startMs: number; lastMs: number; quietTicks: number } | undefined
   let callsAnswered = 0
+  let stopping: Promise<void> | undefined
 
   const whenDead = cell.exited.then((exit) => {
     death = killed ?? (cell.wasOutOfMemory() ? { kind: 'out_of_memory' } : options.explainExit(exit))
@@ -105,7 +107,7 @@ export function createInstance(
   function stopLate(call: RunningCall): void {
     end(call, { kind: 'timeout', timeoutMs })
     call.exchange?.abort()
-    pinging ??= ping(options.pingPath).then((isAlive) => {
+    pinging ??= options.ping().then((isAlive) => {
       pinging = undefined
       if (!isAlive) kill({ kind: 'timeout' })
       return isAlive
@@ -115,11 +117,18 @@ export function createInstance(
   function kill(reason: KillReason): void {
     if (killed || death) return
     killed = reason
-    cell.kill()
+    if (reason.kind === 'stopped' && options.askToStop) stopping = stopGently(options.askToStop)
+    else cell.kill()
     for (const call of calls) {
       end(call, toOutcome(reason))
       call.exchange?.abort()
     }
+  }
+
+  async function stopGently(askToStop: () => void): Promise<void> {
+    askToStop()
+    await clock.sleep(limits.programStopMsMax, dead.signal).catch(() => undefined)
+    cell.kill()
   }
 
   function toOutcome(reason: Death): CallOutcome {
@@ -203,6 +212,7 @@ export function createInstance(
       kill({ kind: 'stopped', why: 'it is shutting down' })
       watch[Symbol.dispose]()
       pool.close()
+      await stopping
       await cell[Symbol.asyncDispose]()
     },
   }

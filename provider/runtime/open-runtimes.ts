@@ -1,6 +1,7 @@
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { jsConvention } from './js/js-modules.ts'
+import { createNativeRuntime, type NativeOptions } from './native/native-runtime.ts'
 import type { Runtime } from './runtime.ts'
 import { createWasmConvention } from './wasm/wasm-modules.ts'
 import { openWorkerd, type WorkerdOptions } from './workerd/workerd.ts'
@@ -10,18 +11,29 @@ export interface Runtimes extends AsyncDisposable {
   readonly runtimes: readonly Runtime[]
 }
 
-/** `js` and `wasm` share a workerd binary, a sandbox and the processes that wait for a program. */
+export interface RuntimesOptions extends WorkerdOptions {
+  /** Whether, and how, Linux binaries and scripts run, too. Off where it is absent: they share this machine's kernel. */
+  readonly native?: NativeOptions | undefined
+}
+
+/**
+ * `js` and `wasm` share a workerd binary, a sandbox and the processes that wait for a program.
+ *
+ * @throws ProtocolError `sandbox_unavailable` where native programs are asked for and cannot be contained
+ */
 export async function openRuntimes(
   deps: { clock: Clock; log: Log },
-  options: WorkerdOptions,
+  { native, ...options }: RuntimesOptions,
   signal: AbortSignal,
 ): Promise<Runtimes> {
+  await using starting = new AsyncDisposableStack()
   const [workerd, wasmConvention] = await Promise.all([
     openWorkerd(deps, options, signal),
     createWasmConvention(),
   ])
-  return {
-    runtimes: [jsConvention, wasmConvention].map(workerd.runtime),
-    [Symbol.asyncDispose]: async () => await workerd[Symbol.asyncDispose](),
-  }
+  starting.use(workerd)
+  const natives = native ? [starting.use(await createNativeRuntime(deps, native, signal))] : []
+  const runtimes = [...[jsConvention, wasmConvention].map(workerd.runtime), ...natives]
+  const parts = starting.move()
+  return { runtimes, [Symbol.asyncDispose]: () => parts.disposeAsync() }
 }

@@ -1,7 +1,7 @@
 import type { Json } from '../../protocol/canonical-json.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
-import type { RuntimeKind } from '../../protocol/program.ts'
+import type { NativeMode, RuntimeKind } from '../../protocol/program.ts'
 
 /**
  * How much stands between a program and the machine: `sandbox` is namespaces, system call filter and hard memory
@@ -11,9 +11,17 @@ export type Tier = 'sandbox' | 'process'
 
 /** The files of a program, as they were in its zip. */
 export interface ProgramFiles {
-  readonly files: readonly { readonly path: string; readonly bytes: Uint8Array }[]
+  readonly files: readonly ProgramFile[]
   /** The path of the file that answers. */
   readonly entry: string
+  /** How a native program answers; `cgi` where it does not say. */
+  readonly native?: NativeMode | undefined
+}
+
+export interface ProgramFile {
+  readonly path: string
+  readonly bytes: Uint8Array
+  readonly executable?: boolean
 }
 
 export interface ProgramLimits {

@@ -1,8 +1,6 @@
-import { once } from 'node:events'
-import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
 import { raceSignal } from '../../protocol/base/signal.ts'
 import { collectAnswer } from './collect-answer.ts'
+import { openDecoy } from './decoy.ts'
 import type { ProgramFiles, Runtime } from './runtime.ts'
 import type { Sandbox } from './sandbox/sandbox.ts'
 
@@ -136,27 +134,4 @@ function readFindings(text: string, who: string): string[] {
     // Told below.
   }
   return [`${who} could not be tried.`]
-}
-
-/** A port of this machine that nobody should be able to reach from a sandbox. */
-async function openDecoy(): Promise<
-  AsyncDisposable & { readonly port: number; readonly connections: number }
-> {
-  let connections = 0
-  const server = createServer((socket) => {
-    connections++
-    socket.destroy()
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  return {
-    port: (server.address() as AddressInfo).port,
-    get connections() {
-      return connections
-    },
-    async [Symbol.asyncDispose]() {
-      server.close()
-      await once(server, 'close')
-    },
-  }
 }

@@ -17,6 +17,7 @@ import { giveBond, giveEther } from '../../market/dev-ether.ts'
 import { providerUrl, readGatewayInfo } from '../../market/market.ts'
 import { type OpenMarket, openMarket } from '../../market/open.ts'
 import { accountOptions, marketOptions } from '../../market/options.ts'
+import { nativeOptions, parseNative } from '../../operate/native.ts'
 import { openProviderAccount } from '../../operate/provider-account.ts'
 import { providerDir, providerOptions } from '../../operate/provider-dir.ts'
 import { parseReach, reachOptions, savedEndpoint } from '../../operate/reach.ts'
@@ -49,6 +50,7 @@ export const providerUp = defineCommand({
     },
     dir: providerOptions.dir,
     ...spendingOptions,
+    ...nativeOptions,
     'from-block': {
       type: 'string',
       value: '<n>',
@@ -73,6 +75,7 @@ export const providerUp = defineCommand({
   examples: [
     'provider up --domain bob',
     'provider up --domain carol --tunnel ws://localhost:8080/_/tunnel --price 0.0005',
+    'provider up --domain bob --native',
     'provider up --domain dave --host 0.0.0.0 --port 8402 --public-url https://dave.example',
   ],
   async run({ values }, context) {
@@ -91,6 +94,7 @@ export const providerUp = defineCommand({
         : parseCount('metrics-port', values['metrics-port'], { min: 0, max: 65_535 })
     const opened = await openMarket(values, context)
     const { market } = opened
+    const native = parseNative(values)
     const fault = values.fault === undefined ? undefined : parseFault(values.fault, market.chainId)
     const gateway = await readGatewayInfo(market.gateway, context.signal)
     const reach = parseReach(values, gateway.tunnel)
@@ -125,6 +129,7 @@ export const providerUp = defineCommand({
         version,
         // A chain on this machine may be asked often.
         ...(isDevChain(market) && { mirrorIntervalMs: devMirrorIntervalMs }),
+        ...(native && { native }),
         ...(fault && { fault }),
         ...(metricsPort !== undefined && { metricsPort }),
         spending: parseSpending(values),

@@ -1,6 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { rm } from 'node:fs/promises'
-import type { Readable, Writable } from 'node:stream'
+import type { Duplex, Readable, Writable } from 'node:stream'
 import type { Log } from '../../../protocol/base/log.ts'
 import { limits } from '../../../protocol/limits.ts'
 import type { Usage } from '../runtime.ts'
@@ -14,8 +14,10 @@ export interface Cell extends AsyncDisposable {
   readonly stdin: Writable
   readonly stdout: Readable
   readonly stderr: Readable
-  /** What it writes to descriptor 3. */
-  readonly control: Readable
+  /** Its descriptor 3. */
+  readonly control: Duplex
+  /** The process that counts, by the host's number; as `/proc/<pid>/root` its files. */
+  readonly pid: number
   /** Sets what all of it together may hold; a sandbox begins with the most that any program may ask for. */
   limitMemory(bytes: number): void
   kill(): void
@@ -78,7 +80,8 @@ export function createCell({ child, pid, folder, cgroup, log }: CellParts): Cell
     stdin: child.stdin!,
     stdout: child.stdout!,
     stderr: child.stderr!,
-    control: child.stdio[3] as Readable,
+    control: child.stdio[3] as Duplex,
+    pid,
     ended: ended.signal,
     exited,
     kill,

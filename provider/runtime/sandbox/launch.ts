@@ -4,7 +4,15 @@ import { closeSync, openSync } from 'node:fs'
 import type { Readable, Writable } from 'node:stream'
 import type { Log } from '../../../protocol/base/log.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
-import { formatBubblewrapArgs, inside, readChildPid } from './bubblewrap.ts'
+import { limits } from '../../../protocol/limits.ts'
+import {
+  type BubblewrapPlumbing,
+  formatBubblewrapArgs,
+  formatNativeBubblewrapArgs,
+  inside,
+  type NativeView,
+  readChildPid,
+} from './bubblewrap.ts'
 import { type Cell, createCell } from './cell.ts'
 import type { Cgroup, Cgroups } from './cgroup.ts'
 import { maskDescriptors } from './descriptors.ts'
@@ -24,6 +32,9 @@ export interface Site {
   readonly cgroups: Cgroups | undefined
   readonly inherited: readonly number[]
   readonly filterPath: string | undefined
+  /** Of native programs: their filter, and what runs in their sandboxes first. */
+  readonly nativeFilterPath: string | undefined
+  readonly launcherPath: string | undefined
   readonly nextUser: (() => number) | undefined
   cells: number
 }
@@ -33,11 +44,14 @@ export type Launcher =
   /** `setpriv`, where there is one, ties the child's life to ours and forbids it new privileges. */
   | { readonly kind: 'plain'; readonly setprivPath: string | undefined }
 
-export interface Launch extends Command {
+/** What a new process gets of its own. */
+export interface Place {
   readonly folder: string
   readonly user: number | undefined
   readonly cgroup: Cgroup | undefined
 }
+
+export interface Launch extends Command, Place {}
 
 /** Starts a process behind the walls that the launcher can build. */
 export function launch(site: Site, launcher: Launcher, what: Launch, signal: AbortSignal): Promise<Cell> {
@@ -46,33 +60,84 @@ export function launch(site: Site, launcher: Launcher, what: Launch, signal: Abo
     : launchPlain(site, launcher, what)
 }
 
-async function launchBubblewrap(
+function launchBubblewrap(
   site: Site,
-  launcher: Extract<Launcher, { kind: 'bubblewrap' }>,
-  { executable, args, folder, user, cgroup }: Launch,
+  launcher: Bubblewrap,
+  { executable, args, ...place }: Launch,
   signal: AbortSignal,
 ): Promise<Cell> {
-  const filterFd = site.filterPath === undefined ? undefined : openSync(site.filterPath, 'r')
-  const bubblewrapArgs = formatBubblewrapArgs({
-    executable,
-    args: args(inside.folder),
-    folder,
-    seccompFd: filterFd === undefined ? undefined : 4,
-    infoFd: 5,
-    blockFd: 6,
-    canDisableUserNamespaces: launcher.canDisableUserNamespaces,
-  })
+  const { folder } = place
+  const format = (plumbing: BubblewrapPlumbing) =>
+    formatBubblewrapArgs({ executable, args: args(inside.folder), folder }, plumbing)
+  return spawnBubblewrap(
+    site,
+    launcher,
+    { ...place, filterPath: site.filterPath, fileBytesMax: 0, format },
+    signal,
+  )
+}
+
+/**
+ * Starts the sandbox of a native program up to the point where it waits for what to run, on `Cell.control`.
+ *
+ * @throws where this machine has no bubblewrap, or the sandbox does not stand
+ */
+export async function launchNative(
+  site: Site,
+  launcher: Launcher,
+  view: NativeView & Place,
+  signal: AbortSignal,
+): Promise<Cell> {
+  const { launcherPath, nativeFilterPath } = site
+  if (launcher.kind !== 'bubblewrap' || !launcherPath || !nativeFilterPath)
+    throw new Error('native programs need bubblewrap')
+  const format = (plumbing: BubblewrapPlumbing) =>
+    formatNativeBubblewrapArgs({ ...view, launcherPath }, plumbing)
+  const fileBytesMax = limits.nativeTmpBytesMax
+  const cell = await spawnBubblewrap(
+    site,
+    launcher,
+    { ...view, filterPath: nativeFilterPath, fileBytesMax, format },
+    signal,
+  )
+  try {
+    const stands = once(cell.control, 'data').then(() => true)
+    if (await raceSignal(Promise.race([stands, cell.exited.then(() => false)]), signal)) return cell
+    throw new Error(await readFailure(cell.stderr))
+  } catch (error) {
+    cell.kill()
+    throw error
+  }
+}
+
+type Bubblewrap = Extract<Launcher, { kind: 'bubblewrap' }>
+
+interface Boxed extends Place {
+  readonly filterPath: string | undefined
+  readonly fileBytesMax: number
+  readonly format: (plumbing: BubblewrapPlumbing) => readonly string[]
+}
+
+async function spawnBubblewrap(
+  site: Site,
+  { path, canDisableUserNamespaces }: Bubblewrap,
+  { filterPath, fileBytesMax, format, folder, user, cgroup }: Boxed,
+  signal: AbortSignal,
+): Promise<Cell> {
+  const filterFd = filterPath === undefined ? undefined : openSync(filterPath, 'r')
+  const seccompFd = filterFd === undefined ? undefined : 4
+  const args = format({ seccompFd, infoFd: 5, blockFd: 6, canDisableUserNamespaces })
   const stdio = ['pipe', 'pipe', 'pipe', 'pipe', filterFd ?? site.nullFd, 'pipe', 'pipe'] as const
   let child: ChildProcess
   try {
-    child = spawnBounded(site, [launcher.path, ...bubblewrapArgs], { stdio, user })
+    child = spawnBounded(site, [path, ...args], { stdio, user, fileBytesMax })
   } finally {
     if (filterFd !== undefined) closeSync(filterFd)
   }
   try {
     await started(child)
     const pid = await raceSignal(readChildPid(pipeOf(child, 5) as Readable), signal)
-    if (pid === undefined) throw new Error(await readFailure(child))
+    if (pid === undefined) throw new Error(await readFailure(child.stderr!))
     // The program does not run yet: nothing that it does can escape being counted.
     cgroup?.add(child.pid!)
     cgroup?.add(pid)
@@ -94,6 +159,7 @@ async function launchPlain(
   const child = spawnBounded(site, [...guard, executable.path, ...args(folder)], {
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
     user,
+    fileBytesMax: 0,
     cwd: folder,
   })
   await started(child)
@@ -106,15 +172,22 @@ async function launchPlain(
   return createCell({ child, pid: child.pid!, folder, cgroup, log: site.log })
 }
 
-/** No core dumps (they would hold secrets), no files, few descriptors; the command itself is never read as shell. */
-const boundScript = 'ulimit -c 0; ulimit -f 0; ulimit -n 1024; exec "$@"'
+/** No core dumps (they would hold secrets), small files or none, few descriptors; the command is never read as shell. */
+const boundScript = 'ulimit -c 0; ulimit -f "$1"; ulimit -n 1024; shift; exec "$@"'
+
+interface SpawnOptions {
+  readonly stdio: readonly ('pipe' | number)[]
+  readonly user: number | undefined
+  readonly fileBytesMax: number
+  readonly cwd?: string
+}
 
 function spawnBounded(
   site: Site,
   command: readonly string[],
-  { stdio, user, cwd = '/' }: { stdio: readonly ('pipe' | number)[]; user: number | undefined; cwd?: string },
+  { stdio, user, fileBytesMax, cwd = '/' }: SpawnOptions,
 ): ChildProcess {
-  const child = spawn('/bin/sh', ['-c', boundScript, 'sh', ...command], {
+  const child = spawn('/bin/sh', ['-c', boundScript, 'sh', String(fileBytesMax / 512), ...command], {
     cwd,
     env: {},
     stdio: maskDescriptors(stdio, site),
@@ -134,8 +207,8 @@ async function started(child: ChildProcess): Promise<void> {
   if (child.pid === undefined) await once(child, 'spawn')
 }
 
-async function readFailure(child: ChildProcess): Promise<string> {
-  const text = (await child.stderr!.setEncoding('utf8').toArray()).join('')
+async function readFailure(stderr: Readable): Promise<string> {
+  const text = (await stderr.setEncoding('utf8').toArray()).join('')
   return text.trim().slice(0, 300) || 'bubblewrap ended without a word'
 }
 

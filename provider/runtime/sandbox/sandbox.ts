@@ -1,5 +1,5 @@
 import { chmodSync, chownSync, closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
-import { chmod, mkdtemp, rm } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Log } from '../../../protocol/base/log.ts'
@@ -7,13 +7,16 @@ import { raceSignal } from '../../../protocol/base/signal.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import { limits } from '../../../protocol/limits.ts'
 import type { Walls } from '../runtime.ts'
+import type { NativeView } from './bubblewrap.ts'
 import { type Cell, cgroupLimits } from './cell.ts'
 import { type Cgroup, openCgroups } from './cgroup.ts'
 import { readInheritableDescriptors } from './descriptors.ts'
 import { type Executable, findCommand, prepareExecutable } from './executable.ts'
-import { type Command, type Launcher, launch, type Site } from './launch.ts'
+import { type Command, type Launcher, launch, launchNative, type Place, type Site } from './launch.ts'
+import { formatLauncher } from './launcher.ts'
 import { findLeftovers } from './leftovers.ts'
-import { formatSeccompFilter } from './seccomp.ts'
+import { formatNativeSeccompFilter, formatSeccompFilter } from './seccomp.ts'
+import { isSyscallArch } from './syscalls.ts'
 import { openUsers } from './users.ts'
 
 /** Starts processes behind the best walls that this machine offers. */
@@ -25,6 +28,12 @@ export interface Sandbox extends AsyncDisposable {
   prepare(path: string, signal: AbortSignal): Promise<Executable>
   /** @throws ProtocolError `sandbox_unavailable` */
   spawn(command: Command, signal: AbortSignal): Promise<Cell>
+  /** Starts a sandbox for a native program, which waits on `Cell.control` for what to run. @throws ProtocolError `sandbox_unavailable` */
+  spawnNative(view: NativeView, signal: AbortSignal): Promise<Cell>
+  /** A new folder, which goes when the sandbox goes, if not before. Everybody on the host may walk through it. */
+  createFolder(): Promise<string>
+  /** A user that nothing else has; undefined where there are none to give out. */
+  nextUser(): number | undefined
 }
 
 export interface SandboxOptions {
@@ -63,7 +72,11 @@ export async function createSandbox(
     log,
     cgroups: typeof cgroups === 'string' ? undefined : cgroups,
     inherited: readInheritableDescriptors(),
-    filterPath: writeFilter(folder),
+    filterPath: writeOpen(join(folder, 'filter.bpf'), formatSeccompFilter(process.arch)),
+    nativeFilterPath: writeOpen(join(folder, 'native.bpf'), formatNativeSeccompFilter(process.arch)),
+    launcherPath: isSyscallArch(process.arch)
+      ? writeOpen(join(folder, 'launcher'), formatLauncher(process.arch))
+      : undefined,
     nextUser: openUsers(),
     cells: 0,
   }
@@ -89,6 +102,19 @@ export async function createSandbox(
     prepare: (path, signal) =>
       path === trialPath ? Promise.resolve(trial) : prepareExecutable(path, { folder }, signal),
     spawn: (command, signal) => spawnCell(site, launcher, command, signal),
+    spawnNative: (view, signal) =>
+      fillPlace(
+        site,
+        view.user,
+        (place) => launchNative(site, launcher, { ...view, ...place }, signal),
+        signal,
+      ),
+    async createFolder() {
+      const path = join(folder, `a${++site.cells}`)
+      await mkdir(path, { mode: 0o711 })
+      return path
+    },
+    nextUser: () => site.nextUser?.(),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
 }
@@ -144,22 +170,27 @@ async function tryLauncher(
   }
 }
 
-async function spawnCell(
+function spawnCell(site: Site, launcher: Launcher, command: Command, signal: AbortSignal): Promise<Cell> {
+  const start = (place: Place) => launch(site, launcher, { ...command, ...place }, signal)
+  return fillPlace(site, site.nextUser?.(), start, signal)
+}
+
+/** Makes what a process gets of its own, and takes it away again if none comes. @throws ProtocolError `sandbox_unavailable` */
+async function fillPlace(
   site: Site,
-  launcher: Launcher,
-  command: Command,
+  user: number | undefined,
+  start: (place: Place) => Promise<Cell>,
   signal: AbortSignal,
 ): Promise<Cell> {
   signal.throwIfAborted()
   const folder = join(site.folder, String(++site.cells))
-  const user = site.nextUser?.()
   mkdirSync(folder, { mode: 0o700 })
   let cgroup: Cgroup | undefined
   try {
     if (user !== undefined) chownSync(folder, user, user)
     cgroup = site.cgroups?.create()
     cgroup?.limit(cgroupLimits((limits.programMemoryMiBMax + limits.runtimeMemoryMiB) * 1024 * 1024))
-    return await launch(site, launcher, { ...command, folder, user, cgroup }, signal)
+    return await start({ folder, user, cgroup })
   } catch (error) {
     rmSync(folder, { recursive: true, force: true })
     await cgroup?.remove().catch(() => undefined)
@@ -171,11 +202,10 @@ async function spawnCell(
   }
 }
 
-function writeFilter(folder: string): string | undefined {
-  const filter = formatSeccompFilter(process.arch)
-  if (!filter || process.platform !== 'linux') return undefined
-  const path = join(folder, 'filter.bpf')
-  writeFileSync(path, filter)
-  chmodSync(path, 0o444)
+/** A file that everybody may read and run. */
+function writeOpen(path: string, bytes: Uint8Array | undefined): string | undefined {
+  if (!bytes || process.platform !== 'linux') return undefined
+  writeFileSync(path, bytes)
+  chmodSync(path, 0o555)
   return path
 }

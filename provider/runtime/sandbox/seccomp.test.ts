@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { formatSeccompFilter } from './seccomp.ts'
+import { deniedSyscalls } from './denied-syscalls.ts'
+import { formatNativeSeccompFilter, formatSeccompFilter } from './seccomp.ts'
 import { auditArch, type SyscallName, syscallNumber, syscallNumbers } from './syscalls.ts'
 
 const allowed = 0x7fff_0000
@@ -62,6 +63,70 @@ describe.each(['x64', 'arm64'] as const)('the filter for %s', (arch) => {
   })
 })
 
+describe.each(['x64', 'arm64'] as const)('the filter of native programs for %s', (arch) => {
+  const filter = formatNativeSeccompFilter(arch)!
+  const runNative = (number: number, ...args: number[]) =>
+    interpret(filter, { number, architecture: auditArch[arch], args })
+  const call = (name: SyscallName, ...args: number[]) => runNative(syscallNumber(name, arch)!, ...args)
+
+  test('refuses every call of the list, and allows those of the other one', () => {
+    const denied = Object.values(deniedSyscalls).map((numbers) => numbers[arch === 'x64' ? 0 : 1])
+    const looked = ['clone', 'clone3', 'socket', 'socketpair', 'ioctl']
+    for (const number of denied) if (number !== undefined) expect(runNative(number)).toBe(refused(EPERM))
+    for (const name of Object.keys(syscallNumbers) as SyscallName[]) {
+      const number = syscallNumber(name, arch)
+      if (number === undefined || looked.includes(name)) continue
+      expect(denied).not.toContain(number)
+      expect(runNative(number)).toBe(allowed)
+    }
+  })
+
+  test('allows every call that no list names', () => {
+    const known = new Set<number | undefined>(
+      [...Object.values(deniedSyscalls), ...Object.values(syscallNumbers)].map(
+        (numbers) => numbers[arch === 'x64' ? 0 : 1],
+      ),
+    )
+    fc.assert(
+      fc.property(
+        fc.nat(1_000).filter((number) => !known.has(number)),
+        (number) => {
+          expect(runNative(number)).toBe(allowed)
+        },
+      ),
+    )
+  })
+
+  test('allows processes and threads, but no new namespaces', () => {
+    const [SIGCHLD, thread] = [17, 0x0001_0000]
+    expect(call('clone', SIGCHLD)).toBe(allowed)
+    expect(call('clone', thread | 0x3d0f00)).toBe(allowed)
+    for (const bit of [17, 25, 26, 27, 28, 29, 30])
+      expect(call('clone', SIGCHLD | (1 << bit))).toBe(refused(EPERM))
+    expect(call('clone3')).toBe(refused(ENOSYS))
+  })
+
+  test('allows sockets of the Internet, as there is none, but none that speaks to the kernel', () => {
+    const [unix, inet, netlink, inet6, packet, vsock, alg] = [1, 2, 16, 10, 17, 40, 38]
+    for (const family of [unix, inet, inet6]) expect(call('socket', family!)).toBe(allowed)
+    for (const family of [netlink, packet, vsock, alg])
+      expect(call('socket', family!)).toBe(refused(EAFNOSUPPORT))
+  })
+
+  test('allows no ioctl that types into a terminal', () => {
+    const [TIOCSTI, TIOCLINUX, TIOCGWINSZ] = [0x5412, 0x541c, 0x5413]
+    expect(call('ioctl', 0, TIOCGWINSZ)).toBe(allowed)
+    for (const request of [TIOCSTI, TIOCLINUX]) expect(call('ioctl', 0, request)).toBe(refused(EPERM))
+  })
+
+  test('is not blind to the other numbers of the same calls', () => {
+    const i386 = 0x4000_0003
+    expect(interpret(filter, { number: 26, architecture: i386, args: [] })).toBe(killed)
+    const x32 = 0x4000_0000
+    if (arch === 'x64') expect(runNative(x32 | 101)).toBe(refused(ENOSYS))
+  })
+})
+
 test('the dangerous calls have no number here at all', () => {
   const names = Object.keys(syscallNumbers)
   for (const name of [
@@ -80,13 +145,14 @@ test('the dangerous calls have no number here at all', () => {
 
 test('an unknown architecture has no filter, rather than a wrong one', () => {
   expect(formatSeccompFilter('riscv64')).toBeUndefined()
+  expect(formatNativeSeccompFilter('riscv64')).toBeUndefined()
 })
 
 function run(arch: 'x64' | 'arm64', number: number, args: readonly number[] = []): number {
   return interpret(formatSeccompFilter(arch)!, { number, architecture: auditArch[arch], args })
 }
 
-/** The kernel's side: a machine for classic BPF, with the four instructions that filters use. */
+/** The kernel's side: a machine for classic BPF, with the five instructions that filters use. */
 function interpret(
   filter: Buffer,
   call: { number: number; architecture: number; args: readonly number[] },
@@ -102,6 +168,7 @@ function interpret(
     if (code === 0x06) return value
     if (code === 0x20) accumulator = facts.readUInt32LE(value)
     else if (code === 0x15) at += 8 * (accumulator === value ? ifTrue : ifFalse)
+    else if (code === 0x35) at += 8 * (accumulator >= value ? ifTrue : ifFalse)
     else if (code === 0x45) at += 8 * ((accumulator & value) !== 0 ? ifTrue : ifFalse)
     else throw new Error(`unknown instruction ${code}`)
   }

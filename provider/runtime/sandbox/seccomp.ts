@@ -1,14 +1,34 @@
-import { auditArch, type SyscallArch, type SyscallName, syscallNumber, syscallNumbers } from './syscalls.ts'
+import {
+  allow,
+  allowArgument,
+  answer,
+  errno,
+  jump,
+  load,
+  offsets,
+  onlyArchitecture,
+  onNumber,
+  ops,
+  refuseArgument,
+} from './bpf.ts'
+import { deniedSyscalls } from './denied-syscalls.ts'
+import {
+  isSyscallArch,
+  type SyscallArch,
+  type SyscallName,
+  syscallNumber,
+  syscallNumbers,
+} from './syscalls.ts'
 
 /**
- * The system call filter for workerd as a classic BPF program, as `bwrap --seccomp` and the kernel take it: an
- * allow-list, with threads but no processes, Unix sockets but no others, and no `ioctl` beyond the harmless.
- * Whatever else is tried fails with EPERM, which a program survives and a log shows.
+ * The system call filter for workerd as a classic BPF program: an allow-list, with threads but no processes, Unix
+ * sockets but no others, and no `ioctl` beyond the harmless. Whatever else is tried fails with EPERM, which a program
+ * survives and a log shows.
  *
  * @returns undefined on an architecture whose numbers are not known here.
  */
 export function formatSeccompFilter(arch: string): Buffer | undefined {
-  if (arch !== 'x64' && arch !== 'arm64') return undefined
+  if (!isSyscallArch(arch)) return undefined
   return Buffer.concat([
     ...onlyArchitecture(arch),
     ...allowAlways(arch),
@@ -21,44 +41,57 @@ export function formatSeccompFilter(arch: string): Buffer | undefined {
       answer(allow),
       answer(errno.EPERM),
     ]),
-    ...onCall('socket', arch, allowArgument(offsets.argument0, [addressFamilyUnix], errno.EAFNOSUPPORT)),
-    ...onCall('socketpair', arch, allowArgument(offsets.argument0, [addressFamilyUnix], errno.EAFNOSUPPORT)),
+    ...onCall('socket', arch, allowArgument(offsets.argument0, [family.unix], errno.EAFNOSUPPORT)),
+    ...onCall('socketpair', arch, allowArgument(offsets.argument0, [family.unix], errno.EAFNOSUPPORT)),
     ...onCall('ioctl', arch, allowArgument(offsets.argument1, harmlessIoctls, errno.ENOTTY)),
     answer(errno.EPERM),
+  ])
+}
+
+/**
+ * The filter for native programs, which may be anything: a deny-list of what reaches beyond a process of an ordinary
+ * user, or into parts of the kernel where few ever looked. They may fork and open sockets, in a network that has
+ * nothing but themselves, but make no namespace and type into no terminal.
+ *
+ * @returns undefined on an architecture whose numbers are not known here.
+ */
+export function formatNativeSeccompFilter(arch: string): Buffer | undefined {
+  if (!isSyscallArch(arch)) return undefined
+  const numbers = Object.values(deniedSyscalls).map(([x64, arm64]) => (arch === 'x64' ? x64 : arm64))
+  const sockets = [family.unix, family.inet, family.inet6]
+  return Buffer.concat([
+    ...onlyArchitecture(arch),
+    // The x32 numbers of the same calls, under which a list of x86_64 numbers would be blind.
+    ...(arch === 'x64' ? [jump(ops.jumpIfAtLeast, x32Numbers, { ifFalse: 1 }), answer(errno.ENOSYS)] : []),
+    ...numbers.flatMap((number) => onNumber(number, [answer(errno.EPERM)])),
+    // Its flags are in memory, where no filter can look; libraries then use `clone`.
+    ...onCall('clone3', arch, [answer(errno.ENOSYS)]),
+    ...onCall('clone', arch, [
+      load(offsets.argument0),
+      jump(ops.jumpIfAnyBit, cloneNewFlags, { ifFalse: 1 }),
+      answer(errno.EPERM),
+      answer(allow),
+    ]),
+    ...onCall('socket', arch, allowArgument(offsets.argument0, sockets, errno.EAFNOSUPPORT)),
+    ...onCall('socketpair', arch, allowArgument(offsets.argument0, [family.unix], errno.EAFNOSUPPORT)),
+    ...onCall('ioctl', arch, refuseArgument(offsets.argument1, typingIoctls, errno.EPERM)),
+    answer(allow),
   ])
 }
 
 /** Calls that are looked at more closely than by name. */
 const inspected: readonly SyscallName[] = ['clone', 'clone3', 'socket', 'socketpair', 'ioctl']
 
-const ops = { load: 0x20, jumpIfEqual: 0x15, jumpIfAnyBit: 0x45, return: 0x06 } as const
-/** Offsets in `struct seccomp_data`; the lower halves of the arguments, as both machines are little-endian. */
-const offsets = { number: 0, architecture: 4, argument0: 16, argument1: 24 } as const
-
-const killProcess = 0x8000_0000
-const allow = 0x7fff_0000
-const errno = {
-  EPERM: 0x0005_0001,
-  ENOTTY: 0x0005_0019,
-  ENOSYS: 0x0005_0026,
-  EAFNOSUPPORT: 0x0005_0061,
-} as const
-
 const cloneThread = 0x0001_0000
-/** CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID and NET. */
+/** CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID and NET; CLONE_NEWTIME is a signal's bit here, and means nothing to `clone`. */
 const cloneNewFlags = 0x7e02_0000
-const addressFamilyUnix = 1
+/** Address families of sockets. */
+const family = { unix: 1, inet: 2, inet6: 10 } as const
 /** FIONBIO, FIONREAD, TCGETS. */
 const harmlessIoctls = [0x5421, 0x541b, 0x5401] as const
-
-function onlyArchitecture(arch: SyscallArch): Buffer[] {
-  return [
-    load(offsets.architecture),
-    jump(ops.jumpIfEqual, auditArch[arch], { ifTrue: 1 }),
-    answer(killProcess),
-    load(offsets.number),
-  ]
-}
+/** TIOCSTI and TIOCLINUX put words into a terminal's mouth. */
+const typingIoctls = [0x5412, 0x541c] as const
+const x32Numbers = 0x4000_0000
 
 function allowAlways(arch: SyscallArch): Buffer[] {
   const names = Object.keys(syscallNumbers) as SyscallName[]
@@ -67,35 +100,6 @@ function allowAlways(arch: SyscallArch): Buffer[] {
     .flatMap((name) => onCall(name, arch, [answer(allow)]))
 }
 
-/** Runs `body`, which must end in an answer, for one system call. */
 function onCall(name: SyscallName, arch: SyscallArch, body: readonly Buffer[]): Buffer[] {
-  const number = syscallNumber(name, arch)
-  return number === undefined ? [] : [jump(ops.jumpIfEqual, number, { ifFalse: body.length }), ...body]
-}
-
-function allowArgument(offset: number, values: readonly number[], refusal: number): Buffer[] {
-  const jumps = values.map((value, index) => jump(ops.jumpIfEqual, value, { ifTrue: values.length - index }))
-  return [load(offset), ...jumps, answer(refusal), answer(allow)]
-}
-
-function load(offset: number): Buffer {
-  return instruction(ops.load, 0, 0, offset)
-}
-
-function jump(op: number, value: number, { ifTrue = 0, ifFalse = 0 }): Buffer {
-  return instruction(op, ifTrue, ifFalse, value)
-}
-
-function answer(value: number): Buffer {
-  return instruction(ops.return, 0, 0, value)
-}
-
-/** `struct sock_filter`. */
-function instruction(code: number, ifTrue: number, ifFalse: number, value: number): Buffer {
-  const bytes = Buffer.alloc(8)
-  bytes.writeUInt16LE(code, 0)
-  bytes.writeUInt8(ifTrue, 2)
-  bytes.writeUInt8(ifFalse, 3)
-  bytes.writeUInt32LE(value >>> 0, 4)
-  return bytes
+  return onNumber(syscallNumber(name, arch), body)
 }

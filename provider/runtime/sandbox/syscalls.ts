@@ -1,6 +1,10 @@
 /** The machines whose system call numbers are known: x86_64 and aarch64. */
 export type SyscallArch = 'x64' | 'arm64'
 
+export function isSyscallArch(arch: string): arch is SyscallArch {
+  return arch === 'x64' || arch === 'arm64'
+}
+
 /** `AUDIT_ARCH_*` of linux/audit.h, by which a filter knows whose numbers it sees. */
 export const auditArch: Readonly<Record<SyscallArch, number>> = { x64: 0xc000003e, arm64: 0xc00000b7 }
 

@@ -1,5 +1,5 @@
 import type { RawHeaders } from '../../../protocol/http/upstream.ts'
-import { limits } from '../../../protocol/limits.ts'
+import { cleanMessage } from '../clean-message.ts'
 import type { Fault } from '../instance.ts'
 
 /** Header by which a wrapper tells a fault; the value opens with the token of the process, so none can be forged. */
@@ -35,17 +35,6 @@ export function findStartError(errorTail: string): string | undefined {
 /** Whether V8 itself gave up for memory; the kernel is asked elsewhere. */
 export function isHeapExhausted(errorTail: string): boolean {
   return /V8 fatal error; .*(?:heap|memory)|Fatal (?:JavaScript|process) out of memory/i.test(errorTail)
-}
-
-/** A program's words on one line, in bounds, without what a terminal would obey. */
-function cleanMessage(text: string): string {
-  const line = text.replaceAll(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ').trim()
-  const bytes = Buffer.from(line)
-  if (bytes.length <= limits.faultMessageBytesMax) return line
-  return bytes
-    .subarray(0, limits.faultMessageBytesMax)
-    .toString('utf8')
-    .replace(/\ufffd+$/, '')
 }
 
 function decode(text: string): string {

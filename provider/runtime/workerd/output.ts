@@ -1,6 +1,5 @@
-import type { Readable } from 'node:stream'
 import type { Clock } from '../../../protocol/base/clock.ts'
-import { limits } from '../../../protocol/limits.ts'
+import { readBounded } from '../read-bounded.ts'
 import type { Cell } from '../sandbox/cell.ts'
 
 /** What a program prints, and what workerd says about it. */
@@ -23,31 +22,10 @@ export function readOutput({ clock }: { clock: Clock }, { stdout, stderr, ended 
   let errorTail = ''
   let listener: ((chunk: Buffer) => void) | undefined
 
-  const read = (stream: Readable, receive: (chunk: Buffer | string) => void): void => {
-    let windowStartMs = clock.monotonicMs()
-    let windowBytes = 0
-    stream.on('data', (chunk: Buffer | string) => {
-      const nowMs = clock.monotonicMs()
-      if (nowMs - windowStartMs > 1000) {
-        windowStartMs = nowMs
-        windowBytes = 0
-      }
-      windowBytes += chunk.length
-      receive(chunk)
-      if (windowBytes <= limits.programOutputBytesPerSecondMax || ended.aborted) return
-      stream.pause()
-      clock.sleep(windowStartMs + 1001 - nowMs, ended).then(
-        () => stream.resume(),
-        () => stream.resume(),
-      )
-    })
-    stream.on('error', () => undefined)
-  }
-
-  read(stdout, (chunk) => listener?.(Buffer.from(chunk)))
+  readBounded(clock, stdout, ended, (chunk) => listener?.(Buffer.from(chunk)))
   const filter = createLineFilter((text) => listener?.(Buffer.from(text)))
   stderr.setEncoding('utf8')
-  read(stderr, (chunk) => {
+  readBounded(clock, stderr, ended, (chunk) => {
     errorTail = (errorTail + chunk).slice(-tailCharsMax)
     filter.push(String(chunk))
   })

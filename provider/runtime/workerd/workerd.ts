@@ -8,13 +8,15 @@ import type { Log } from '../../../protocol/base/log.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
 import { limits } from '../../../protocol/limits.ts'
 import type { RuntimeKind } from '../../../protocol/program.ts'
+import { connectProgram } from '../connect-program.ts'
 import { createInstance } from '../instance.ts'
 import { jsConvention } from '../js/js-modules.ts'
+import { createOwner } from '../owner.ts'
+import { ping } from '../ping.ts'
 import { createRedact, type Redact } from '../redact.ts'
 import {
   type CallOutcome,
   type Death,
-  type Instance,
   type Probe,
   type ProgramFiles,
   type Runtime,
@@ -22,12 +24,12 @@ import {
 } from '../runtime.ts'
 import type { Cell } from '../sandbox/cell.ts'
 import { createSandbox, type Sandbox, type SandboxOptions } from '../sandbox/sandbox.ts'
+import { createZygotes } from '../sandbox/zygotes.ts'
 import { attackOurselves } from '../self-test.ts'
 import { createWatchdog } from '../watchdog.ts'
-import { encodeWorkerdConfig, type WorkerModule } from './config.ts'
+import { encodeWorkerdConfig, sockets, type WorkerModule } from './config.ts'
 import { findStartError, isHeapExhausted, readFault } from './fault.ts'
 import { type Output, readOutput } from './output.ts'
-import { createZygotes, socketNames } from './zygotes.ts'
 
 /** How a kind of program becomes a worker. */
 export interface Convention {
@@ -72,8 +74,9 @@ export async function openWorkerd(
   const sandbox = starting.use(await createSandbox({ log }, { mode, trialPath: workerdPath }, signal))
   const executable = await sandbox.prepare(workerdPath, signal)
   const watchdog = starting.use(createWatchdog({ clock }, { intervalMs: limits.watchdogIntervalMs }))
-  const zygotes = starting.use(createZygotes({ sandbox, log }, { executable, count }))
-  const instances = starting.use(createOwner<Instance>())
+  const spawn = (signal: AbortSignal) => sandbox.spawn({ executable, args: formatWorkerdArgs }, signal)
+  const zygotes = starting.use(createZygotes({ spawn, log }, { count }))
+  const instances = starting.use(createOwner())
   zygotes.refill()
 
   let probing: Promise<Probe> | undefined
@@ -103,8 +106,8 @@ export async function openWorkerd(
         output.forwardTo(onOutput)
         return instances.own(
           createInstance({ clock, watchdog }, cell, {
-            socketPath: join(cell.folder, socketNames.main),
-            pingPath: join(cell.folder, socketNames.ping),
+            connect: () => connectProgram(join(cell.folder, socketNames.main)),
+            ping: () => ping(join(cell.folder, socketNames.ping)),
             limits: programLimits,
             readFault(status, rawHeaders) {
               const fault = readFault(status, rawHeaders, token)
@@ -208,6 +211,19 @@ function explainExit(
   return { kind: 'crashed', message: redact(findStartError(output.errorTail) ?? `Its process ended ${how}.`) }
 }
 
+/** Names of the sockets in the folder that a program shares with its provider. */
+const socketNames = { main: 's', ping: 'p' } as const
+
+/** workerd that reads its configuration from standard input, and therefore waits until that ends. */
+function formatWorkerdArgs(folder: string): string[] {
+  return [
+    ...['serve', '--binary', '-'],
+    ...['--socket-addr', `${sockets.main}=unix:${folder}/${socketNames.main}`],
+    ...['--socket-addr', `${sockets.ping}=unix:${folder}/${socketNames.ping}`],
+    ...['--control-fd', '3'],
+  ]
+}
+
 /** Where npm put workerd's binary. */
 function findWorkerd(): string {
   return readWorkerdPackage().default
@@ -219,20 +235,4 @@ function workerdVersion(): string {
 
 function readWorkerdPackage(): { readonly default: string; readonly version: string } {
   return createRequire(import.meta.url)('workerd')
-}
-
-/** Disposes what is still alive of what it was given. */
-function createOwner<T extends Instance>(): AsyncDisposable & { own(one: T): T } {
-  const owned = new Set<T>()
-  return {
-    own(one) {
-      owned.add(one)
-      // Whatever a program died of, its folder and its cgroup go with it.
-      void one.whenDead.then(() => one[Symbol.asyncDispose]()).finally(() => owned.delete(one))
-      return one
-    },
-    async [Symbol.asyncDispose]() {
-      await Promise.all([...owned].map((one) => one[Symbol.asyncDispose]()))
-    },
-  }
 }

@@ -1,4 +1,4 @@
-import { findBody, headBytesMax, InvalidAnswer, parseHead } from './cgi.ts'
+import { findBody, headBytesMax, InvalidAnswer, parseHead } from '../../cgi/cgi.ts'
 import type { Output } from './wasi.ts'
 
 /** A program's standard output as an HTTP answer: kept while it is small, passed on as it comes when it is not. */

@@ -1,6 +1,6 @@
+import { InvalidAnswer, toMetaVariables } from '../../cgi/cgi.ts'
 import { createAnswer } from './answer.ts'
 import { type CallRecord, createClock, createRandom } from './call-record.ts'
-import { InvalidAnswer, toMetaVariables } from './cgi.ts'
 import { buildTree } from './file-tree.ts'
 import { createMemory } from './memory.ts'
 import { entry, faultHeader, files, program, recordHeaders, token } from './program.js'

@@ -1,10 +1,7 @@
 import type { Log } from '../../../protocol/base/log.ts'
-import type { Cell } from '../sandbox/cell.ts'
-import type { Executable } from '../sandbox/executable.ts'
-import type { Sandbox } from '../sandbox/sandbox.ts'
-import { sockets } from './config.ts'
+import type { Cell } from './cell.ts'
 
-/** Processes of workerd that were started in advance and wait for a program. Each gets one, and never another. */
+/** Processes in their sandboxes that were started in advance and wait. Each is used once. */
 export interface Zygotes extends AsyncDisposable {
   /** A waiting process, else a new one. */
   take(signal: AbortSignal): Promise<Cell>
@@ -14,15 +11,12 @@ export interface Zygotes extends AsyncDisposable {
 
 /** @param options.count - How many wait. */
 export function createZygotes(
-  { sandbox, log }: { sandbox: Sandbox; log: Log },
-  { executable, count }: { executable: Executable; count: number },
+  { spawn, log }: { spawn: (signal: AbortSignal) => Promise<Cell>; log: Log },
+  { count }: { count: number },
 ): Zygotes {
   const stopping = new AbortController()
   const waiting: Cell[] = []
   let filling: Promise<void> | undefined
-
-  const spawn = (signal: AbortSignal) =>
-    sandbox.spawn({ executable, args: (folder) => formatWorkerdArgs(folder) }, signal)
 
   async function fill(): Promise<void> {
     while (waiting.length < count && !stopping.signal.aborted) {
@@ -60,17 +54,4 @@ export function createZygotes(
       await Promise.all(waiting.splice(0).map((cell) => cell[Symbol.asyncDispose]()))
     },
   }
-}
-
-/** Names of the sockets in the folder that a program shares with its provider. */
-export const socketNames = { main: 's', ping: 'p' } as const
-
-/** workerd that reads its configuration from standard input, and therefore waits until that ends. */
-function formatWorkerdArgs(folder: string): string[] {
-  return [
-    ...['serve', '--binary', '-'],
-    ...['--socket-addr', `${sockets.main}=unix:${folder}/${socketNames.main}`],
-    ...['--socket-addr', `${sockets.ping}=unix:${folder}/${socketNames.ping}`],
-    ...['--control-fd', '3'],
-  ]
 }

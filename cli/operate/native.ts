@@ -1,0 +1,43 @@
+import { type NativeRoot, nativeRoots } from '../../provider/runtime/native/binary.ts'
+import { usageError } from '../command.ts'
+
+/** What of this machine native programs can read. */
+export const nativeRootOption = {
+  'native-root': {
+    type: 'string',
+    value: nativeRoots.join('|'),
+    help: 'What native programs see of this machine: nothing (default; for static binaries), or its /usr',
+  },
+} as const
+
+export const nativeOptions = {
+  native: {
+    type: 'boolean',
+    help: 'Run native programs, too: Linux binaries, behind bubblewrap, on the kernel of this machine',
+  },
+  ...nativeRootOption,
+} as const
+
+/** @returns undefined where native programs were not asked for. @throws ProtocolError `usage_invalid` */
+export function parseNative(values: {
+  readonly native?: boolean | undefined
+  readonly 'native-root'?: string | undefined
+}): { readonly root: NativeRoot } | undefined {
+  if (values.native) return { root: parseNativeRoot(values) }
+  if (values['native-root'] === undefined) return undefined
+  throw usageError('--native-root goes with --native.', 'Add --native, or leave both out.')
+}
+
+/** @throws ProtocolError `usage_invalid` */
+export function parseNativeRoot({
+  'native-root': text = 'none',
+}: {
+  readonly 'native-root'?: string | undefined
+}): NativeRoot {
+  const root = nativeRoots.find((one) => one === text)
+  if (root) return root
+  throw usageError(
+    `"${text.slice(0, 40)}" is not a value for --native-root.`,
+    `Use one of: ${nativeRoots.join(', ')}.`,
+  )
+}

@@ -1,0 +1,29 @@
+import { describe } from 'vitest'
+import { systemClock } from '../../../protocol/base/clock.ts'
+import { createTestLog } from '../../../protocol/base/log.ts'
+import { nativeModes } from '../../../protocol/program.ts'
+import { type ComplianceProgram, testRuntimeCompliance } from '../compliance.ts'
+import type { ProgramFiles } from '../runtime.ts'
+import { createNativeRuntime } from './native-runtime.ts'
+import { canRunNatively, compile } from './testing/compile.ts'
+
+const names = ['echo', 'bytes', 'count', 'settings', 'endless', 'loop', 'hog', 'crash'] as const
+
+describe.skipIf(!canRunNatively)('with a C compiler and bubblewrap', () => {
+  const bytes = canRunNatively ? compile('compliance.c') : new Uint8Array()
+  for (const native of nativeModes) {
+    const programs = Object.fromEntries(
+      names.map((name) => [name, { files: [{ path: name, bytes }], entry: name, native }]),
+    ) as unknown as Record<ComplianceProgram, ProgramFiles>
+    testRuntimeCompliance(`native programs that answer by ${native}`, {
+      createRuntime: () =>
+        createNativeRuntime(
+          { clock: systemClock, log: createTestLog() },
+          { root: 'none' },
+          new AbortController().signal,
+        ),
+      programs,
+      outlivesCalls: native === 'cgi',
+    })
+  }
+})

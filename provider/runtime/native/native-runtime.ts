@@ -1,0 +1,156 @@
+import type { Clock } from '../../../protocol/base/clock.ts'
+import type { Log } from '../../../protocol/base/log.ts'
+import { ProtocolError } from '../../../protocol/errors.ts'
+import { limits } from '../../../protocol/limits.ts'
+import { createOwner } from '../owner.ts'
+import { createRedact } from '../redact.ts'
+import type { Instance, Probe, ProgramFiles, Runtime, StartOptions } from '../runtime.ts'
+import { findCommand } from '../sandbox/executable.ts'
+import { encodeLaunch } from '../sandbox/launcher.ts'
+import { createSandbox, type Sandbox } from '../sandbox/sandbox.ts'
+import { createZygotes } from '../sandbox/zygotes.ts'
+import { createWatchdog } from '../watchdog.ts'
+import { createAppFolder } from './app-folder.ts'
+import { attackNatively } from './attack.ts'
+import { assertRunnable, type NativeRoot, readBinary } from './binary.ts'
+import { createCgiInstance } from './cgi-instance.ts'
+import { formatEnvironment, formatRequest } from './environment.ts'
+import { startServer } from './http-instance.ts'
+import { listenPath } from './listening.ts'
+import { formatRoot } from './native-view.ts'
+
+export interface NativeOptions {
+  /** What of the host the programs can read. */
+  readonly root: NativeRoot
+  /** Sandboxes that wait for the next call of one CGI program. */
+  readonly zygotes?: number
+  /** Until a server must listen. */
+  readonly startTimeoutMs?: number
+}
+
+/**
+ * Runs Linux binaries and scripts: a process per call in the CGI way, or a server that stays.
+ *
+ * @throws ProtocolError `sandbox_unavailable` where this machine cannot put walls around them
+ */
+export async function createNativeRuntime(
+  { clock, log }: { clock: Clock; log: Log },
+  options: NativeOptions,
+  signal: AbortSignal,
+): Promise<Runtime> {
+  const {
+    root,
+    zygotes: count = limits.cgiZygotesMax,
+    startTimeoutMs = limits.programStartTimeoutMs,
+  } = options
+  await using starting = new AsyncDisposableStack()
+  const trialPath = await findCommand('bwrap')
+  if (trialPath === undefined) throw unavailable(['Bubblewrap (bwrap) is not installed.'])
+  // bubblewrap itself is a binary that answers `--version`.
+  const sandbox = starting.use(await createSandbox({ log }, { mode: 'auto', trialPath }, signal))
+  if (!sandbox.walls.namespaces || !sandbox.walls.seccomp) throw unavailable(sandbox.reasons)
+  const watchdog = starting.use(createWatchdog({ clock }, { intervalMs: limits.watchdogIntervalMs }))
+  const mounts = formatRoot(root)
+  const owner = starting.use(createOwner())
+
+  async function start(program: ProgramFiles, options: StartOptions, signal: AbortSignal): Promise<Instance> {
+    const { entry, native = 'cgi' } = program
+    assertRunnable(readBinary(findEntry(program), entry), entry, root)
+    const args = [`/app/${entry}`]
+    const env = formatEnvironment(options)
+    const redact = createRedact(options.env)
+    // Also for CGI, so that an environment that never fits is no matter of a call.
+    const launch = encodeLaunch({ args, env: { ...env, LISTEN_SOCKET: listenPath } })
+    if (!launch) throw tooMuch('program_invalid', 'Its secrets and params')
+    await using parts = new AsyncDisposableStack()
+    const app = parts.use(await createAppFolder(sandbox, program, signal))
+    const view = { app: app.path, user: app.user, mounts }
+    const spawn = (signal: AbortSignal) => sandbox.spawnNative(view, signal)
+    let instance: Instance
+    if (native === 'http') {
+      const cell = parts.use(await spawn(signal))
+      const serverOptions = { ...options, launch, redact, startTimeoutMs }
+      instance = await startServer({ clock, watchdog }, cell, serverOptions, signal)
+    } else {
+      const zygotes = parts.use(createZygotes({ spawn, log }, { count }))
+      zygotes.refill()
+      instance = createCgiInstance(
+        { clock, watchdog, ...zygotes },
+        {
+          limits: options.limits,
+          redact,
+          onOutput: options.onOutput,
+          launch(request) {
+            const call = encodeLaunch({ args, env: { ...env, ...formatRequest(request) } })
+            if (call) return call
+            throw tooMuch('bad_request', 'The head of the request')
+          },
+        },
+      )
+    }
+    parts.use(instance)
+    return owner.own(withParts(instance, parts.move()))
+  }
+
+  let probing: Promise<Probe> | undefined
+  const parts = starting.move()
+  return {
+    kind: 'native',
+    start,
+    probe(signal) {
+      probing ??= probe(sandbox, { root, mounts }, signal).catch((error) => {
+        // It was interrupted, which says nothing about the walls.
+        probing = undefined
+        throw error
+      })
+      return probing
+    },
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  }
+}
+
+async function probe(
+  sandbox: Sandbox,
+  view: { root: NativeRoot; mounts: readonly string[] },
+  signal: AbortSignal,
+): Promise<Probe> {
+  const breaches = await attackNatively(sandbox, view, signal)
+  const { cgroups, ownUser } = sandbox.walls
+  // What runs as the provider's own user could be confused with the provider where a wall falls.
+  const isRootShared = process.getuid?.() === 0 && !ownUser
+  const isWhole = cgroups && !isRootShared
+  return {
+    tier: isWhole && breaches.length === 0 ? 'sandbox' : 'process',
+    walls: sandbox.walls,
+    reasons: [...sandbox.reasons, ...breaches],
+    engine: `bubblewrap, root ${view.root}`,
+  }
+}
+
+/** An instance that takes its files and waiting sandboxes with it. */
+function withParts(instance: Instance, parts: AsyncDisposableStack): Instance {
+  const dispose = () => parts.disposeAsync()
+  return Object.defineProperty(Object.create(instance) as Instance, Symbol.asyncDispose, { value: dispose })
+}
+
+function findEntry({ files, entry }: ProgramFiles): Uint8Array {
+  const found = files.find(({ path }) => path === entry)
+  if (found) return found.bytes
+  throw new ProtocolError('program_invalid', `The entry "${entry.slice(0, 100)}" is not in the program.`, {
+    hint: 'Name a file of the program in "entry".',
+  })
+}
+
+function tooMuch(code: 'program_invalid' | 'bad_request', what: string): ProtocolError {
+  return new ProtocolError(code, `${what} fit no environment of a Linux process.`, {
+    hint: 'A variable has at most 128 KiB, all together 512 KiB, and no NUL.',
+  })
+}
+
+function unavailable(reasons: readonly string[]): ProtocolError {
+  return new ProtocolError(
+    'sandbox_unavailable',
+    `Native programs cannot be contained on this machine: ${reasons.join(' ')}`,
+    { hint: 'Install bubblewrap, or start the provider without --native.' },
+  )
+}
