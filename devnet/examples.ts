@@ -33,6 +33,7 @@ const examples = {
   'paid-factor': { folder: 'factor', flags: ['--payer', 'caller'] },
   greet: { folder: 'greet', flags: ['--env-file', 'greet.env'] },
   thumbnail: { folder: 'thumbnail', flags: [] },
+  sqlite: { folder: 'sqlite', flags: [] },
 } satisfies Record<string, Example>
 
 export type ExampleName = keyof typeof examples

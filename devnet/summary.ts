@@ -66,6 +66,7 @@ function linesToTry({ gateway }: DevMarket, deployed: readonly DeployedExample[]
     `curl --data-binary ${sample('csv-stats/sample.csv')} ${url('csv-stats', 'bob')}/`,
     `curl '${url('greet', 'alice')}/hello?name=Ada'`,
     `curl --data-binary ${sample('thumbnail/sample.jpg')} -o small.png ${url('thumbnail', 'bob')}/`,
+    `curl -d 'SELECT item, count(*) FROM orders GROUP BY item' ${url('sqlite', 'alice')}/`,
     `curl http://alice.${gateway.domain}/`,
     `npx khachapuri call ${url('paid-factor', 'alice')}/ -d '{"num":97}' --voucher --account payer`,
     'npx khachapuri balance',

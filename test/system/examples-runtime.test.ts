@@ -191,3 +191,31 @@ test('thumbnail makes the same small picture in every process, and tells what is
   const bomb = Buffer.from('89504e470d0a1a0a0000000d4948445200002000000020000806000000000000000000', 'hex')
   expect(await ask('/', bomb)).toEqual([413, expect.stringContaining('6 million')])
 })
+
+test('sqlite answers queries over its file, keeps nothing, and lets nobody write', async () => {
+  await using instance = await start('examples/sqlite')
+  const ask = async (sql: string) =>
+    textOf(await sendCall(instance, { method: 'POST', body: Buffer.from(sql) }))
+  const sample = (await readExample('csv-stats/sample.csv')).toString()
+  const counted = await ask('SELECT count(*) AS orders, min(id), max(date) FROM orders')
+  expect(counted).toEqual([
+    200,
+    '{"columns":["orders","min(id)","max(date)"],"rows":[\n[365,10001,"2025-12-31"]],"isWhole":true}\n',
+  ])
+  expect(sample).toContain('10001,')
+  expect(await ask("SELECT 'a\u0001\"b', 9007199254740993, x'00ff', NULL, 0.5")).toEqual([
+    200,
+    expect.stringContaining('["a\\u0001\\"b","9007199254740993","00ff",null,0.5]'),
+  ])
+  const all = await ask('SELECT a.id FROM orders a, orders b')
+  expect(JSON.parse(all[1])).toMatchObject({ isWhole: false })
+  expect(JSON.parse(all[1]).rows).toHaveLength(10_000)
+  for (const [sql, why] of [
+    ['DELETE FROM orders', 'readonly'],
+    ["ATTACH '/etc/passwd' AS x; SELECT 1", 'one statement'],
+    ["ATTACH '/other.db' AS x", 'unable to open'],
+    ['SELECT missing FROM orders', 'no such column'],
+    ['', 'no SQL'],
+  ] as const)
+    expect(await ask(sql)).toEqual([400, expect.stringContaining(why)])
+})
