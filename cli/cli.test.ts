@@ -47,6 +47,12 @@ test('the list of commands', async () => {
       id                   Compute the ids of a zip, offline
       run                  Run a program on this machine, without chain and money
       deploy               Publish a program for providers to run, and get its callable CID
+      versions             List what was deployed of a program
+      diff                 Show what changed between two versions
+      rollback             Deploy an earlier version again
+      secret put           Keep a secret for the next deploys
+      secret list          List the names of the secrets that were put
+      secret rm            Forget a secret
       logs                 Read what a deployment of yours printed, and its calls
 
     Money:

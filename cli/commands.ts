@@ -36,6 +36,30 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Publish a program for providers to run, and get its callable CID',
         load: async () => (await import('./commands/deploy.ts')).deploy,
       },
+      versions: {
+        summary: 'List what was deployed of a program',
+        load: async () => (await import('./commands/versions.ts')).versions,
+      },
+      diff: {
+        summary: 'Show what changed between two versions',
+        load: async () => (await import('./commands/diff.ts')).diff,
+      },
+      rollback: {
+        summary: 'Deploy an earlier version again',
+        load: async () => (await import('./commands/rollback.ts')).rollback,
+      },
+      'secret put': {
+        summary: 'Keep a secret for the next deploys',
+        load: async () => (await import('./commands/secret/put.ts')).secretPut,
+      },
+      'secret list': {
+        summary: 'List the names of the secrets that were put',
+        load: async () => (await import('./commands/secret/list.ts')).secretList,
+      },
+      'secret rm': {
+        summary: 'Forget a secret',
+        load: async () => (await import('./commands/secret/rm.ts')).secretRm,
+      },
       logs: {
         summary: 'Read what a deployment of yours printed, and its calls',
         load: async () => (await import('./commands/logs.ts')).logs,

@@ -27,8 +27,10 @@ export interface Terminal {
   confirm(question: string): Promise<void>
   /** One line typed without an echo. @throws ProtocolError `keystore_locked` where nobody can be asked. */
   askSecret(question: string): Promise<string>
-  /** Standard input to its end, for `--key-stdin`. */
-  readStdin(): Promise<string>
+  /** Standard input to its end, as for `--key-stdin`: 4 KiB where nothing else is said. @throws ProtocolError `usage_invalid` */
+  readStdin(bytesMax?: number): Promise<string>
+  /** Whether a person sits at standard input. */
+  readonly isInteractive: boolean
 }
 
 /** What a terminal is made of; a process gives its streams, a test gives its own. */
@@ -66,14 +68,11 @@ export function createTerminal(
       writeError(`${question}: `)
       return await readLine(stdin, { echo: false, writeError }, signal)
     },
-    async readStdin() {
-      const bytes = await raceSignal(readBounded(stdin, limits.stdinSecretBytesMax), signal)
-      if (!bytes) {
-        throw usageError(
-          `Standard input holds more than ${limits.stdinSecretBytesMax} bytes.`,
-          'Pipe just the key.',
-        )
-      }
+    isInteractive: stdin.isTTY === true,
+    async readStdin(bytesMax = limits.stdinSecretBytesMax) {
+      const bytes = await raceSignal(readBounded(stdin, bytesMax), signal)
+      if (!bytes)
+        throw usageError(`Standard input holds more than ${bytesMax} bytes.`, 'Pipe just what is asked for.')
       return Buffer.from(bytes).toString('utf8')
     },
   }

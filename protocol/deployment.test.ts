@@ -52,6 +52,14 @@ test('a signed spec survives the way to IPFS and back', async () => {
   await expect(verifyDeployment(read, market)).resolves.toBeUndefined()
 })
 
+test('a spec that was signed before there were encrypted programs is still what its owner signed', async () => {
+  const old =
+    '{"chainId":31337,"createdAt":1700000000,"entry":"index.js","env":{"KEY":"x"},"escrow":"0xE5e5E5E5e5e5E5E5E5E5e5E5e5e5e5E5e5e5e5e5","limits":{"egress":"none","memoryMiB":64,"timeoutMs":1000},"owner":"0x19E7E376E7C213B7E7e7e46cc70A5dD086DAff2A","params":{},"payer":"any","policy":{"origins":"any","ownerPays":{"maxCallsPerMinute":60,"maxUsdcPerDay":null}},"program":"bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku","providers":[],"runtime":"js","signature":"0x2eba094f810aadf7db1e6d0fb14d1b1e977fa5a25f8f1916dc4dbd6e3e67d45240a11c497bca79c2befe02601c99859a91518ba04b65f8fc4cdd2cab2d96f0511b","terms":null,"version":1}'
+  const spec = parseDeployment(Buffer.from(old))
+  await expect(verifyDeployment(spec, market)).resolves.toBeUndefined()
+  expect(Buffer.from(formatDeployment(spec)).toString()).toBe(old)
+})
+
 test('a change of any field breaks the signature', async () => {
   const spec = await signDeployment(draft, owner)
   const changes: Partial<DeploymentDraft>[] = [
@@ -66,6 +74,7 @@ test('a change of any field breaks the signature', async () => {
     { terms: draft.program },
     { owner: getAddress(`0x${'bb'.repeat(20)}`) },
     { createdAt: 1 },
+    { encrypted: { cid: draft.program, key: 'A'.repeat(43) } },
   ]
   for (const change of changes) {
     await expect(

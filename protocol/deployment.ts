@@ -2,6 +2,7 @@ import { type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
 import { z } from 'zod'
 import { sha256, toHex } from './base/bytes.ts'
 import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
+import { encryptedProgramSchema } from './encrypted-program.ts'
 import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
 import { ownerPolicySchema, payerChoices } from './owner.ts'
@@ -75,7 +76,14 @@ const draftShape = {
   terms: cidSchema.nullable(),
   owner: addressSchema,
   createdAt: secondsSchema,
+  /**
+   * Where the zip is kept encrypted. Absent, and not `null`, where it is plain: a default would change what owners of
+   * older specs have signed.
+   */
+  encrypted: encryptedProgramSchema.optional(),
 }
+
+const draftSchema = z.strictObject(draftShape)
 
 const specSchema = z
   .strictObject({
@@ -90,8 +98,8 @@ export type DeploymentSpec = z.output<typeof specSchema>
 /** A spec that nobody has signed yet. */
 export type DeploymentDraft = Omit<DeploymentSpec, 'signature'>
 
-/** JSON carries amounts as decimal strings. */
-function toJson({ signature: _, ...draft }: DeploymentDraft & { signature?: string }): Json {
+/** All fields but the signature; JSON carries amounts as decimal strings. */
+export function draftToJson({ signature: _, ...draft }: DeploymentDraft & { signature?: string }): Json {
   return JSON.parse(
     JSON.stringify(draft, (_key, value) => (typeof value === 'bigint' ? value.toString() : value)),
   ) as Json
@@ -113,7 +121,13 @@ function deploymentMessage(draft: DeploymentDraft) {
 
 /** SHA-256 of the canonical JSON of all fields but the signature: what makes the signature cover every field. */
 export function hashDraft(draft: DeploymentDraft): Hex {
-  return toHex(sha256(encodeCanonicalJson(toJson(draft))))
+  return toHex(sha256(encodeCanonicalJson(draftToJson(draft))))
+}
+
+/** Reads what is kept of a draft by whoever made it. @returns undefined where it is none */
+export function readDraft(json: unknown): DeploymentDraft | undefined {
+  const parsed = draftSchema.safeParse(json)
+  return parsed.success ? parsed.data : undefined
 }
 
 /** Signs a draft. @throws ProtocolError `deployment_invalid` for a draft that a provider would refuse. */
@@ -124,7 +138,7 @@ export async function signDeployment(draft: DeploymentDraft, owner: LocalAccount
 
 /** The bytes that go to IPFS (sealed or not): canonical JSON. */
 export function formatDeployment(spec: DeploymentSpec): Uint8Array {
-  return encodeCanonicalJson({ ...(toJson(spec) as Params), signature: spec.signature })
+  return encodeCanonicalJson({ ...(draftToJson(spec) as Params), signature: spec.signature })
 }
 
 /**

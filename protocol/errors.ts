@@ -107,6 +107,7 @@ export const errorTable = {
   port_taken: { status: 409, retryable: false },
   market_not_running: { status: 503, retryable: true },
   not_confirmed: { status: 400, retryable: false },
+  version_unknown: { status: 404, retryable: false },
 
   internal: { status: 500, retryable: true },
 } as const satisfies Record<string, { status: number; retryable: boolean }>

@@ -348,6 +348,11 @@ export const limits = {
   /** Of one market; those that ended a month ago are forgotten. */
   passRecordsMax: 1_000,
   passRecordsBytesMax: 16 * MiB,
+  /** Deploys of one program that are remembered, in one market and for one owner; in one file, the oldest go first. */
+  versionsKeptMax: 100,
+  versionsFileBytesMax: 16 * MiB,
+  versionMessageCharsMax: 200,
+  secretsFileBytesMax: 1 * MiB,
   /** For another command that has a file of the user's under its lock. */
   stateLockWaitMs: 10_000,
   stateLockPollMs: 20,

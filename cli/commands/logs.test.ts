@@ -62,6 +62,10 @@ test('what is searched for is found, by status and by text, and JSON is a line f
   })
 })
 
+test('the last version is found by its name, at its first provider', async () => {
+  expect((await run('logs chatty')).stdout).toBe(await read())
+})
+
 test('who follows it hears of a call as it comes', async () => {
   const interrupt = new AbortController()
   const { promise: heard, resolve } = Promise.withResolvers<string>()
@@ -78,7 +82,9 @@ test('who follows it hears of a call as it comes', async () => {
 test('nobody else reads it, and wrong flags are told', async () => {
   const codeOf = async (line: string) => /\((\w+)\)/.exec((await run(line)).stderr)?.[1]
   expect(await codeOf(`logs ${deployed.cid} --provider alice --account payer`)).toBe('signature_invalid')
-  expect(await codeOf('logs nonsense --provider alice')).toBe('cid_malformed')
+  expect(await codeOf('logs bafknonsense --provider alice')).toBe('cid_malformed')
+  expect(await codeOf('logs nonsense --provider alice')).toBe('version_unknown')
+  expect(await codeOf('logs ../../config --provider alice')).toBe('version_unknown')
   const bare = await fetch(new URL(`/_/logs/${deployed.cid}`, at.market.providers.alice.url))
   expect(bare.status).toBe(403)
   for (const flags of ['', ' --provider alice --status 9xx', ' --provider alice --since soon'])

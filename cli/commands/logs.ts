@@ -10,21 +10,25 @@ import {
 import { formatUsdc } from '../../protocol/usdc.ts'
 import { type CommandContext, commonOptions, defineCommand, usageError } from '../command.ts'
 import { parseDuration } from '../duration.ts'
+import { readVersions } from '../history/version-file.ts'
 import { createProviderAccount } from '../market/ask-provider.ts'
 import { providerUrl, readGatewayInfo } from '../market/market.ts'
 import { openWriter } from '../market/open.ts'
 import { accountOptions, marketOptions, pinOptions } from '../market/options.ts'
-import { resolveProvider } from '../market/resolve-provider.ts'
+import { marketKey, resolveProvider } from '../market/resolve-provider.ts'
+import type { Writer } from '../market/write.ts'
+import { isProjectName } from '../project/manifest.ts'
 import { toPlainText } from '../terminal.ts'
 
 export const logs = defineCommand({
-  usage: 'logs <cid>',
+  usage: 'logs <cid|name>',
   details:
     'What a deployment of yours has printed, its calls, and what became of its process, at one provider, the oldest first.\n' +
+    'A program that was deployed from here can be named as in its manifest: that is its last version, at its first provider.\n' +
     'Only the account that deployed it is shown this; the request is signed, and nothing else is. Values of the env\n' +
     'appear as their names. Providers keep the last 7 days, and at most 4 MiB of a deployment.',
   options: {
-    provider: { type: 'string', value: '<name>', help: 'Whose log (required)' },
+    provider: { type: 'string', value: '<name>', help: 'Whose log (default for a name: its first provider)' },
     follow: { type: 'boolean', short: 'f', help: 'Go on as more comes, until Ctrl-C' },
     since: { type: 'string', value: '<duration>', help: 'Only of this long, such as 10m, 2h or 3d' },
     status: {
@@ -40,14 +44,14 @@ export const logs = defineCommand({
     json: { type: 'boolean', help: 'Print one JSON object a line instead of text' },
   },
   examples: [
+    'logs hello -f',
     'logs bafkrei… --provider alice',
     'logs bafkrei… --provider alice -f --status 5xx',
     'logs bafkrei… --provider bob --since 1h --search timeout --json',
   ],
   async run({ values, positionals }, context) {
-    const [cid = ''] = positionals
-    const name = values.provider
-    if (name === undefined)
+    const [text = ''] = positionals
+    if (values.provider === undefined && isCid(text))
       throw usageError('Whose log is not said.', 'Name the provider with --provider <name>.')
     const query = {
       ...(values.since !== undefined && {
@@ -57,6 +61,7 @@ export const logs = defineCommand({
       ...(values.search !== undefined && { search: values.search }),
     }
     const writer = await openWriter(values, context)
+    const { cid, name } = await findDeployment(text, { ...values, writer }, context)
     const resolving = { ...writer, acceptIdentity: values['accept-identity'] ?? false }
     const { address } = await resolveProvider(name, resolving, context)
     const { domain } = await readGatewayInfo(writer.market.gateway, context.signal)
@@ -78,6 +83,34 @@ export const logs = defineCommand({
     }
   },
 })
+
+/** A CID is longer than any name. */
+const isCid = (text: string) => text.length > limits.nameBytesMax || /^(?:baf[ky]|Qm)/.test(text)
+
+/** What is meant by a CID or by a program's name, and whose log of it. @throws ProtocolError `version_unknown` */
+async function findDeployment(
+  text: string,
+  { provider, writer }: { readonly provider?: string | undefined; readonly writer: Writer },
+  context: CommandContext,
+): Promise<{ readonly cid: string; readonly name: string }> {
+  if (isCid(text)) return { cid: text, name: provider ?? '' }
+  const key = {
+    project: text,
+    market: await marketKey(writer, context.signal),
+    owner: writer.account.address,
+  }
+  const version = isProjectName(text) ? (await readVersions(key, context)).at(-1) : undefined
+  const name = provider ?? version?.providers[0]?.name
+  if (version && name !== undefined) return { cid: version.deployment, name }
+  if (version) throw usageError('Anybody may run it.', 'Name the provider with --provider <name>.')
+  throw new ProtocolError(
+    'version_unknown',
+    `Nothing named "${text}" was deployed from here by ${key.owner}.`,
+    {
+      hint: 'Name the deployment by its CID, and --provider, or see "khachapuri versions".',
+    },
+  )
+}
 
 /** Who follows a log wants it to go on after a provider was away. */
 async function persist<T>(ask: () => Promise<T>, { clock, note, signal }: CommandContext): Promise<T> {

@@ -57,6 +57,12 @@ export async function findMarket(
   return { gateway, rpc, chainId, contracts: { escrow, registry, usdc }, keys: undefined }
 }
 
+/** Where the accounts of a local market are, for what needs an account and no market. */
+export async function findKeysPlace({ cwd, env }: CommandContext): Promise<Pick<MarketPlace, 'keys'>> {
+  const running = readEnvSettings(env).gateway === undefined ? await findMarketFile(cwd) : undefined
+  return { keys: running && { path: join(running.folder, 'keystore') } }
+}
+
 /**
  * Asks a gateway who it is.
  *

@@ -35,6 +35,14 @@ export async function readEnvFile({
   return { path: found, env }
 }
 
+/** @throws ProtocolError `usage_invalid` for what no env entry can be named */
+export function assertEnvName(name: string): void {
+  if (/^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(name) && name !== paramsName) return
+  throw new ProtocolError('usage_invalid', `"${name.slice(0, 80)}" is no name for a secret.`, {
+    hint: `Use letters, digits and "_", as in API_KEY; "${paramsName}" is that of the params.`,
+  })
+}
+
 export interface EnvFile {
   readonly path: string
   readonly env: Env

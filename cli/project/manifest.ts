@@ -9,6 +9,13 @@ import { describeIssues } from '../../protocol/schema.ts'
 /** The file in a program's directory, and in its zip, that says what it is. */
 export const manifestName = 'khachapuri.json'
 
+const projectName = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/
+
+/** Whether a program can have this name, which is then safe as that of a file. */
+export function isProjectName(text: string): boolean {
+  return text.length <= limits.nameBytesMax && projectName.test(text)
+}
+
 const limitsSchema = z.strictObject({
   /** Wall time of one call. */
   timeoutMs: z.int().min(10).max(limits.callTimeoutMsMax).default(limits.callTimeoutMsDefault),
@@ -20,7 +27,7 @@ const manifestSchema = z
     name: z
       .string()
       .max(limits.nameBytesMax)
-      .regex(/^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/, 'Expected lower-case letters, digits and "-"'),
+      .regex(projectName, 'Expected lower-case letters, digits and "-"'),
     runtime: z.enum(runtimeKinds).default('js'),
     /** How a `native` program answers: a process per call, or a server on `LISTEN_SOCKET`; `cgi` where it is absent. */
     native: z.enum(nativeModes).optional(),

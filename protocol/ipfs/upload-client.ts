@@ -1,4 +1,3 @@
-import { MemoryBlockstore } from 'blockstore-core'
 import type { LocalAccount } from 'viem'
 import { z } from 'zod'
 import { readBounded, sha256, toHex } from '../base/bytes.ts'
@@ -10,11 +9,9 @@ import type { Market } from '../typed-data.ts'
 import { type Block, blockMismatch } from './block.ts'
 import { readBody } from './body-stream.ts'
 import type { CID } from './cid.ts'
-import { fetchFromKeeper } from './http-source.ts'
+import { fetchKept } from './fetch-kept.ts'
 import { carMediaType } from './media-types.ts'
-import { readVerifiedFile } from './read-file.ts'
 import { signUpload, type Upload } from './upload.ts'
-import { dagBudget } from './walk.ts'
 import { encodeCar } from './write-car.ts'
 
 export interface UploadDeps {
@@ -79,10 +76,7 @@ export async function proveKept(
   { keeperUrl, root, bytes }: { keeperUrl: URL; root: CID; bytes: Uint8Array },
   signal: AbortSignal,
 ): Promise<void> {
-  const blockstore = new MemoryBlockstore()
-  const bytesMax = bytes.byteLength
-  await fetchFromKeeper(keeperUrl, { cid: root, blockstore, budget: dagBudget(bytesMax) }, signal)
-  const fetched = await readVerifiedFile(blockstore, root, { bytesMax }, signal)
+  const fetched = await fetchKept({ keeperUrl, root, bytesMax: bytes.byteLength }, signal)
   if (Buffer.compare(fetched, bytes) !== 0) throw blockMismatch(root, `The keeper ${keeperUrl.host}`)
 }
 

@@ -8,8 +8,10 @@ import {
   parseDeployment,
   verifyDeployment,
 } from '../../protocol/deployment.ts'
+import { decryptProgram, encryptionOverheadBytes } from '../../protocol/encrypted-program.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { type CID, digestOfCid, parseContentCid } from '../../protocol/ipfs/cid.ts'
+import { cidOfFile } from '../../protocol/ipfs/import-file.ts'
 import { readZip } from '../../protocol/ipfs/unpack-zip.ts'
 import { limits } from '../../protocol/limits.ts'
 import { hashProgram, type ProgramId, type RuntimeKind } from '../../protocol/program.ts'
@@ -113,13 +115,36 @@ export function createDeployments(
       return raceSignal(pending, signal)
     },
     async readProgram({ cid, programCid, spec }, signal) {
-      const bytes = await fetchFile(programCid, { bytesMax: limits.zipBytesMax }, signal)
-      const files = await readZip(bytes, signal)
+      const { encrypted } = spec
+      const keptCid = encrypted ? parseContentCid(encrypted.cid) : programCid
+      const bytesMax = limits.zipBytesMax + (encrypted ? encryptionOverheadBytes : 0)
+      const bytes = await fetchFile(keptCid, { bytesMax }, signal)
+      const zip = encrypted ? await openProgram(bytes, { key: encrypted.key, programCid }) : bytes
+      const files = await readZip(zip, signal)
       // Not before somebody pays for a call of it: what strangers only ask about is not kept for them.
-      for (const root of [cid, programCid]) await keep(root, spec.owner)
+      for (const root of [cid, keptCid]) await keep(root, spec.owner)
       return { files, entry: spec.entry, native: spec.native }
     },
   }
+}
+
+/**
+ * The plain zip, in memory only. What runs is what the programId says, whoever had the key to encrypt something else.
+ *
+ * @throws ProtocolError `seal_broken`, `cid_mismatch`
+ */
+async function openProgram(
+  bytes: Uint8Array,
+  { key, programCid }: { readonly key: string; readonly programCid: CID },
+): Promise<Uint8Array> {
+  const program = programCid.toString()
+  const zip = decryptProgram(bytes, { program, key: Buffer.from(key, 'base64url') })
+  const found = await cidOfFile(zip)
+  if (found.equals(programCid)) return zip
+  throw new ProtocolError('cid_mismatch', `The encrypted program is ${found}, and not ${program}.`, {
+    hint: 'Deploy the program again.',
+    details: { cid: program, found: found.toString() },
+  })
 }
 
 function assertForUs(spec: DeploymentSpec, { provider, runtimes, mayRun }: DeploymentsOptions): void {

@@ -1,7 +1,7 @@
 import type { ProviderInfo } from '../../protocol/provider.ts'
 import type { Deployment } from './deployments.ts'
 
-/** What anybody may know of a deployment: everything but its env. */
+/** What anybody may know of a deployment: everything but its env and the key of its program. */
 export function describeDeployment(deployment: Deployment, info: ProviderInfo): Record<string, unknown> {
   const { cid, spec, programId, isSealed } = deployment
   const { ownerPays, origins } = spec.policy
@@ -9,6 +9,7 @@ export function describeDeployment(deployment: Deployment, info: ProviderInfo): 
     deployment: cid.toString(),
     programId,
     program: spec.program,
+    encrypted: spec.encrypted?.cid ?? null,
     runtime: spec.runtime,
     params: spec.params,
     limits: spec.limits,

@@ -1,0 +1,87 @@
+import { randomBytes } from 'node:crypto'
+import { getAddress } from 'viem'
+import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
+import { expect, test } from 'vitest'
+import { base64url, sha256, utf8 } from '../../protocol/base/bytes.ts'
+import { type DeploymentDraft, formatDeployment, signDeployment } from '../../protocol/deployment.ts'
+import { encryptProgram } from '../../protocol/encrypted-program.ts'
+import { type CID, digestOfCid } from '../../protocol/ipfs/cid.ts'
+import { importFile } from '../../protocol/ipfs/import-file.ts'
+import { packZip } from '../../protocol/ipfs/pack-zip.ts'
+import { hashProgram } from '../../protocol/program.ts'
+import { createDeployments } from './deployments.ts'
+
+const owner = privateKeyToAccount(generatePrivateKey())
+const market = { chainId: 31_337, escrow: getAddress(`0x${'e5'.repeat(20)}`) }
+const provider = getAddress(`0x${'a1'.repeat(20)}`)
+const signal = new AbortController().signal
+const zipOf = (source: string) => packZip([{ path: 'index.js', bytes: utf8.encode(source) }])
+
+/** A store, and the deployments that a provider reads from it. */
+function createWorld() {
+  const files = new Map<string, Uint8Array>()
+  const kept: string[] = []
+  const deployments = createDeployments(
+    {
+      fetchFile: async (cid: CID) => files.get(cid.toString()) as Uint8Array,
+      keep: async (root) => void kept.push(root.toString()),
+    },
+    { market, provider, sealKeys: new Map(), runtimes: ['js'], mayRun: () => true },
+  )
+  const store = async (bytes: Uint8Array) => {
+    const { cid } = await importFile(bytes)
+    files.set(cid.toString(), bytes)
+    return cid.toString()
+  }
+  return { deployments, kept, store }
+}
+
+/** A deployment of `claimed` whose encrypted bytes hold `real`. */
+async function deployEncrypted(
+  { store }: Pick<ReturnType<typeof createWorld>, 'store'>,
+  { claimed, real }: { claimed: Uint8Array; real: Uint8Array },
+) {
+  const program = (await importFile(claimed)).cid.toString()
+  const key = randomBytes(32)
+  const cid = await store(encryptProgram(real, { program, key }))
+  const draft: DeploymentDraft = {
+    version: 1,
+    ...market,
+    program,
+    runtime: 'js',
+    entry: 'index.js',
+    params: {},
+    env: {},
+    limits: { timeoutMs: 1000, memoryMiB: 64, egress: 'none' },
+    providers: [provider],
+    payer: 'any',
+    policy: { ownerPays: { maxUsdcPerDay: null, maxCallsPerMinute: null }, origins: 'any' },
+    terms: null,
+    owner: owner.address,
+    createdAt: 1_700_000_000,
+    encrypted: { cid, key: base64url.encode(key) },
+  }
+  return { cid, deployment: await store(formatDeployment(await signDeployment(draft, owner))) }
+}
+
+test('an encrypted program runs as the plain one that its id names, and its ciphertext is what is kept', async () => {
+  const world = createWorld()
+  const claimed = zipOf('export default 1')
+  const { cid, deployment } = await deployEncrypted(world, { claimed, real: claimed })
+  const read = await world.deployments.read(deployment, signal)
+  expect(read.programId).toBe(hashProgram({ programDigest: sha256(claimed), params: {} }))
+  expect(digestOfCid(read.programCid)).toEqual(new Uint8Array(sha256(claimed)))
+  const { files } = await world.deployments.readProgram(read, signal)
+  expect(files.map(({ path, bytes }) => [path, Buffer.from(bytes).toString()])).toEqual([
+    ['index.js', 'export default 1'],
+  ])
+  expect(world.kept).toEqual([deployment, cid])
+})
+
+test('an owner who encrypts another program than the one it signed for is refused', async () => {
+  const world = createWorld()
+  const { deployment } = await deployEncrypted(world, { claimed: zipOf('nice'), real: zipOf('nasty') })
+  const read = await world.deployments.read(deployment, signal)
+  await expect(world.deployments.readProgram(read, signal)).rejects.toMatchObject({ code: 'cid_mismatch' })
+  expect(world.kept).toEqual([])
+})
