@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module'
 import hardhatViem from '@nomicfoundation/hardhat-viem'
 import { defineConfig } from 'hardhat/config'
+import { quickTests, testFolder } from './test/support/quick-tests.ts'
 
 const require = createRequire(import.meta.url)
 
@@ -12,8 +13,8 @@ const effort = Number(process.env['FUZZ_EFFORT'] ?? 1)
 if (process.argv.includes('solidity')) console.log(`Fuzz seed ${fuzzSeed}, effort ${effort}`)
 
 export default defineConfig({
-  plugins: [hardhatViem],
-  paths: { sources: 'contracts', tests: { solidity: 'test/contracts' } },
+  plugins: [hardhatViem, quickTests],
+  paths: { sources: 'contracts', tests: { solidity: testFolder } },
   solidity: {
     version: '0.8.37',
     // npm's compiler, which the lockfile pins: a build downloads nothing.

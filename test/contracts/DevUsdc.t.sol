@@ -5,6 +5,7 @@ import {
     ERC3009
 } from "@openzeppelin/contracts/token/ERC20/extensions/draft-ERC3009.sol";
 import {DevUsdc} from "../../contracts/DevUsdc.sol";
+import {newDevUsdc} from "./support/Published.sol";
 import {Test} from "./support/Test.sol";
 
 /// @title The token stands in for USDC: what wallets sign for USDC, it accepts
@@ -17,7 +18,7 @@ contract DevUsdcTest is Test {
 
     function setUp() public {
         vm.warp(NOW);
-        usdc = new DevUsdc();
+        usdc = newDevUsdc();
         usdc.mint(owner, 1_000);
     }
 

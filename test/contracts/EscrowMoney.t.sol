@@ -9,6 +9,7 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {Escrow} from "../../contracts/Escrow.sol";
 import {IEscrow} from "../../contracts/interfaces/IEscrow.sol";
 import {EscrowTest} from "./support/EscrowTest.sol";
+import {newEscrow} from "./support/Published.sol";
 import {FaultyToken} from "./support/Tokens.sol";
 
 /// @title Deposit and withdraw, with good and with bad tokens
@@ -19,7 +20,7 @@ contract EscrowMoneyTest is EscrowTest {
     function setUp() public override {
         super.setUp();
         bad = new FaultyToken();
-        badEscrow = new Escrow(bad);
+        badEscrow = newEscrow(bad);
         bad.mint(payer, 1_000);
         vm.startPrank(payer);
         bad.approve(address(badEscrow), 1_000);
@@ -29,7 +30,7 @@ contract EscrowMoneyTest is EscrowTest {
 
     function test_AnEscrowNeedsAToken() public {
         vm.expectRevert(abi.encodeWithSelector(IEscrow.TokenMissing.selector, stranger));
-        new Escrow(IERC20(stranger));
+        newEscrow(IERC20(stranger));
     }
 
     function testFuzz_ADepositIsFreeAndComesBackWhole(uint64 amount, uint64 part) public {

@@ -231,6 +231,15 @@ contract EscrowSettleTest is EscrowTest {
         assertGrant(payer, 25, 0, 3, "25 paid as for 3 calls; 15 are left for 7");
     }
 
+    /// @dev Seven calls are left for 70: exactly their price.
+    function test_TheWholeBudgetIsTakenWhereTheRestIsExactlyThePriceOfTheCallsThatAreLeft()
+        public
+    {
+        grantTo(payer, 10, 25);
+        settle(row(payer, 95, 10));
+        assertGrant(payer, 25, 0, 3, "25 paid as for 3 calls");
+    }
+
     /// @dev The rule by trying: the most that the budget covers, such that the rest stays within
     /// the price of the calls that are left.
     function testFuzz_APartialPaymentIsTheMostThatLeavesTheRestCollectable(
@@ -340,13 +349,16 @@ contract EscrowSettleTest is EscrowTest {
         _settleInBatches(chain, ~split);
         assertGrant(payer, before.spent, before.budget, before.calls, "replayed");
 
-        uint256 missing = last.amount - before.spent;
-        if (missing != 0) fund(payer, missing);
-        vm.prank(payer);
-        escrow.approve(provider, price, missing);
+        _topUp(price, last.amount - before.spent);
         _shuffle(chain, ~order);
         _settleInBatches(chain, split);
         assertGrant(payer, last.amount, 0, last.calls, "topped up");
+    }
+
+    function _topUp(uint256 price, uint256 missing) private {
+        if (missing != 0) fund(payer, missing);
+        vm.prank(payer);
+        escrow.approve(provider, price, missing);
     }
 
     // ------------------------------------------------------------ isolation (I-7)

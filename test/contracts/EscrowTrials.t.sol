@@ -70,6 +70,12 @@ contract EscrowTrialsTest is EscrowTest {
         _assertCredits(10, 4, "as before");
     }
 
+    function test_EachRowGivesOneEvent() public {
+        vm.recordLogs();
+        _use(bytes.concat(_creditRow(user, 1), _creditRow(stranger, 1)));
+        assertEq(vm.getRecordedLogs().length, 2, "events");
+    }
+
     function test_CreditsAreTheirProvidersOnly() public {
         vm.prank(provider);
         escrow.grantCredits(user, 10);

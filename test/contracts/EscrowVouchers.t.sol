@@ -2,9 +2,9 @@
 pragma solidity ^0.8.37;
 
 import {TypedData} from "../../contracts/TypedData.sol";
-import {Escrow} from "../../contracts/Escrow.sol";
 import {IEscrow} from "../../contracts/interfaces/IEscrow.sol";
 import {EscrowTest} from "./support/EscrowTest.sol";
+import {newEscrow} from "./support/Published.sol";
 import {Wallet} from "./support/Wallets.sol";
 
 /// @title Redeem: what a signature is worth, and what nothing else is worth
@@ -180,7 +180,7 @@ contract EscrowVouchersTest is EscrowTest {
         TypedData.Voucher memory voucher = voucherOf(payer, 10, 1, 0);
         uint256 key = keyOf("session");
 
-        bytes memory signature = signVoucher(new Escrow(usdc), voucher, key);
+        bytes memory signature = signVoucher(newEscrow(usdc), voucher, key);
         redeem(redeemRow(voucher, 10, 1, signature));
 
         voucher.provider = stranger;
@@ -371,6 +371,14 @@ contract EscrowVouchersTest is EscrowTest {
 
         _expectSkipped(address(wallet), 0, IEscrow.SkipReason.NothingDue);
         _redeemOne(vouchers[0]);
+    }
+
+    function test_WhatASignerSaysMayCostTheDocumentedGas() public {
+        Wallet wallet = new Wallet(account("wallet key"));
+        grantSigned(address(wallet), address(wallet), 10, 100);
+        bytes memory asked = abi.encodeWithSelector(escrow.isSignedBy.selector, address(wallet));
+        vm.expectCall(address(escrow), 0, 500_000, asked);
+        _redeemOne(_walletVoucher(address(wallet), address(wallet), 30, 3, "wallet key"));
     }
 
     function test_AContractVoucherIsBoundInAllItsNumbers() public {

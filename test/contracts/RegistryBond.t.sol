@@ -2,8 +2,8 @@
 pragma solidity ^0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {Registry} from "../../contracts/Registry.sol";
 import {IRegistry} from "../../contracts/interfaces/IRegistry.sol";
+import {newRegistry} from "./support/Published.sol";
 import {RegistryTest} from "./support/RegistryTest.sol";
 
 /// @title The bond: in with a name, out with it, and nobody else's business
@@ -12,7 +12,7 @@ contract RegistryBondTest is RegistryTest {
 
     function test_TheTokenMustBeAContract() public {
         expectRevert(abi.encodeWithSelector(IRegistry.TokenMissing.selector, alice));
-        new Registry(IERC20(alice), BOND);
+        newRegistry(IERC20(alice), BOND);
     }
 
     function test_ItSaysWhatTheBondIs() public view {
@@ -66,6 +66,17 @@ contract RegistryBondTest is RegistryTest {
         assertEq(usdc.balanceOf(alice), 2 * BOND, "both");
     }
 
+    function test_ANameThatNobodyHadOwesNobodyABond() public {
+        take(LABEL, alice);
+        assertEq(registry.refundOf(address(0)), 0, "the first owner");
+        vm.prank(alice);
+        registry.unregister(node);
+        vm.warp(registry.freeFrom(node));
+        take(LABEL, alice);
+        assertEq(registry.refundOf(address(0)), 0, "after it was given back");
+        assertEq(registry.refundOf(alice), 0, "which paid the bond");
+    }
+
     function test_NobodyElseTakesARefund() public {
         take(LABEL, alice);
         vm.warp(registry.freeFrom(node));
@@ -76,7 +87,7 @@ contract RegistryBondTest is RegistryTest {
     }
 
     function test_ARegistryMayTakeNoBond() public {
-        registry = new Registry(usdc, 0);
+        registry = newRegistry(usdc, 0);
         registry.commit(commitmentOf(LABEL, alice));
         vm.warp(block.timestamp + 60);
         reveal(LABEL, alice);

@@ -4,6 +4,7 @@ pragma solidity ^0.8.37;
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {Registry} from "../../contracts/Registry.sol";
 import {IRegistry} from "../../contracts/interfaces/IRegistry.sol";
+import {newRegistry} from "./support/Published.sol";
 import {RegistryTest} from "./support/RegistryTest.sol";
 import {FaultyToken} from "./support/Tokens.sol";
 
@@ -15,7 +16,7 @@ contract RegistryFaultyTokenTest is RegistryTest {
     function setUp() public override {
         vm.warp(NOW);
         token = new FaultyToken();
-        registry = new Registry(token, BOND);
+        registry = newRegistry(token, BOND);
         _fund(alice);
         _fund(bob);
     }

@@ -3,6 +3,7 @@ pragma solidity ^0.8.37;
 
 import {DevUsdc} from "../../contracts/DevUsdc.sol";
 import {Registry} from "../../contracts/Registry.sol";
+import {newDevUsdc, newRegistry} from "./support/Published.sol";
 import {RegistryHandler} from "./support/RegistryHandler.sol";
 import {Test} from "./support/Test.sol";
 
@@ -13,8 +14,8 @@ contract RegistryInvariantsTest is Test {
 
     function setUp() public {
         vm.warp(NOW);
-        DevUsdc usdc = new DevUsdc();
-        Registry registry = new Registry(usdc, 5);
+        DevUsdc usdc = newDevUsdc();
+        Registry registry = newRegistry(usdc, 5);
         handler = new RegistryHandler(registry, usdc);
     }
 

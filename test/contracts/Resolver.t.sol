@@ -8,13 +8,14 @@ import {
     IEnsVersionable
 } from "../../contracts/interfaces/IEnsResolver.sol";
 import {IResolver} from "../../contracts/interfaces/IResolver.sol";
+import {newResolver} from "./support/Published.sol";
 import {Test} from "./support/Test.sol";
 
 contract ResolverTest is Test {
     address private alice = account("alice");
     address private mallory = account("mallory");
     address private payee = account("payee");
-    Resolver private resolver = new Resolver(alice, payee, "https://a.example", hex"3082");
+    Resolver private resolver = newResolver(alice, payee, "https://a.example", hex"3082");
 
     function test_ItAnswersWhatItWasMadeWith() public view {
         vm.assertEq(resolver.owner(), alice, "owner");
@@ -53,9 +54,9 @@ contract ResolverTest is Test {
     function test_ZeroCouldSignNothing() public {
         bytes memory zero = abi.encodeWithSelector(IResolver.AddressZero.selector);
         vm.expectRevert(zero);
-        new Resolver(address(0), payee, "", "");
+        newResolver(address(0), payee, "", "");
         vm.expectRevert(zero);
-        new Resolver(alice, address(0), "", "");
+        newResolver(alice, address(0), "", "");
         vm.expectRevert(zero);
         vm.prank(alice);
         resolver.setAddr(address(0));
@@ -70,9 +71,9 @@ contract ResolverTest is Test {
         _expectTooLong(1025, 1024);
         resolver.setPubkey(new bytes(1025));
         _expectTooLong(513, 512);
-        new Resolver(alice, payee, string(new bytes(513)), "");
+        newResolver(alice, payee, string(new bytes(513)), "");
         _expectTooLong(1025, 1024);
-        new Resolver(alice, payee, "", new bytes(1025));
+        newResolver(alice, payee, "", new bytes(1025));
     }
 
     function _expectTooLong(uint256 length, uint256 lengthMax) private {

@@ -5,6 +5,7 @@ import {Resolver} from "../../contracts/Resolver.sol";
 import {UniversalResolver} from "../../contracts/UniversalResolver.sol";
 import {IEnsAddr, IEnsText} from "../../contracts/interfaces/IEnsResolver.sol";
 import {IUniversalResolver} from "../../contracts/interfaces/IUniversalResolver.sol";
+import {newResolver, newUniversalResolver} from "./support/Published.sol";
 import {RegistryTest} from "./support/RegistryTest.sol";
 
 /// @title A contract that answers nothing to whatever it is asked
@@ -21,8 +22,8 @@ contract UniversalResolverTest is RegistryTest {
 
     function setUp() public override {
         super.setUp();
-        universal = new UniversalResolver(registry);
-        records = new Resolver(alice, account("payee"), "", "");
+        universal = newUniversalResolver(registry);
+        records = newResolver(alice, account("payee"), "", "");
         take(LABEL, alice);
         vm.startPrank(alice);
         registry.setResolver(node, address(records));

@@ -47,6 +47,21 @@ contract VoucherRowTest is Test, Signing {
         (, , signer) = VoucherRow.read(rows, domain, provider);
     }
 
+    /// @dev It writes where free memory begins, and nowhere far behind: memory costs gas by its end.
+    function test_ReadingARowTakesLittleMemory() public view {
+        Row memory row;
+        bytes memory encoded = _encode(row, "");
+        uint256 before = gasleft();
+        this.readWithMemory(encoded, 2_000);
+        vm.assertTrue(before - gasleft() < 100_000, "gas");
+    }
+
+    function readWithMemory(bytes calldata rows, uint256 size) external view {
+        bytes memory taken = new bytes(size);
+        VoucherRow.read(rows, bytes32(0), address(this));
+        assertEq(taken.length, size, "as it was");
+    }
+
     function _freeMemory() private pure returns (uint256 free) {
         assembly ("memory-safe") {
             free := mload(0x40)

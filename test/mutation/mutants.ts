@@ -14,6 +14,8 @@ export interface Mutant {
   readonly context: string
   readonly before: string
   readonly after: string
+  /** Which one of those in lines that read the same, from 1. */
+  readonly nth: number
 }
 
 export interface MutatedFile {
@@ -45,14 +47,12 @@ export function mutateFile(file: string, source: string, firstId: number): Mutat
     const line = bytes.subarray(0, start).toString().split('\n').length
     const context = (source.split('\n')[line - 1] ?? '').trim()
     const text = (part: string) => part.replace(/\s+/g, ' ').slice(0, 100)
-    mutants.push({
-      id,
-      file,
-      line,
-      context,
-      before: text(bytes.subarray(start, end).toString()),
-      after: text(change ?? '(nothing)'),
-    })
+    const before = text(bytes.subarray(start, end).toString())
+    const after = text(change ?? '(nothing)')
+    const alike = mutants.filter(
+      (other) => other.context === context && other.before === before && other.after === after,
+    )
+    mutants.push({ id, file, line, context, before, after, nth: alike.length + 1 })
     return id
   }
 

@@ -14,6 +14,13 @@ import {Vm} from "./Vm.sol";
 /// refuse is made by a low-level call. Each action is done to the model too. What is found wrong
 /// is kept in `violation`; that every branch is reached is shown by `reached`.
 abstract contract EscrowHandler is EscrowModel, Signing, Test {
+    /// @dev What the model says of each row of a batch.
+    struct Rows {
+        address[] payers;
+        Outcome[] outcomes;
+        uint256[] paid;
+    }
+
     Escrow public immutable escrow;
     DevUsdc public immutable usdc;
 
@@ -30,6 +37,7 @@ abstract contract EscrowHandler is EscrowModel, Signing, Test {
     uint256 public donated;
 
     uint256 internal clock = NOW;
+    uint256 public actions;
     address internal stranger = account("stranger");
 
     constructor(Escrow escrow_, DevUsdc usdc_) {
@@ -46,7 +54,8 @@ abstract contract EscrowHandler is EscrowModel, Signing, Test {
     modifier act() {
         vm.warp(clock);
         _;
-        _compare();
+        _compareBalances();
+        if (++actions % 8 == 0) _compareGrants();
     }
 
     // ------------------------------------------------------------------- money
@@ -197,29 +206,25 @@ abstract contract EscrowHandler is EscrowModel, Signing, Test {
         bytes32[] memory rows = new bytes32[](1 + (count % 5));
         uint256 before = free[provider];
         vm.recordLogs();
-        Outcome[] memory outcomes = new Outcome[](rows.length);
-        uint256[] memory paid = new uint256[](rows.length);
+        Rows memory wanted = _newRows(rows.length);
         for (uint256 i = 0; i < rows.length; ++i) {
             seed = uint256(keccak256(abi.encode(seed)));
-            address payer;
-            uint256 amount;
-            uint256 calls;
-            (payer, amount, calls) = _row(provider, seed);
+            (address payer, uint256 amount, uint256 calls) = _row(provider, seed);
             rows[i] = bytes32(abi.encodePacked(payer, uint64(amount), uint32(calls)));
-            (outcomes[i], paid[i]) = _modelRow(payer, provider, address(0), amount, calls);
+            wanted.payers[i] = payer;
+            (wanted.outcomes[i], wanted.paid[i]) = _modelRow(
+                payer,
+                provider,
+                address(0),
+                amount,
+                calls
+            );
         }
         // The rows were made with the model one step ahead, so each follows on the one before.
         vm.prank(provider);
         escrow.settle(abi.encodePacked(rows), "root");
-        _checkEvents(
-            IEscrow.Settled.selector,
-            provider,
-            _payersOf(rows),
-            outcomes,
-            paid,
-            free[provider] - before
-        );
-        _compare();
+        _checkEvents(IEscrow.Settled.selector, provider, wanted, free[provider] - before);
+        _compareBalances();
         _replay(provider, rows);
     }
 
@@ -268,48 +273,51 @@ abstract contract EscrowHandler is EscrowModel, Signing, Test {
 
     // -------------------------------------------------------------- comparing
 
-    function _payersOf(bytes32[] memory rows) internal pure returns (address[] memory found) {
-        found = new address[](rows.length);
-        for (uint256 i = 0; i < rows.length; ++i) found[i] = address(bytes20(rows[i]));
+    function _newRows(uint256 count) internal pure returns (Rows memory) {
+        return Rows(new address[](count), new Outcome[](count), new uint256[](count));
     }
 
     function _checkEvents(
         bytes32 paidTopic,
         address provider,
-        address[] memory rows,
-        Outcome[] memory outcomes,
-        uint256[] memory paid,
+        Rows memory wanted,
         uint256 credited
     ) internal {
         Vm.Log[] memory logs = vm.getRecordedLogs();
-        _check(logs.length == rows.length + 1, "one event for each row and one for the batch");
+        uint256 count = wanted.payers.length;
+        _check(logs.length == count + 1, "one event for each row and one for the batch");
         uint256 total = 0;
-        for (uint256 i = 0; i < rows.length; ++i) {
-            bool isPaid = outcomes[i] >= Outcome.PaidInPart;
-            bytes32 topic = isPaid ? paidTopic : IEscrow.Skipped.selector;
-            bool bySession = isPaid &&
-                topic == IEscrow.Redeemed.selector &&
-                logs[i].data.length == 64;
-            if (bySession) topic = IEscrow.RedeemedBySession.selector;
-            _check(logs[i].topics[0] == topic, "the event of the row");
-            _check(logs[i].topics[1] == bytes32(uint256(uint160(rows[i]))), "payer");
+        for (uint256 i = 0; i < count; ++i) {
+            _check(logs[i].topics[1] == bytes32(uint256(uint160(wanted.payers[i]))), "payer");
             _check(logs[i].topics[2] == bytes32(uint256(uint160(provider))), "provider");
-            if (isPaid) {
-                bytes memory data = logs[i].data;
-                uint256 usage = bySession
-                    ? _second(data)
-                    : abi.decode(data, (uint256));
-                _check(uint64(usage >> 128) == paid[i], "I-2: paid as in the event");
-                total += uint64(usage >> 128);
-            } else {
-                (uint256 index, uint256 reason) = abi.decode(logs[i].data, (uint256, uint256));
-                _check(index == i && reason == uint256(outcomes[i]), "why it was skipped");
-            }
+            total += _checkRow(paidTopic, logs[i], i, wanted);
             string memory what = paidTopic == IEscrow.Settled.selector ? "settle: " : "redeem: ";
-            reached[string.concat(what, _nameOf(outcomes[i]))]++;
+            reached[string.concat(what, _nameOf(wanted.outcomes[i]))]++;
         }
-        (uint64 sum, , ) = abi.decode(logs[rows.length].data, (uint64, uint64, bytes32));
+        (uint64 sum, , ) = abi.decode(logs[count].data, (uint64, uint64, bytes32));
         _check(total == credited && sum == credited, "I-2: the credit is the sum of the events");
+    }
+
+    /// @return paid What the event says that the row was paid.
+    function _checkRow(
+        bytes32 topic,
+        Vm.Log memory log,
+        uint256 row,
+        Rows memory wanted
+    ) private returns (uint256 paid) {
+        Outcome outcome = wanted.outcomes[row];
+        if (outcome < Outcome.PaidInPart) {
+            _check(log.topics[0] == IEscrow.Skipped.selector, "the event of a row not paid");
+            (uint256 index, uint256 reason) = abi.decode(log.data, (uint256, uint256));
+            _check(index == row && reason == uint256(outcome), "why it was skipped");
+            return 0;
+        }
+        bool bySession = topic == IEscrow.Redeemed.selector && log.data.length == 64;
+        if (bySession) topic = IEscrow.RedeemedBySession.selector;
+        _check(log.topics[0] == topic, "the event of a row that is paid");
+        uint256 usage = bySession ? _second(log.data) : abi.decode(log.data, (uint256));
+        paid = uint64(usage >> 128);
+        _check(paid == wanted.paid[row], "I-2: paid as in the event");
     }
 
     function _second(bytes memory data) internal pure returns (uint256 word) {
@@ -327,13 +335,18 @@ abstract contract EscrowHandler is EscrowModel, Signing, Test {
         return outcome == Outcome.PaidInPart ? "in part" : "paid";
     }
 
-    /// @dev Storage equals the model for every account and every grant, touched or not. The model
-    /// only ever adds to `spent` and `calls` (I-3) and touches one payer at a time (I-7).
-    function _compare() internal {
+    /// @dev Storage equals the model for every account and every grant, touched or not. Grants are
+    /// read after each eighth action: that takes most of the time, and what once differs stays so.
+    function _compareBalances() internal {
         for (uint256 i = 0; i < accounts.length; ++i) {
             _check(escrow.balanceOf(accounts[i]) == free[accounts[i]], "I-2: a free balance");
         }
         _check(escrow.balanceOf(stranger) == 0, "I-11: strangers have nothing");
+    }
+
+    /// @dev The model only ever adds to `spent` and `calls` (I-3) and touches one payer at a time
+    /// (I-7).
+    function _compareGrants() private {
         for (uint256 where = 0; where < laneCount(); ++where) {
             (address payer, address provider, address signer) = _place(where);
             IEscrow.Grant memory grant = escrow.grantOf(payer, provider, signer);
@@ -364,6 +377,14 @@ abstract contract EscrowHandler is EscrowModel, Signing, Test {
 
     function laneCount() public view returns (uint256) {
         return payers.length * providers.length * signers.length;
+    }
+
+    /// @notice What is in all grants together, as the escrow says.
+    function budgets() external view returns (uint256 sum) {
+        for (uint256 where = 0; where < laneCount(); ++where) {
+            (address payer, address provider, address signer) = _place(where);
+            sum += escrow.grantOf(payer, provider, signer).budget;
+        }
     }
 
     function placeOf(uint256 where) external view returns (address, address, address) {

@@ -5,6 +5,7 @@ import {DevUsdc} from "../../../contracts/DevUsdc.sol";
 import {Escrow} from "../../../contracts/Escrow.sol";
 import {TypedData} from "../../../contracts/TypedData.sol";
 import {IEscrow} from "../../../contracts/interfaces/IEscrow.sol";
+import {newDevUsdc, newEscrow} from "./Published.sol";
 import {Signing} from "./Signing.sol";
 import {Test} from "./Test.sol";
 
@@ -22,8 +23,8 @@ abstract contract EscrowTest is Test, Signing {
 
     function setUp() public virtual {
         vm.warp(NOW);
-        usdc = new DevUsdc();
-        escrow = new Escrow(usdc);
+        usdc = newDevUsdc();
+        escrow = newEscrow(usdc);
     }
 
     function fund(address who, uint256 amount) internal {

@@ -34,39 +34,29 @@ contract EscrowVoucherHandler is EscrowHandler {
     function redeem(uint256 which, uint256 count, uint256 seed) external act {
         address provider = providers[which % providers.length];
         uint256 rows = 1 + (count % 4);
-        bytes[] memory encoded = new bytes[](rows);
-        address[] memory rowPayers = new address[](rows);
-        Outcome[] memory outcomes = new Outcome[](rows);
-        uint256[] memory paid = new uint256[](rows);
+        Rows memory wanted = _newRows(rows);
+        bytes memory batch = "";
         // First, for the model is one step ahead from then on.
         for (uint256 i = 0; i < rows; ++i) _openFor(provider, _seedOf(seed, i));
         uint256 before = free[provider];
         for (uint256 i = 0; i < rows; ++i) {
             Claim memory claim = _claim(provider, _seedOf(seed, i));
-            rowPayers[i] = claim.voucher.payer;
-            encoded[i] = redeemRow(
+            bytes memory encoded = redeemRow(
                 claim.voucher,
                 claim.amount,
                 claim.calls,
                 claim.signature
             );
             claim.voucher.provider = provider;
-            (outcomes[i], paid[i]) = _modelClaim(claim, encoded[i]);
+            wanted.payers[i] = claim.voucher.payer;
+            (wanted.outcomes[i], wanted.paid[i]) = _modelClaim(claim, encoded);
+            batch = bytes.concat(batch, encoded);
+            oldRows.push(encoded);
         }
-        bytes memory batch = "";
-        for (uint256 i = 0; i < rows; ++i) batch = bytes.concat(batch, encoded[i]);
         vm.recordLogs();
         vm.prank(provider);
         escrow.redeem(batch, "root");
-        _checkEvents(
-            IEscrow.Redeemed.selector,
-            provider,
-            rowPayers,
-            outcomes,
-            paid,
-            free[provider] - before
-        );
-        for (uint256 i = 0; i < rows; ++i) oldRows.push(encoded[i]);
+        _checkEvents(IEscrow.Redeemed.selector, provider, wanted, free[provider] - before);
         _replayRows(provider, seed);
     }
 
@@ -280,22 +270,21 @@ contract EscrowVoucherHandler is EscrowHandler {
     function authorised(uint256 where, uint256 amount, uint256 budget, bool approves) external act {
         (address payer, address provider, address signer) = _place(where);
         (, uint256 key) = _payerOf(where);
-        uint256 part = bound(amount, 200, 2_000);
         bytes32 salt = keccak256(abi.encode(where, amount, usdc.totalSupply()));
         Lane memory wanted = _better(lanes[payer][provider][signer], budget);
         IEscrow.Terms memory terms = _terms(provider, signer, wanted);
         IEscrow.Authorization memory given = IEscrow.Authorization({
             from: payer,
-            amount: part,
+            amount: bound(amount, 200, 2_000),
             validAfter: 0,
             validBefore: clock + 1
         });
         bytes32 nonce = approves ? escrow.grantNonce(terms, salt) : escrow.depositNonce(salt);
         bytes memory signature = sign(key, receiveDigest(usdc, address(escrow), given, nonce));
-        usdc.mint(payer, part);
+        usdc.mint(payer, given.amount);
         _tryRedirect(given, terms, salt, signature, approves);
         vm.prank(stranger);
-        free[payer] += part;
+        free[payer] += given.amount;
         if (approves) {
             escrow.depositAndApproveWithAuthorization(given, terms, salt, signature);
             _modelApprove(payer, provider, signer, wanted);

@@ -3,6 +3,7 @@ pragma solidity ^0.8.37;
 
 import {Escrow} from "../../../contracts/Escrow.sol";
 import {IEscrow} from "../../../contracts/interfaces/IEscrow.sol";
+import {newEscrow} from "./Published.sol";
 import {Signing} from "./Signing.sol";
 import {Test} from "./Test.sol";
 import {FaultyToken} from "./Tokens.sol";
@@ -19,7 +20,7 @@ contract FaultyHandler is Signing, Test {
 
     constructor() {
         token = new FaultyToken();
-        escrow = new Escrow(token);
+        escrow = newEscrow(token);
         for (uint256 i = 0; i < 3; ++i) {
             token.mint(accounts[i], 1_000_000);
             vm.prank(accounts[i]);

@@ -4,6 +4,7 @@ pragma solidity ^0.8.37;
 import {DevUsdc} from "../../../contracts/DevUsdc.sol";
 import {Registry} from "../../../contracts/Registry.sol";
 import {IRegistry} from "../../../contracts/interfaces/IRegistry.sol";
+import {newDevUsdc, newRegistry} from "./Published.sol";
 import {Test} from "./Test.sol";
 
 /// @title A registry, people who want names, and short words for what they do
@@ -25,8 +26,8 @@ abstract contract RegistryTest is Test {
 
     function setUp() public virtual {
         vm.warp(NOW);
-        usdc = new DevUsdc();
-        registry = new Registry(usdc, BOND);
+        usdc = newDevUsdc();
+        registry = newRegistry(usdc, BOND);
     }
 
     function nodeOf(string memory label) internal pure returns (bytes32) {

@@ -30,11 +30,17 @@ interface Vm {
 
     function etch(address account, bytes calldata code) external;
 
+    /// @dev The code that makes a contract, as its artifact has it: "<file>:<contract>".
+    function getCode(string calldata artifact) external view returns (bytes memory);
+
     function assume(bool condition) external pure;
 
     function expectRevert(bytes calldata reason) external;
 
     function expectRevert(bytes4 selector) external;
+
+    /// @dev Looks at the beginning of the calldata, and at the gas that is passed on.
+    function expectCall(address callee, uint256 value, uint64 gas, bytes calldata data) external;
 
     /// @dev Looks at the selector only.
     function expectPartialRevert(bytes4 selector) external;
