@@ -88,7 +88,14 @@ test('whoever floods its log loses what is too much, is told how much, and displ
   const { programLog, pass } = open()
   const tooMany = limits.programLogEntriesPerSecondMax + 70
   programLog.add(other, line('quiet'))
-  for (let i = 0; i < tooMany; i += 1) programLog.add(one, line(`${i}`))
+  let made = 0
+  for (let i = 0; i < tooMany; i += 1) {
+    programLog.add(one, () => {
+      made += 1
+      return line(`${i}`)
+    })
+  }
+  expect(made).toBe(limits.programLogEntriesPerSecondMax)
   pass(1_001)
   programLog.add(one, line('next'))
   const texts = textsOf(readAll(programLog))

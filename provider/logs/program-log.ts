@@ -23,8 +23,11 @@ export type FreshEntry = Fresh<ProgramLogCall | ProgramLogOutput | ProgramLogEve
  * flood loses entries and stops nothing, and the oldest go when there are too many.
  */
 export interface ProgramLog extends Disposable {
-  /** @param deployment - The digest in its CID. */
-  add(deployment: Hex, entry: FreshEntry): void
+  /**
+   * @param deployment - The digest in its CID.
+   * @param entry - Or what makes it: not asked where there are too many already.
+   */
+  add(deployment: Hex, entry: FreshEntry | (() => FreshEntry)): void
   /** The next entries in their order, at most `programLogPageEntriesMax`. Those just added are there already. */
   read(deployment: Hex, query: ProgramLogQuery): ProgramLogEntry[]
 }
@@ -149,7 +152,7 @@ export function openProgramLog({ clock, log }: { clock: Clock; log: Log }, dir: 
 
   return {
     add(deployment, entry) {
-      if (admits(deployment)) push(deployment, entry)
+      if (admits(deployment)) push(deployment, typeof entry === 'function' ? entry() : entry)
     },
     read(deployment, { after = 0, sinceMs = 0, status, search }) {
       write()
