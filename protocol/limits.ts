@@ -171,6 +171,8 @@ export const limits = {
   programLogPathCharsMax: 512,
   programLogPageEntriesMax: 250,
   programLogPageBytesMax: 4 * MiB,
+  /** For one page, whatever is searched for: a millisecond or two of the calls' thread. */
+  programLogLookedAtMax: 1_000,
   /** From an entry to the disk: owners follow their logs less than 2 s behind. */
   programLogDelayMs: 200,
   programLogAgeMsMax: 7 * 24 * 60 * 60 * 1000,

@@ -31,12 +31,9 @@ export function createLogPages(
     const asker = await authorize(c)
     const { spec, digest } = await deployments.read(c.req.param('cid') ?? '', c.req.raw.signal)
     if (spec.owner !== asker) throw notYours(asker)
-    const entries = programLog.read(digest, readQuery(c))
+    const page = programLog.read(digest, readQuery(c))
     c.header('cache-control', 'no-store')
-    return c.json({
-      entries: entries.map(programLogEntryToJson),
-      isWhole: entries.length < limits.programLogPageEntriesMax,
-    })
+    return c.json({ ...page, entries: page.entries.map(programLogEntryToJson) })
   })
   return app
 }
