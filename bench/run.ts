@@ -9,6 +9,7 @@ import { createLoad } from './load.ts'
 import { describeMachine } from './machine.ts'
 import { type BenchMarket, startBenchMarket } from './market.ts'
 import type { Measurement, Report } from './measurement.ts'
+import { nativeCall } from './native-call.ts'
 import { paidCall } from './paid-call.ts'
 import { writeResults } from './results-block.ts'
 import { parseSettings, type Settings, usage } from './settings.ts'
@@ -26,6 +27,7 @@ const measurements: readonly Measurement[] = [
   settleGas,
   settleMany,
   ledgerCharges,
+  nativeCall,
 ]
 
 const interrupted = new AbortController()

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { cp, writeFile } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { promisify } from 'node:util'
 import { ProtocolError } from '../protocol/errors.ts'
 import { limits } from '../protocol/limits.ts'
@@ -8,7 +8,7 @@ import type { DevMarket } from './market.ts'
 
 /** An example as anybody deploys it: from the command line. */
 export interface DeployedExample {
-  readonly name: ExampleName
+  readonly name: ExampleName | NativeExampleName
   /** The callable CID. */
   readonly cid: string
   /** The zip's CID. */
@@ -19,7 +19,7 @@ export interface DeployedExample {
 }
 
 interface Example {
-  /** In `examples/`. */
+  /** In `examples/`; the whole path, where it is deployed from. */
   readonly folder: string
   /** Of `khachapuri deploy`. */
   readonly flags: readonly string[]
@@ -36,6 +36,14 @@ const examples = {
   sqlite: { folder: 'sqlite', flags: [] },
 } satisfies Record<string, Example>
 
+/** Made by their `build.sh` first, and deployed where the providers run native programs. */
+const nativeExamples = {
+  'port-go': { folder: 'port-go', flags: [] },
+} satisfies Record<string, Example>
+
+type NativeExampleName = keyof typeof nativeExamples
+const nativeExampleNames = Object.keys(nativeExamples) as readonly NativeExampleName[]
+
 export type ExampleName = keyof typeof examples
 export const exampleNames = Object.keys(examples) as readonly ExampleName[]
 
@@ -50,15 +58,15 @@ const greetSecret = 'correct horse battery staple'
  * @throws ProtocolError `internal` with what the command printed
  */
 async function deployExample(
-  name: ExampleName,
+  name: DeployedExample['name'],
+  { folder, flags }: Example,
   { gateway, chain, accounts }: DevMarket,
   home: string,
   signal: AbortSignal,
 ): Promise<DeployedExample> {
-  const { folder, flags }: Example = examples[name]
   const args = [
     join(root, 'cli', 'main.ts'),
-    ...['deploy', join(root, 'examples', folder), '--provider', 'alice', '--provider', 'bob'],
+    ...['deploy', folder, '--provider', 'alice', '--provider', 'bob'],
     ...['--owner-per-day', '5', '--json', ...flags],
   ]
   const env = {
@@ -79,7 +87,7 @@ async function deployExample(
       'internal',
       `The example ${name} could not be deployed: ${`${stderr}\n${stdout}`.trim()}`,
       {
-        hint: `Try it by hand: npx khachapuri deploy examples/${folder} --provider alice`,
+        hint: `Try it by hand: npx khachapuri deploy ${folder} --provider alice`,
         cause: error,
       },
     )
@@ -99,8 +107,29 @@ export async function deployExamples(
   const half = Math.ceil(exampleNames.length / 2)
   const lanes = [exampleNames.slice(0, half), exampleNames.slice(half)].map(async (names) => {
     const deployed: DeployedExample[] = []
-    for (const name of names) deployed.push(await deployExample(name, market, home, signal))
+    for (const name of names)
+      deployed.push(await deployExample(name, at(examples[name]), market, home, signal))
     return deployed
   })
-  return (await Promise.all(lanes)).flat()
+  const deployed: DeployedExample[] = (await Promise.all(lanes)).flat()
+  const isNativeRun = market.providers.alice.info.runtimes.includes('native')
+  for (const name of isNativeRun ? nativeExampleNames : []) {
+    const example = await buildExample(at(nativeExamples[name]), home, signal)
+    deployed.push(await deployExample(name, example, market, home, signal))
+  }
+  return deployed
+}
+
+/** @returns the example with the whole path of its folder */
+const at = (example: Example): Example => ({ ...example, folder: join(root, 'examples', example.folder) })
+
+/** Builds a copy, so that nothing of it stays among the sources. */
+async function buildExample(example: Example, home: string, signal: AbortSignal): Promise<Example> {
+  const folder = join(home, basename(example.folder))
+  await cp(example.folder, folder, { recursive: true })
+  await promisify(execFile)('sh', [join(folder, 'build.sh')], {
+    signal,
+    timeout: limits.exampleDeployTimeoutMs,
+  })
+  return { ...example, folder }
 }

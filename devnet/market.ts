@@ -10,6 +10,7 @@ import { parseName } from '../protocol/name.ts'
 import { parseUsdc, type Usdc } from '../protocol/usdc.ts'
 import type { Fault } from '../provider/faults.ts'
 import { createProvider, type Provider, type Reach } from '../provider/provider.ts'
+import type { NativeOptions } from '../provider/runtime/native/native-runtime.ts'
 import { createDevChain, type DevChain } from './chain.ts'
 import { type Contracts, createSender, deployContracts, endow, endowNames } from './contracts.ts'
 
@@ -48,6 +49,8 @@ export interface MarketOptions {
   readonly priceUsdc: Usdc
   readonly settleIntervalMs: number
   readonly fault?: Fault
+  /** Whether the providers run native programs, too. */
+  readonly native?: NativeOptions
   readonly version: string
 }
 
@@ -121,6 +124,7 @@ export async function createMarket(
         mirrorIntervalMs: pollIntervalMs,
         settleIntervalMs,
         ...(options.fault && { fault: options.fault }),
+        ...(options.native && { native: options.native }),
       },
       signal,
     )

@@ -8,6 +8,7 @@ import { deployExamples } from './examples.ts'
 import { createMarket } from './market.ts'
 import { openMarketDir } from './market-dir.ts'
 import { writeMarketFile } from './market-file.ts'
+import { findNative } from './native.ts'
 import type { Settings } from './settings.ts'
 import { describeMarketForPeople } from './summary.ts'
 import { version } from './version.ts'
@@ -30,6 +31,7 @@ export async function runMarket(
   const folder = join(process.cwd(), '.khachapuri')
   const dir = parts.use(await openMarketDir(folder)).path
 
+  const native = await findNative({ clock, log }, signal)
   const market = parts.use(
     await createMarket(
       { clock, random: Math.random, log, onProgress: screen.step },
@@ -40,6 +42,7 @@ export async function runMarket(
         settleIntervalMs: 2_000,
         version,
         ...(fault && { fault }),
+        ...(native && { native }),
       },
       signal,
     ),

@@ -19,6 +19,7 @@ import type { Market } from '../../protocol/typed-data.ts'
 import { parseUsdc, type Usdc } from '../../protocol/usdc.ts'
 import type { Fault } from '../../provider/faults.ts'
 import { createProvider, type Provider, type ProviderOptions } from '../../provider/provider.ts'
+import type { NativeOptions } from '../../provider/runtime/native/native-runtime.ts'
 import { type CurlAnswer, type CurlRequest, curl } from './curl.ts'
 
 /** What `deploy --json` says. */
@@ -93,6 +94,8 @@ export interface TestMarket extends AsyncDisposable {
 export interface TestMarketOptions {
   readonly priceUsdc?: Usdc
   readonly fault?: Fault
+  /** Whether alice and bob run native programs. */
+  readonly native?: NativeOptions
   /** Hears what all parts of the market have to say. */
   readonly log?: Log
 }

@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { type AddressInfo, connect, createServer } from 'node:net'
@@ -17,6 +17,7 @@ import {
 } from '../support/child-process.ts'
 import { countAttemptsToLeave, mayUnshareNetwork, onLoopbackOnly } from '../support/namespaces.ts'
 import { askUntil } from '../support/outage.ts'
+import { answersTo, hasBubblewrap } from '../support/tools.ts'
 
 /** `npm start` as a process in a directory of its own, from its first line to what it leaves behind. */
 
@@ -39,6 +40,13 @@ async function useFolder(): Promise<string> {
 
 const start = (cwd: string, ...flags: string[]) => startScript(['devnet/main.ts', ...flags], { cwd })
 
+/** Where Go keeps what it has compiled: with that, a market has a native example, too. */
+const goEnvironment = (): Readonly<Record<string, string>> =>
+  answersTo('go', 'version')
+    ? { GOCACHE: execFileSync('go', ['env', 'GOCACHE'], { encoding: 'utf8' }).trim() }
+    : {}
+const hasNativeExample = (await hasBubblewrap()) && answersTo('go', 'version')
+
 /** The way that `npm start` goes: whatever Node is there brings the project's own. */
 const withNode = (...flags: string[]) => [
   process.execPath,
@@ -60,7 +68,7 @@ describe('a market that is up', () => {
 
   beforeAll(async () => {
     cwd = await createFolder()
-    market = await start(cwd, '--port', '0')
+    market = await startScript(['devnet/main.ts', '--port', '0'], { cwd, env: goEnvironment() })
     await market.waitFor(ready)
     file = JSON.parse(await readFile(join(cwd, '.khachapuri/market.json'), 'utf8'))
   }, busyMachineMs)
@@ -118,6 +126,7 @@ describe('a market that is up', () => {
     expect(answerOf('markdown')).toContain('<!doctype html>')
     expect(JSON.parse(answerOf('csv-stats') ?? '')).toMatchObject({ rows: 365 })
     expect(JSON.parse(answerOf('greet') ?? '')).toMatchObject({ greeting: 'Guten Tag, Ada!' })
+    if (hasNativeExample) expect(JSON.parse(answerOf('port-go') ?? '')).toMatchObject({ num: 600 })
     expect(lines.filter((line, i) => answers[i] === '' && !line.includes(' -o '))).toEqual([])
     expect((await readFile(join(cwd, 'small.png'))).subarray(1, 4).toString()).toBe('PNG')
     const call = market.stdout().match(/npx khachapuri (call .*)/)?.[1]

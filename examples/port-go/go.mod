@@ -1,0 +1,3 @@
+module example/port
+
+go 1.20

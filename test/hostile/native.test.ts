@@ -1,0 +1,328 @@
+import { once } from 'node:events'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { type AddressInfo, createServer, type Server } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, test } from 'vitest'
+import { systemClock } from '../../protocol/base/clock.ts'
+import { createTestLog } from '../../protocol/base/log.ts'
+import { limits } from '../../protocol/limits.ts'
+import type { NativeMode } from '../../protocol/program.ts'
+import { type Answer, collectAnswer } from '../../provider/runtime/collect-answer.ts'
+import { createNativeRuntime } from '../../provider/runtime/native/native-runtime.ts'
+import { canRunNatively, compile } from '../../provider/runtime/native/testing/compile.ts'
+import type { Instance, Runtime } from '../../provider/runtime/runtime.ts'
+
+/** Native programs that attack what they run in. Each is held by limits of the kernel before it does anything. */
+describe.skipIf(!canRunNatively)(
+  'a hostile native program, where there is a C compiler and bubblewrap',
+  () => {
+    const bytes = canRunNatively ? compile('attacks.c') : new Uint8Array()
+    const before = countTraces()
+    const making = canRunNatively ? createRuntime() : undefined
+    afterAll(async () => {
+      await (await making)?.[Symbol.asyncDispose]()
+      expect(countTraces(), 'nothing survives').toEqual(before)
+    })
+
+    async function start(options: Settings = {}): Promise<Instance> {
+      const { env = {}, native = 'cgi', memoryMiB = 64, timeoutMs = 10_000, onOutput } = options
+      const files = [
+        { path: 'attacks', bytes },
+        { path: 'own.txt', bytes: Buffer.from('own') },
+      ]
+      return (await making!).start(
+        { files, entry: 'attacks', native },
+        { env, params: null, limits: { memoryMiB, timeoutMs }, ...(onOutput && { onOutput }) },
+        never,
+      )
+    }
+
+    test('what a self-test of the walls can try, they hold', async () => {
+      expect(await (await making!).probe(never)).toMatchObject({ tier: 'sandbox', reasons: [] })
+    })
+
+    describe('reaches', () => {
+      test('no file of the host, of the provider or of another program', async () => {
+        await using other = await start()
+        await using program = await start()
+        expect(textOf(await attack(other, 'hello'))).toBe('hello\n')
+        expect(appFolders().length).toBeGreaterThanOrEqual(2)
+        for (const path of [...appFolders(), import.meta.dirname, '/app/../app/../etc/shadow'])
+          expect(textOf(await attack(program, `files=${path}`))).toBe('contained\n')
+      })
+
+      test('nothing through links and devices', async () => {
+        await using program = await start()
+        expect(textOf(await attack(program, 'links'))).toBe('contained\n')
+      })
+
+      test('no process but its own', async () => {
+        await using program = await start()
+        expect(textOf(await attack(program, `signals=${process.pid}`))).toBe('contained\n')
+        expect(textOf(await attack(program, 'kill-all'))).toBe('contained\n')
+        expect(textOf(await attack(program, 'hello'))).toBe('hello\n')
+      })
+
+      test('no system call that leads out', async () => {
+        await using program = await start()
+        expect(textOf(await attack(program, 'calls'))).toBe('contained\n')
+      })
+
+      test('no network, this machine least of all', async () => {
+        await using decoy = await openDecoy(0)
+        await using program = await start()
+        const { port } = decoy.server.address() as AddressInfo
+        expect(textOf(await attack(program, `network=${port}`))).toBe('contained\n')
+        expect(decoy.connections()).toBe(0)
+      })
+
+      test('no socket of the host through a link in the place of its own', async () => {
+        const folder = mkdtempSync(join(tmpdir(), 'khachapuri-decoy-'))
+        chmodSync(folder, 0o755)
+        try {
+          const target = join(folder, 's')
+          await using decoy = await openDecoy(target)
+          chmodSync(target, 0o777)
+          const server = { native: 'http', env: { SERVER: 'swap', TARGET: target } } as const
+          await using program = await start(server)
+          expect(textOf(await attack(program, 'first'))).toBe('own')
+          expect(textOf(await attack(program, 'second'))).toBe('own')
+          await using patient = await createRuntime({ startTimeoutMs: 300 })
+          const linking = patient.start(
+            { files: [{ path: 'attacks', bytes }], entry: 'attacks', native: 'http' },
+            {
+              env: { SERVER: 'link', TARGET: target },
+              params: null,
+              limits: { memoryMiB: 64, timeoutMs: 1_000 },
+            },
+            never,
+          )
+          await expect(linking).rejects.toMatchObject({ code: 'program_timeout' })
+          expect(decoy.connections()).toBe(0)
+        } finally {
+          rmSync(folder, { recursive: true })
+        }
+      })
+    })
+
+    describe('uses up', () => {
+      test.each(['fork-bomb', 'thread-bomb'])('no more processes than it may: %s', async (name) => {
+        await using program = await start()
+        const [, count] = /(?:forked|started) (\d+)\n/.exec(textOf(await attack(program, name))) ?? []
+        expect(Number(count)).toBeGreaterThan(10)
+        expect(Number(count)).toBeLessThan(limits.programPidsMax)
+      })
+
+      test('no more time than it has, however it forks, and its neighbour answers meanwhile', async () => {
+        await using neighbour = await start()
+        await using program = await start({ timeoutMs: 1_000 })
+        const bombing = attack(program, 'restless-bomb')
+        for (let calls = 0; calls < 5; calls++)
+          expect(textOf(await attack(neighbour, 'hello'))).toBe('hello\n')
+        expect((await bombing).outcome).toEqual({ kind: 'timeout', timeoutMs: 1_000 })
+        expect(textOf(await attack(program, 'hello'))).toBe('hello\n')
+      })
+
+      test('no more memory than it may', async () => {
+        await using program = await start({ memoryMiB: 48 })
+        expect((await attack(program, 'memory')).outcome).toEqual({ kind: 'out_of_memory', memoryMiB: 48 })
+        expect((await attack(program, 'recursion')).outcome).toMatchObject({
+          kind: 'crashed',
+          message: expect.stringContaining('signal 11'),
+        })
+      })
+
+      test('no more disk than its /tmp, and that only in memory', async () => {
+        await using program = await start({ memoryMiB: 128 })
+        const written = textOf(await attack(program, 'disk'))
+        expect(written).toBe(`/tmp ${limits.nativeTmpBytesMax / 1024}\n/run/w 16\n`)
+        await using small = await start({ memoryMiB: 32 })
+        expect((await attack(small, 'disk')).outcome).toEqual({ kind: 'out_of_memory', memoryMiB: 32 })
+      })
+
+      test('no more inodes than fit its memory', async () => {
+        await using program = await start({ memoryMiB: 32 })
+        expect((await attack(program, 'inodes')).outcome).toEqual({ kind: 'out_of_memory', memoryMiB: 32 })
+      })
+
+      test('no line and no memory of ours with a GiB of output', async () => {
+        let printedBytes = 0
+        const onOutput = (chunk: Buffer) => {
+          printedBytes += chunk.length
+        }
+        await using program = await start({ timeoutMs: 2_000, onOutput })
+        const { outcome } = await attack(program, 'stdout')
+        expect(outcome).toEqual({ kind: 'output_too_large', bytesMax: limits.responseBodyBytesMax })
+        expect((await attack(program, 'stderr')).outcome).toEqual({ kind: 'timeout', timeoutMs: 2_000 })
+        expect(printedBytes).toBeLessThan(4 * limits.programOutputBytesPerSecondMax)
+      })
+    })
+
+    describe('leaves', () => {
+      test.each(['daemon', 'linger'])('no child behind: %s', async (name) => {
+        await using program = await start()
+        expect(textOf(await attack(program, name))).toBe('contained\n')
+        await program[Symbol.asyncDispose]()
+        expect(countTraces().programs).toEqual([])
+      })
+
+      test('no core dump behind', async () => {
+        const before = readdirSync('.')
+        await using program = await start()
+        expect((await attack(program, 'core')).outcome).toMatchObject({ kind: 'crashed' })
+        expect(readdirSync('.')).toEqual(before)
+      })
+
+      test('no secret in a command line, a file or an environment that is not its own', async () => {
+        const secret = 'a-secret-of-this-very-test'
+        await using program = await start({ env: { SECRET: secret, SERVER: 'swap' }, native: 'http' })
+        const seen = descendants().map(
+          (pid) => [readText(`/proc/${pid}/cmdline`), readText(`/proc/${pid}/environ`)] as const,
+        )
+        expect(seen.length).toBeGreaterThan(1)
+        for (const [commandLine] of seen) expect(commandLine).not.toContain(secret)
+        const holders = seen.filter(([, environment]) => environment.includes(secret))
+        expect(holders.map(([commandLine]) => commandLine)).toEqual(['/app/attacks\0'])
+        for (const path of filesBelow(ownFolders()))
+          expect(readFileSync(path, 'latin1'), path).not.toContain(secret)
+        expect(program.isAlive).toBe(true)
+      })
+    })
+
+    test('a server is asked before it is ended', async () => {
+      let printed = ''
+      const onOutput = (chunk: Buffer) => {
+        printed += chunk
+      }
+      const program = await start({ env: { SERVER: 'gentle' }, native: 'http', onOutput })
+      program.kill({ kind: 'stopped', why: 'of a test' })
+      expect(await program.whenDead).toEqual({ kind: 'stopped', why: 'of a test' })
+      expect(printed).toBe('asked to stop\n')
+    })
+  },
+)
+
+const never = new AbortController().signal
+
+interface Settings {
+  readonly env?: Readonly<Record<string, string>>
+  readonly native?: NativeMode
+  readonly memoryMiB?: number
+  readonly timeoutMs?: number
+  readonly onOutput?: (chunk: Buffer) => void
+}
+
+function createRuntime(options: { startTimeoutMs?: number } = {}): Promise<Runtime> {
+  return createNativeRuntime(
+    { clock: systemClock, log: createTestLog() },
+    { root: 'none', zygotes: 1, ...options },
+    never,
+  )
+}
+
+function attack(instance: Instance, query: string): Promise<Answer> {
+  return collectAnswer(instance, { method: 'GET', target: `/?${query}`, rawHeaders: ['host', 'test'] })
+}
+
+function textOf({ outcome, body }: Answer): string {
+  expect(outcome).toEqual({ kind: 'answered' })
+  return body.toString()
+}
+
+/** What a program could leave on this machine; this process's own children are the only ones that count. */
+function countTraces() {
+  return {
+    programs: descendants().filter((pid) => readText(`/proc/${pid}/cmdline`).startsWith('/app/')),
+    sandboxes: descendants().filter((pid) => readText(`/proc/${pid}/cmdline`).includes('bwrap')),
+    mounts: readText('/proc/self/mountinfo').split('\n').length,
+    folders: ownFolders(),
+    cgroups: findCgroups(),
+    // Of the files that this process has open, those that no library opens and closes as it likes.
+    handles: readdirSync('/proc/self/fd').filter((fd) => isPathHandle(fd)).length,
+  }
+}
+
+function isPathHandle(fd: string): boolean {
+  return readText(`/proc/self/fdinfo/${fd}`).includes('flags:\t012')
+}
+
+const ownFolders = () =>
+  readdirSync(tmpdir())
+    .filter((name) => name.startsWith(`khp-${process.pid}-`))
+    .map((name) => join(tmpdir(), name))
+
+const appFolders = () =>
+  ownFolders().flatMap((folder) =>
+    readdirSync(folder)
+      .filter((name) => name.startsWith('a'))
+      .map((name) => join(folder, name)),
+  )
+
+function filesBelow(folders: readonly string[]): string[] {
+  return folders.flatMap((folder) =>
+    readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name)),
+  )
+}
+
+function findCgroups(): string[] {
+  const own = readText('/proc/self/cgroup').split('\n')
+  const folders = own.flatMap((line) => {
+    const [, controllers, path] = line.split(':')
+    if (path === undefined) return []
+    return [join('/sys/fs/cgroup', controllers ?? '', path)]
+  })
+  return folders.flatMap((folder) => {
+    try {
+      return readdirSync(folder).filter((name) => name.startsWith(`khachapuri-${process.pid}-`))
+    } catch {
+      return []
+    }
+  })
+}
+
+function descendants(): number[] {
+  const parents = new Map<number, number>()
+  for (const name of readdirSync('/proc').filter((one) => /^\d+$/.test(one))) {
+    const fields = readText(`/proc/${name}/stat`)
+      .replace(/^.*\) /s, '')
+      .split(' ')
+    parents.set(Number(name), Number(fields[1]))
+  }
+  const isOurs = (pid: number): boolean => {
+    const parent = parents.get(pid)
+    return parent !== undefined && (parent === process.pid || isOurs(parent))
+  }
+  return [...parents.keys()].filter(isOurs)
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return ''
+  }
+}
+
+/** A server of the host that no program should reach. */
+async function openDecoy(
+  where: number | string,
+): Promise<AsyncDisposable & { server: Server; connections: () => number }> {
+  let connections = 0
+  const server = createServer((socket) => {
+    connections++
+    socket.end('HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ndecoy')
+  })
+  server.listen(where as never)
+  await once(server, 'listening')
+  return {
+    server,
+    connections: () => connections,
+    async [Symbol.asyncDispose]() {
+      server.close()
+      await once(server, 'close')
+    },
+  }
+}
