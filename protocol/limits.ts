@@ -68,6 +68,8 @@ export const limits = {
   instanceIdleMsMax: 5 * 60_000,
   zygotesMax: 4,
   faultMessageBytesMax: 1 * KiB,
+  /** Of an env, lines of longer ones among them: each is looked for in all that a program prints. */
+  redactedValuesMax: 1_024,
   /** A native program's `/tmp`, which counts as its memory, too. */
   nativeTmpBytesMax: 64 * MiB,
   /** Processes of one CGI program at a time; other calls wait for their turn, up to as long. */
@@ -169,6 +171,8 @@ export const limits = {
   programLogPathCharsMax: 512,
   programLogPageEntriesMax: 250,
   programLogPageBytesMax: 4 * MiB,
+  /** For one page, whatever is searched for: a millisecond or two of the calls' thread. */
+  programLogLookedAtMax: 1_000,
   /** From an entry to the disk: owners follow their logs less than 2 s behind. */
   programLogDelayMs: 200,
   programLogAgeMsMax: 7 * 24 * 60 * 60 * 1000,

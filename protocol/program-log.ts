@@ -89,8 +89,18 @@ const entrySchema = z.discriminatedUnion('kind', [
   z.object({ ...place, kind: z.literal('event'), text: textSchema }),
 ])
 
-/** A page as it comes over the wire; where `isWhole`, there is nothing after it yet. */
+/** The next entries in their order. A page may be short, or empty, and not be the last one. */
+export interface ProgramLogPage {
+  readonly entries: readonly ProgramLogEntry[]
+  /** The last entry that was looked at; the next page is that `after` it. */
+  readonly lookedTo: number
+  /** There is nothing after it yet. */
+  readonly isWhole: boolean
+}
+
+/** A page as it comes over the wire. */
 export const programLogPageSchema = z.object({
   entries: z.array(entrySchema).max(limits.programLogPageEntriesMax),
+  lookedTo: countSchema,
   isWhole: z.boolean(),
 })

@@ -75,7 +75,7 @@ export async function openPrograms(
           programLog.add(deployment.digest, { kind: 'event', text: 'The program is started.' })
           const redact = createRedact(env)
           const onOutput = createOutputLines((line) =>
-            programLog.add(deployment.digest, { kind: 'output', text: redact(line) }),
+            programLog.add(deployment.digest, () => ({ kind: 'output', text: redact(line) })),
           )
           return {
             kind: spec.runtime,

@@ -76,7 +76,8 @@ export const logs = defineCommand({
       const page = values.follow ? await persist(ask, context) : await ask()
       const text = page.entries.map((entry) => `${show(entry)}\n`).join('')
       if (text !== '') await context.writeBytes(utf8.encode(text))
-      after = page.entries.at(-1)?.id ?? after
+      if (!page.isWhole && page.lookedTo <= after) throw goesNowhere(name)
+      after = page.lookedTo
       if (!page.isWhole) continue
       if (!values.follow) return
       await context.clock.sleep(limits.programLogPollMs, context.signal)
@@ -111,6 +112,12 @@ async function findDeployment(
     },
   )
 }
+
+/** Else a provider could be asked for ever. */
+const goesNowhere = (name: string) =>
+  new ProtocolError('provider_answer_invalid', `${name} shows the same part of its log again and again.`, {
+    hint: 'Ask its operator.',
+  })
 
 /** Who follows a log wants it to go on after a provider was away. */
 async function persist<T>(ask: () => Promise<T>, { clock, note, signal }: CommandContext): Promise<T> {

@@ -7,6 +7,8 @@ import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { signPass } from '../../protocol/pass.ts'
 import { usdc } from '../../protocol/usdc.ts'
+import { signVoucher } from '../../protocol/voucher.ts'
+import { formatVoucherToken, signVoucherAccess } from '../../protocol/voucher-token.ts'
 import { addressOf, grantOf, market, passOf, provider } from '../../test/support/money.ts'
 import { createFindPayer } from './find-payer.ts'
 import { withWaysToPay } from './refusals.ts'
@@ -97,6 +99,29 @@ test('passes for others and passes without a grant are refused before their sign
     await expect(find('any', bearer(stranger))).rejects.toEqual(refused('grant_missing'))
   }
   expect(await find('any', bearer(await token()))).toMatchObject({ kind: 'pass' })
+})
+
+test('vouchers that strangers forge in a name keep nobody out who has shown its access before', async () => {
+  const { find, clock } = setup()
+  const scope = { payer: payer.address, provider, epoch: 0 }
+  const access = await signVoucherAccess(scope, payer, market)
+  const show = async (calls: number, [key, accessKey] = [payer, payer]) => {
+    const voucher = { ...scope, maxAmount: usdc(BigInt(calls) * 500n), maxCalls: calls }
+    const signed = { voucher, signer: payer.address, signature: await signVoucher(voucher, key, market) }
+    const shown = accessKey === payer ? access : await signVoucherAccess(scope, accessKey, market)
+    return find('any', { 'khachapuri-voucher': formatVoucherToken({ signed, access: shown }) })
+  }
+  expect(await show(1)).toMatchObject({ kind: 'voucher' })
+  for (let i = 0; i < limits.failuresPerPayerPerSecondMax; i += 1)
+    await expect(show(100 + i, [thief, thief])).rejects.toEqual(refused('voucher_invalid'))
+  await expect(show(200, [thief, thief])).rejects.toEqual(refused('too_many_requests'))
+  expect(await show(2)).toMatchObject({ kind: 'voucher', address: payer.address })
+  // Who has the access and not the key fails in a bucket of its own.
+  for (let i = 0; i < limits.failuresPerPayerPerSecondMax; i += 1)
+    await expect(show(300 + i, [thief, payer])).rejects.toEqual(refused('voucher_invalid'))
+  await expect(show(3)).rejects.toEqual(refused('too_many_requests'))
+  await clock.advance(1_000)
+  expect(await show(3)).toMatchObject({ kind: 'voucher' })
 })
 
 test('a pass that was taken back pays no more, known by sight or not', async () => {

@@ -27,6 +27,8 @@ export interface KnownTokensOptions<T> {
 export interface Check<T> {
   /** In whose name the token is: failures in it refuse no others. */
   readonly name: string
+  /** Strangers could not have made it: what they fail with in this name does not count for it. */
+  readonly isItsOwn?: boolean
   readonly run: () => Promise<T>
 }
 
@@ -39,14 +41,13 @@ export function createKnownTokens<T>(
   const known = createRecent<string, T>(cachedMax)
   const checking = new Map<string, Promise<T>>()
   const proven = createProvenNames()
-  const failures = createFailureBuckets(
-    { clock, proven },
-    { failuresPerSecondMax, failuresPerNameMax: limits.failuresPerPayerPerSecondMax },
-  )
+  const bounds = { failuresPerSecondMax, failuresPerNameMax: limits.failuresPerPayerPerSecondMax }
+  const failures = createFailureBuckets({ clock, proven }, bounds)
+  const ownFailures = createFailureBuckets({ clock, proven }, bounds)
 
   async function run(id: string, check: Check<T>): Promise<T> {
     try {
-      using place = await failures.take(check.name)
+      using place = await (check.isItsOwn ? ownFailures : failures).take(check.name)
       if (!place) throw tooMany(noun)
       const value = await check.run()
       place.giveBack()

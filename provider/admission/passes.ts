@@ -6,6 +6,7 @@ import type { Grant } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type Pass, parsePass, verifyPass } from '../../protocol/pass.ts'
 import type { Market } from '../../protocol/typed-data.ts'
+import { passRevoked } from '../ledger/revoked-passes.ts'
 import { type Check, createKnownTokens, type KnownTokens } from './known-tokens.ts'
 
 export interface PassDeskDeps {
@@ -52,11 +53,7 @@ export function createPassDesk(
   }
 
   function assertNotRevoked(pass: Pass): void {
-    if (!revokedPasses.has(pass)) return
-    throw new ProtocolError('pass_revoked', 'The payer has taken this pass back.', {
-      hint: 'Ask the payer for another one: "khachapuri pass create".',
-      details: { payer: pass.payer, pass: pass.id },
-    })
+    if (revokedPasses.has(pass)) throw passRevoked(pass)
   }
 
   const known = createKnownTokens(

@@ -40,16 +40,11 @@ export interface AccountPagesOptions {
 export function createAccountPages(deps: AccountPagesDeps, { provider, market }: AccountPagesOptions): Hono {
   const { clock, ledger, grants } = deps
   const app = new Hono()
-  const { authorize } = createSignedRequests(
-    { clock },
-    {
-      provider,
-      market,
-      async admit(payer) {
-        if (!(await ledger.history.knowsPayer(payer))) throw unknownPayer(payer)
-      },
-    },
-  )
+  const requests = createSignedRequests({ clock }, { provider, market })
+  const authorize = (c: Context) =>
+    requests.authorize(c, async (payer) => {
+      if (!(await ledger.history.knowsPayer(payer))) throw unknownPayer(payer)
+    })
   const revocations = createKnownTokens<PassRevocation>(
     { clock },
     {

@@ -26,17 +26,15 @@ export function createLogPages(
   options: LogPagesOptions,
 ): Hono {
   const app = new Hono()
-  const { authorize } = createSignedRequests({ clock }, { ...options, admit: async () => undefined })
+  const { authorize } = createSignedRequests({ clock }, options)
   app.get(programLogPath(':cid{[^/]+}'), async (c) => {
-    const asker = await authorize(c)
     const { spec, digest } = await deployments.read(c.req.param('cid') ?? '', c.req.raw.signal)
-    if (spec.owner !== asker) throw notYours(asker)
-    const entries = programLog.read(digest, readQuery(c))
-    c.header('cache-control', 'no-store')
-    return c.json({
-      entries: entries.map(programLogEntryToJson),
-      isWhole: entries.length < limits.programLogPageEntriesMax,
+    await authorize(c, (asker) => {
+      if (spec.owner !== asker) throw notYours(asker)
     })
+    const page = programLog.read(digest, readQuery(c))
+    c.header('cache-control', 'no-store')
+    return c.json({ ...page, entries: page.entries.map(programLogEntryToJson) })
   })
   return app
 }

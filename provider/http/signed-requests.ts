@@ -14,20 +14,22 @@ import { createKnownTokens } from '../admission/known-tokens.ts'
 
 /** Requests by which an account asks for what concerns it alone. */
 export interface SignedRequests {
-  /** @returns whose account it is. @throws ProtocolError `signature_invalid`, `too_many_requests`, what `admit` throws */
-  authorize(c: Context): Promise<Address>
+  /**
+   * @param admit - Throws where an account has nothing to ask for here. It hears of one whose signature nobody has checked
+   * yet: names cost nothing, so those that mean nothing must not count as failures of others, nor have us compute.
+   * @returns whose account it is. @throws ProtocolError `signature_invalid`, `too_many_requests`, what `admit` throws
+   */
+  authorize(c: Context, admit: (account: Address) => void | Promise<void>): Promise<Address>
 }
 
 export interface SignedRequestsOptions {
   readonly provider: Address
   readonly market: Market
-  /** Throws where nothing is known of an account: only who has something here makes us compute. */
-  readonly admit: (account: Address) => Promise<void>
 }
 
 export function createSignedRequests(
   { clock }: { clock: Clock },
-  { provider, market, admit }: SignedRequestsOptions,
+  { provider, market }: SignedRequestsOptions,
 ): SignedRequests {
   const nowSeconds = () => Math.floor(clock.nowMs() / 1000)
   const requests = createKnownTokens<StatementRequest>(
@@ -37,11 +39,7 @@ export function createSignedRequests(
         const { request, verify } = parseStatementRequest(token, market)
         if (request.provider !== provider) throw notForUs(request.provider, provider)
         assertFresh(request, nowSeconds())
-        const run = async () => {
-          await admit(request.payer)
-          return verify()
-        }
-        return { name: request.payer, run }
+        return { name: request.payer, run: verify }
       },
       cachedMax: limits.statementRequestsCachedMax,
       failuresPerSecondMax: limits.statementRequestFailuresPerSecondMax,
@@ -49,13 +47,14 @@ export function createSignedRequests(
     },
   )
   return {
-    async authorize(c) {
+    async authorize(c, admit) {
       const token = statementTokenOf(c.req.header('authorization'))
       if (token === undefined) {
         throw new ProtocolError('signature_invalid', 'This is shown to the account that it concerns only.', {
           hint: 'Ask with "khachapuri statement" or "khachapuri logs": they sign the request.',
         })
       }
+      await admit(parseStatementRequest(token, market).request.payer)
       const request = await requests.verify(token)
       assertFresh(request, nowSeconds())
       return request.payer

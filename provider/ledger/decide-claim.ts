@@ -9,11 +9,14 @@ import { addUsdc, formatUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts
 import { correctionDetails, coversCall, isAtLeast, type SignedVoucher } from '../../protocol/voucher.ts'
 import type { Lines } from './books.ts'
 import type { Claim } from './ledger.ts'
+import { passRevoked } from './revoked-passes.ts'
 
 export interface ClaimFacts {
   readonly provider: Address
   /** The highest voucher of the claim's lane that is on disk. */
   readonly accepted: SignedVoucher | undefined
+  /** Asked here, too: between a pass's check and this moment lies whatever the caller takes to send its request. */
+  readonly isRevoked: (pass: Pass) => boolean
 }
 
 /**
@@ -25,9 +28,11 @@ export interface ClaimFacts {
 export function decideClaim(
   claim: Claim,
   lines: Lines,
-  { provider, accepted }: ClaimFacts,
+  { provider, accepted, isRevoked }: ClaimFacts,
 ): ProtocolError | undefined {
   const { payer, grant, priceUsdc, nowSeconds, chainLostSeconds, noticeHoursMin } = claim
+  if ((payer.kind === 'pass' || payer.kind === 'trial') && isRevoked(payer.pass))
+    return passRevoked(payer.pass)
   if (payer.kind === 'trial') return refuseTrial(claim, payer.pass, { lines, provider })
   const refusal =
     payer.kind === 'pass'

@@ -277,7 +277,8 @@ export async function openLedger(
       if (journal.failure) return { kind: 'refused', error: journal.failure }
       const lines = linesOf(claim)
       liftToMirror(claim, lines.account)
-      const error = decideClaim(claim, lines, { provider, accepted: vouchers.find(lines.account) })
+      const accepted = vouchers.find(lines.account)
+      const error = decideClaim(claim, lines, { provider, accepted, isRevoked: revokedPasses.has })
       if (error) return { kind: 'refused', error }
       books.keep(lines, clock.nowMs())
       moveReserved(lines, claim.priceUsdc, 1)

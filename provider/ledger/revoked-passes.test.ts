@@ -1,7 +1,18 @@
 import { expect, test } from 'vitest'
 import { createTestClock } from '../../protocol/base/clock.ts'
 import { limits } from '../../protocol/limits.ts'
-import { createTempDir, openTestLedger, payer, randomHex } from '../../test/support/money.ts'
+import { usdc } from '../../protocol/usdc.ts'
+import {
+  claimOf,
+  createTempDir,
+  openTestLedger,
+  passOf,
+  payer,
+  provider,
+  randomHex,
+  receiptOf,
+  reserve,
+} from '../../test/support/money.ts'
 import { passGraceMs } from './books.ts'
 
 const soon = 2 ** 31
@@ -22,6 +33,28 @@ test('what was taken back stays so over a restart, for its payer only', async ()
   expect(ledger.revokedPasses.has({ payer: '0x000000000000000000000000000000000000dEaD', id })).toBe(false)
   expect(await ledger.history.readPasses({ payer, after: undefined })).toEqual([
     { id, spentUsdc: 0n, validBefore: soon, isRevoked: true },
+  ])
+})
+
+test('what was checked before pays no more after: a request may take its time from there to its call', async () => {
+  using dir = createTempDir()
+  await using ledger = await openTestLedger(dir.path)
+  const pass = passOf()
+  const byPass = claimOf({ payer: { kind: 'pass', address: payer, pass } })
+  const trial = claimOf({
+    payer: { kind: 'trial', address: payer, pass },
+    credits: { provider, user: payer, granted: 1, used: 0 },
+    priceUsdc: usdc(0n),
+  })
+  const begun = reserve(ledger, byPass)
+  await ledger.revokedPasses.revoke({ payer, id: pass.id, validBefore: pass.validBefore })
+  const refused = { kind: 'refused', error: { code: 'pass_revoked' } }
+  expect(ledger.reserve(byPass)).toMatchObject(refused)
+  expect(ledger.reserve(trial)).toMatchObject(refused)
+  // What ran already is paid for.
+  await begun.charge(receiptOf(byPass))
+  expect(await ledger.history.readPasses({ payer, after: undefined })).toMatchObject([
+    { id: pass.id, spentUsdc: byPass.priceUsdc, isRevoked: true },
   ])
 })
 

@@ -28,6 +28,12 @@ export interface RevokedPassTable {
   readAll(nowMs: number): PassRevocation[]
 }
 
+export const passRevoked = ({ payer, id }: { readonly payer: Address; readonly id: Hex }) =>
+  new ProtocolError('pass_revoked', 'The payer has taken this pass back.', {
+    hint: 'Ask the payer for another one: "khachapuri pass create".',
+    details: { payer, pass: id },
+  })
+
 export function createRevokedPasses({
   journal,
   nowMs,

@@ -8,6 +8,7 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import { limits } from '../../protocol/limits.ts'
 import {
   type ProgramLogEntry,
+  type ProgramLogQuery,
   programLogEntryToJson,
   programLogPageSchema,
 } from '../../protocol/program-log.ts'
@@ -47,12 +48,15 @@ const call = (status: number): FreshEntry => ({
 const textsOf = (entries: readonly ProgramLogEntry[]) =>
   entries.map((entry) => (entry.kind === 'call' ? `${entry.status}` : entry.text))
 
-function readAll(programLog: ProgramLog): ProgramLogEntry[] {
+function readAll(programLog: ProgramLog, query: ProgramLogQuery = {}): ProgramLogEntry[] {
   const all: ProgramLogEntry[] = []
+  let after = 0
   for (;;) {
-    const page = programLog.read(one, { after: all.at(-1)?.id ?? 0 })
-    all.push(...page)
-    if (page.length < limits.programLogPageEntriesMax) return all
+    const page = programLog.read(one, { ...query, after })
+    all.push(...page.entries)
+    if (page.isWhole) return all
+    expect(page.lookedTo).toBeGreaterThan(after)
+    after = page.lookedTo
   }
 }
 
@@ -61,13 +65,13 @@ test('what was added is read in its order, by its deployment alone, and is still
   const first = open(dir)
   for (const entry of [line('a'), call(200), line('b')]) first.programLog.add(one, entry)
   first.programLog.add(other, line('of another'))
-  const entries = first.programLog.read(one, {})
+  const { entries } = first.programLog.read(one, {})
   expect(textsOf(entries)).toEqual(['a', '200', 'b'])
   expect(entries[1]).toMatchObject({ atMs: first.nowMs(), chargedUsdc: 500n, outcome: 'answered' })
   first.close()
   const { programLog } = open(dir)
   programLog.add(one, line('c'))
-  expect(textsOf(programLog.read(one, { after: entries[1]?.id ?? 0 }))).toEqual(['b', 'c'])
+  expect(textsOf(programLog.read(one, { after: entries[1]?.id ?? 0 }).entries)).toEqual(['b', 'c'])
 })
 
 test('entries are chosen by status, by time and by what is in them', () => {
@@ -75,7 +79,7 @@ test('entries are chosen by status, by time and by what is in them', () => {
   for (const entry of [call(200), call(404), line('Quick "fox"'), call(503)]) programLog.add(one, entry)
   pass(60_000)
   programLog.add(one, line('later'))
-  const textsBy = (query: Parameters<ProgramLog['read']>[1]) => textsOf(programLog.read(one, query))
+  const textsBy = (query: Parameters<ProgramLog['read']>[1]) => textsOf(programLog.read(one, query).entries)
   expect(textsBy({ status: { min: 400, max: 599 } })).toEqual(['404', '503'])
   expect(textsBy({ search: 'QUICK "FOX"' })).toEqual(['Quick "fox"'])
   expect(textsBy({ search: '%' })).toEqual([])
@@ -88,13 +92,20 @@ test('whoever floods its log loses what is too much, is told how much, and displ
   const { programLog, pass } = open()
   const tooMany = limits.programLogEntriesPerSecondMax + 70
   programLog.add(other, line('quiet'))
-  for (let i = 0; i < tooMany; i += 1) programLog.add(one, line(`${i}`))
+  let made = 0
+  for (let i = 0; i < tooMany; i += 1) {
+    programLog.add(one, () => {
+      made += 1
+      return line(`${i}`)
+    })
+  }
+  expect(made).toBe(limits.programLogEntriesPerSecondMax)
   pass(1_001)
   programLog.add(one, line('next'))
   const texts = textsOf(readAll(programLog))
   expect(texts).toHaveLength(limits.programLogEntriesPerSecondMax + 2)
   expect(texts.slice(-2)).toEqual(['70 entries were left out: too many in one second.', 'next'])
-  expect(textsOf(programLog.read(other, {}))).toEqual(['quiet'])
+  expect(textsOf(programLog.read(other, {}).entries)).toEqual(['quiet'])
 })
 
 test('a deployment keeps a bounded amount, the newest of it', () => {
@@ -117,9 +128,28 @@ test('a page survives the wire', () => {
   const { programLog } = open()
   for (const entry of [line('a'), call(503), { kind: 'event', text: 'ended' } as const])
     programLog.add(one, entry)
-  const entries = programLog.read(one, {})
-  const page = JSON.parse(JSON.stringify({ entries: entries.map(programLogEntryToJson), isWhole: true }))
-  expect(programLogPageSchema.parse(page)).toEqual({ entries, isWhole: true })
+  const page = programLog.read(one, {})
+  const sent = JSON.stringify({ ...page, entries: page.entries.map(programLogEntryToJson) })
+  expect(programLogPageSchema.parse(JSON.parse(sent))).toEqual(page)
+})
+
+test('a search looks at so many entries for a page, whatever it finds, and goes on from there', () => {
+  const { programLog, pass } = open()
+  const rounds = Math.ceil((2 * limits.programLogLookedAtMax) / limits.programLogEntriesPerSecondMax)
+  for (let round = 0; round < rounds; round += 1) {
+    for (let i = 0; i < limits.programLogEntriesPerSecondMax; i += 1) programLog.add(one, line('hay'))
+    pass(1_001)
+  }
+  programLog.add(one, line('needle'))
+  const page = programLog.read(one, { search: 'needle' })
+  expect(page).toEqual({ entries: [], lookedTo: limits.programLogLookedAtMax, isWhole: false })
+  expect(textsOf(readAll(programLog, { search: 'needle' }))).toEqual(['needle'])
+  expect(readAll(programLog)).toHaveLength(rounds * limits.programLogEntriesPerSecondMax + 1)
+  expect(programLog.read(one, { after: 7_000_000 })).toEqual({
+    entries: [],
+    lookedTo: 7_000_000,
+    isWhole: true,
+  })
 })
 
 test('lines are the same in whatever pieces they come', () => {

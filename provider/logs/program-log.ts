@@ -10,6 +10,7 @@ import type {
   ProgramLogEntry,
   ProgramLogEvent,
   ProgramLogOutput,
+  ProgramLogPage,
   ProgramLogQuery,
 } from '../../protocol/program-log.ts'
 import { usdc } from '../../protocol/usdc.ts'
@@ -23,10 +24,13 @@ export type FreshEntry = Fresh<ProgramLogCall | ProgramLogOutput | ProgramLogEve
  * flood loses entries and stops nothing, and the oldest go when there are too many.
  */
 export interface ProgramLog extends Disposable {
-  /** @param deployment - The digest in its CID. */
-  add(deployment: Hex, entry: FreshEntry): void
-  /** The next entries in their order, at most `programLogPageEntriesMax`. Those just added are there already. */
-  read(deployment: Hex, query: ProgramLogQuery): ProgramLogEntry[]
+  /**
+   * @param deployment - The digest in its CID.
+   * @param entry - Or what makes it: not asked where there are too many already.
+   */
+  add(deployment: Hex, entry: FreshEntry | (() => FreshEntry)): void
+  /** At most `programLogPageEntriesMax` of the next `programLogLookedAtMax` entries. Those just added are there already. */
+  read(deployment: Hex, query: ProgramLogQuery): ProgramLogPage
 }
 
 interface Waiting {
@@ -65,6 +69,11 @@ export function openProgramLog({ clock, log }: { clock: Clock; log: Log }, dir: 
   )
   const countAll = db.prepare(
     'SELECT coalesce(sum(length(entry)), 0) AS chars, count(*) AS count FROM entries',
+  )
+
+  const lookAhead = db.prepare(
+    `SELECT count(*) AS count, coalesce(max(id), 0) AS last FROM
+       (SELECT id FROM entries WHERE deployment = ? AND id > ? ORDER BY id LIMIT ${limits.programLogLookedAtMax})`,
   )
 
   let waiting: Waiting[] = []
@@ -149,13 +158,14 @@ export function openProgramLog({ clock, log }: { clock: Clock; log: Log }, dir: 
 
   return {
     add(deployment, entry) {
-      if (admits(deployment)) push(deployment, entry)
+      if (admits(deployment)) push(deployment, typeof entry === 'function' ? entry() : entry)
     },
     read(deployment, { after = 0, sinceMs = 0, status, search }) {
       write()
       const from = Math.max(sinceMs, clock.nowMs() - limits.programLogAgeMsMax)
-      const conditions = ['deployment = ?', 'id > ?', 'at_ms >= ?']
-      const values: (string | number)[] = [deployment, after, from]
+      const { count, last } = placesOf(lookAhead.get(deployment, after))
+      const conditions = ['deployment = ?', 'id > ?', 'id <= ?', 'at_ms >= ?']
+      const values: (string | number)[] = [deployment, after, last, from]
       if (status) {
         conditions.push('status BETWEEN ? AND ?')
         values.push(status.min, status.max)
@@ -164,12 +174,16 @@ export function openProgramLog({ clock, log }: { clock: Clock; log: Log }, dir: 
         conditions.push('instr(lower(entry), ?) > 0')
         values.push(JSON.stringify(search.toLowerCase()).slice(1, -1))
       }
-      const rows = db
+      const entries = db
         .prepare(`SELECT id, at_ms, entry FROM entries WHERE ${conditions.join(' AND ')} ORDER BY id LIMIT ?`)
         .all(...values, limits.programLogPageEntriesMax)
-      return rows.map((row) =>
-        fromText(String(row['entry']), { id: Number(row['id']), atMs: Number(row['at_ms']) }),
-      )
+        .map((row) => fromText(String(row['entry']), { id: Number(row['id']), atMs: Number(row['at_ms']) }))
+      const lastShown = entries.length < limits.programLogPageEntriesMax ? undefined : entries.at(-1)?.id
+      return {
+        entries,
+        lookedTo: lastShown ?? Math.max(last, after),
+        isWhole: lastShown === undefined && count < limits.programLogLookedAtMax,
+      }
     },
     [Symbol.dispose]() {
       closing.abort()
@@ -182,6 +196,11 @@ export function openProgramLog({ clock, log }: { clock: Clock; log: Log }, dir: 
 const sizesOf = (row: Record<string, unknown> | undefined) => ({
   count: Number(row?.['count'] ?? 0),
   chars: Number(row?.['chars'] ?? 0),
+})
+
+const placesOf = (row: Record<string, unknown> | undefined) => ({
+  count: Number(row?.['count'] ?? 0),
+  last: Number(row?.['last'] ?? 0),
 })
 
 const toText = (entry: FreshEntry): string =>

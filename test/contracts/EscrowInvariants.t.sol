@@ -11,8 +11,9 @@ import {Signing} from "./support/Signing.sol";
 import {Test} from "./support/Test.sol";
 
 /// @title What holds after any sequence of actions of anybody
-/// @dev 256,000 actions in each run of the tests: the cheap invariants are asked after each of two
-/// times 2,000 sequences of 64, the costly ones of twelve sequences each. A seed is printed; FUZZ_SEED
+/// @dev 256,000 actions in each run of the tests: two times 2,000 sequences of 64. Free balances are
+/// compared after each action, all grants and what is owed after each eighth; the costly invariants
+/// have twelve sequences each. A seed is printed; FUZZ_SEED
 /// tries another. To run this file alone, name the handler's as well: the runner calls only what it compiled.
 contract EscrowInvariantsTest is Test, Signing {
     DevUsdc private usdc;
