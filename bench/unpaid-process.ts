@@ -43,7 +43,8 @@ const programs = parts.use(
 const store = { dir, market, audience: () => keeper, keepers: [new URL(keeper)], peers: [], opensPort: false }
 const content = parts.use(await openContent(deps, store, stopping.signal))
 const deployments = createDeployments(content, {
-  ...{ market, provider, sealKeys: new Map(), runtimes: programs.kinds, mayRun: programs.mayRun },
+  ...{ market, provider, sealKeys: new Map(), runtimes: programs.kinds },
+  ...{ mayRun: programs.mayRun, allowsEgress: programs.allowsEgress },
 })
 
 const nothingCharged = { chargedUsdc: zeroUsdc, calls: 0 }

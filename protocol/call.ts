@@ -44,6 +44,7 @@ export const outcomes = {
   caller_gone: 6,
   platform_fault: 7,
   payment_failed: 8,
+  program_egress_exceeded: 9,
 } as const
 export type Outcome = keyof typeof outcomes
 

@@ -2,6 +2,7 @@ import { type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
 import { z } from 'zod'
 import { sha256, toHex } from './base/bytes.ts'
 import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
+import { egressSchema, explainNoEgress } from './egress.ts'
 import { encryptedProgramSchema } from './encrypted-program.ts'
 import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
@@ -21,19 +22,6 @@ const entrySchema = z
   .min(1)
   .max(limits.zipPathBytesMax)
   .refine((path) => !path.startsWith('/') && !path.split('/').includes('..'), 'Expected a relative path')
-
-const egressSchema = z.union([
-  z.enum(['none', 'public']),
-  z
-    .array(
-      z
-        .string()
-        .max(255)
-        .regex(/^https?:\/\/[a-z0-9.:[\]-]+$/),
-    )
-    .min(1)
-    .max(limits.specOriginsMax),
-])
 
 const jsonObjectSchema = z.custom<Params>(
   (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
@@ -154,6 +142,8 @@ export function parseDeployment(bytes: Uint8Array): DeploymentSpec {
   if (bytes.byteLength > limits.specBytesMax) throw invalid(`it has more than ${limits.specBytesMax} bytes.`)
   const parsed = specSchema.safeParse(parseJson(bytes))
   if (!parsed.success) throw invalid(describeIssues(parsed.error))
+  const reason = explainNoEgress(parsed.data.runtime, parsed.data.limits.egress)
+  if (reason !== undefined) throw invalid(reason)
   return parsed.data
 }
 

@@ -60,6 +60,7 @@ export const errorTable = {
   seal_broken: { status: 422, retryable: false },
   program_invalid: { status: 422, retryable: false },
   runtime_unavailable: { status: 501, retryable: false },
+  egress_refused: { status: 403, retryable: false },
 
   // How it went
   program_crashed: { status: 502, retryable: false },
@@ -67,9 +68,20 @@ export const errorTable = {
   program_out_of_memory: { status: 502, retryable: false },
   program_output_too_large: { status: 502, retryable: false },
   program_output_invalid: { status: 502, retryable: false },
+  program_egress_exceeded: { status: 502, retryable: false },
   provider_busy: { status: 503, retryable: true },
   ledger_unavailable: { status: 503, retryable: true },
   sandbox_unavailable: { status: 503, retryable: true },
+
+  // What a program reaches
+  egress_not_allowed: { status: 403, retryable: false },
+  egress_address_blocked: { status: 403, retryable: false },
+  egress_exhausted: { status: 429, retryable: false },
+  egress_busy: { status: 503, retryable: true },
+  egress_name_unknown: { status: 502, retryable: true },
+  egress_unreachable: { status: 502, retryable: true },
+  egress_answer_invalid: { status: 502, retryable: false },
+  egress_timeout: { status: 504, retryable: true },
 
   // Gateway and tunnel
   name_malformed: { status: 400, retryable: false },

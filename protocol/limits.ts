@@ -82,6 +82,24 @@ export const limits = {
   /** Between two looks whether a native server listens. */
   programReadyPollMsMax: 20,
 
+  // What a program reaches
+  egressOriginBytesMax: 255,
+  /** Of one call; calls that run together use what they have together. */
+  egressRequestsPerCallMax: 50,
+  egressSentBytesPerCallMax: 16 * MiB,
+  egressReceivedBytesPerCallMax: 64 * MiB,
+  /** Of one program at a time, tunnels included. */
+  egressRequestsInFlightMax: 32,
+  /** Of one program, those that are kept for its next request included. */
+  egressConnectionsMax: 64,
+  egressOriginsKeptMax: 64,
+  /** For a request with its answer, or a tunnel: none lasts longer than the longest call. */
+  egressExchangeMsMax: 300_000,
+  egressFirstByteTimeoutMs: 60_000,
+  egressIdleTimeoutMs: 60_000,
+  /** Of one try; there are two. */
+  egressLookupTimeoutMs: 1_500,
+
   // Content
   cidBytesMax: 128,
   blockBytesMax: 2 * MiB,
@@ -379,6 +397,11 @@ assert(limits.sealedSpecBytesMax < 1 * MiB, 'a spec is one raw block, so its CID
 assert(
   limits.zipBytesMax + limits.blockBytesMax <= limits.carBytesMax,
   'the CAR of the largest zip can be uploaded',
+)
+assert(
+  limits.egressRequestsInFlightMax <= limits.egressConnectionsMax &&
+    limits.egressRequestsInFlightMax <= limits.egressOriginsKeptMax,
+  'every request that is under way has a connection',
 )
 assert(limits.programMemoryMiBDefault <= limits.programMemoryMiBMax, 'the default memory fits')
 assert(

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { egressOffers } from './egress.ts'
 import { runtimeKinds } from './program.ts'
 import { addressSchema, usdcSchema } from './schema.ts'
 
@@ -19,6 +20,8 @@ export const providerInfoSchema = z.object({
   runtimes: z.array(z.enum(runtimeKinds)),
   /** What stands between a program and the machine: `sandbox` (kernel walls) or `process` (none; dev chains only). */
   tier: z.enum(['sandbox', 'process']),
+  /** The most that it lets programs reach; one that does not say lets them reach nothing. */
+  egress: z.enum(egressOffers).default('none'),
   version: z.string().max(32),
 })
 export type ProviderInfo = z.output<typeof providerInfoSchema>

@@ -1,8 +1,7 @@
 import type { Address } from 'viem'
-import type { Clock } from '../protocol/base/clock.ts'
-import type { Log } from '../protocol/base/log.ts'
 import type { DeploymentSpec } from '../protocol/deployment.ts'
 import { isDevChain } from '../protocol/dev-chain.ts'
+import { type EgressOffer, explainNoEgress, isOffered } from '../protocol/egress.ts'
 import type { RuntimeKind } from '../protocol/program.ts'
 import type { Deployment } from './deployments/deployments.ts'
 import { createOutputLines } from './logs/output-lines.ts'
@@ -12,6 +11,7 @@ import type { NativeOptions } from './runtime/native/native-runtime.ts'
 import { openRuntimes } from './runtime/open-runtimes.ts'
 import { createRedact } from './runtime/redact.ts'
 import type { Death, Instance, ProgramFiles, Tier } from './runtime/runtime.ts'
+import type { WorkerdDeps } from './runtime/workerd/workerd.ts'
 
 /** The programs of a provider: which kinds it runs, for whom, and the ones that are warm. */
 export interface Programs extends AsyncDisposable {
@@ -21,6 +21,9 @@ export interface Programs extends AsyncDisposable {
   readonly tier: Tier
   /** Without walls, only the operator's own programs run, or anybody's where there is no real money. */
   readonly mayRun: (spec: DeploymentSpec) => boolean
+  /** The most that programs may reach. */
+  readonly egress: EgressOffer
+  readonly allowsEgress: (spec: DeploymentSpec) => boolean
   /** @param load - Reads the program's files; called only where it does not run yet. */
   acquire(
     deployment: Deployment,
@@ -42,14 +45,21 @@ function describeDeath(death: Death): string {
   }
 }
 
+export interface ProgramsOptions {
+  readonly chainId: number
+  readonly owner: Address
+  readonly native?: NativeOptions | undefined
+  readonly egress?: EgressOffer | undefined
+}
+
 /** Starts the runtimes and lets them attack their own walls before a stranger does. */
 export async function openPrograms(
-  { clock, log, programLog }: { clock: Clock; log: Log; programLog: Pick<ProgramLog, 'add'> },
-  { chainId, owner, native }: { chainId: number; owner: Address; native?: NativeOptions | undefined },
+  { clock, log, network, programLog }: WorkerdDeps & { programLog: Pick<ProgramLog, 'add'> },
+  { chainId, owner, native, egress = 'listed' }: ProgramsOptions,
   signal: AbortSignal,
 ): Promise<Programs> {
   await using starting = new AsyncDisposableStack()
-  const { runtimes } = starting.use(await openRuntimes({ clock, log }, { native }, signal))
+  const { runtimes } = starting.use(await openRuntimes({ clock, log, network }, { native }, signal))
   const probes = await Promise.all(runtimes.map((runtime) => runtime.probe(signal)))
   const isContained = (kind: RuntimeKind) =>
     probes[runtimes.findIndex((runtime) => runtime.kind === kind)]?.tier === 'sandbox'
@@ -65,6 +75,9 @@ export async function openPrograms(
     count: () => instances.count,
     tier,
     mayRun: (spec) => isContained(spec.runtime) || isDevChain({ chainId }) || spec.owner === owner,
+    egress,
+    allowsEgress: ({ runtime, limits: { egress: asked } }) =>
+      explainNoEgress(runtime, asked) === undefined && isOffered(asked, egress),
     acquire: (deployment, load, acquireSignal) =>
       instances.acquire(
         deployment.cid.toString(),

@@ -8,6 +8,7 @@ import { createGrantMirror, type MirrorStatus } from '../protocol/chain/grant-mi
 import { createNameReader } from '../protocol/chain/name-reader.ts'
 import { createTransactionSender } from '../protocol/chain/transaction-sender.ts'
 import { isDevChain } from '../protocol/dev-chain.ts'
+import type { EgressOffer } from '../protocol/egress.ts'
 import { listen } from '../protocol/http/listen.ts'
 import type { RequestListener } from '../protocol/http/listener.ts'
 import { limits } from '../protocol/limits.ts'
@@ -20,6 +21,7 @@ import { createFindPayer } from './admission/find-payer.ts'
 import { createUnpaidRuns } from './admission/unpaid-runs.ts'
 import { type ProviderControl, serveControl } from './control/serve-control.ts'
 import { createDeployments } from './deployments/deployments.ts'
+import { createEgressNetwork } from './egress/egress-network.ts'
 import type { Fault } from './faults.ts'
 import { createAccountPages } from './http/account-pages.ts'
 import { createBodyRoom } from './http/call-body.ts'
@@ -102,6 +104,10 @@ export interface ProviderOptions {
   readonly metricsPort?: number
   /** Whether it runs native programs, too, and what of this machine they can read. */
   readonly native?: NativeOptions
+  /** The most that programs may reach: what their deployments list, by default. */
+  readonly egress?: EgressOffer | undefined
+  /** Whether that may be on this machine or in its network, too; on development chains only. */
+  readonly egressAllowsPrivate?: boolean
   readonly fault?: Fault
 }
 
@@ -150,6 +156,8 @@ export async function createProvider(
   const contracts = { ...options.contracts, escrow: getAddress(options.contracts.escrow) }
   const log = parentLog.with({ provider: name })
   const market = { chainId: contracts.chainId, escrow: contracts.escrow }
+  const { chainId } = market
+  const network = createEgressNetwork({ chainId, allowPrivate: options.egressAllowsPrivate ?? false })
   const { gasPriceWeiMax, ...settlerSpending } = options.spending ?? {}
   const mirrorIntervalMs = options.mirrorIntervalMs ?? limits.mirrorIntervalMs
 
@@ -207,8 +215,8 @@ export async function createProvider(
   const programLog = starting.use(openProgramLog({ clock, log }, dir))
   const programs = starting.use(
     await openPrograms(
-      { clock, log, programLog },
-      { chainId: market.chainId, owner: account.address, native: options.native },
+      { clock, log, network, programLog },
+      { chainId, owner: account.address, native: options.native, egress: options.egress },
       signal,
     ),
   )
@@ -244,6 +252,7 @@ export async function createProvider(
     sealKeys: sealKeys.byKid,
     runtimes: programs.kinds,
     mayRun: programs.mayRun,
+    allowsEgress: programs.allowsEgress,
   })
   let tunnelStatus = (): TunnelStatus | undefined => undefined
   const metrics = createProviderMetrics({
@@ -265,6 +274,7 @@ export async function createProvider(
     kid: sealKeys.kid,
     runtimes: [...programs.kinds],
     tier: programs.tier,
+    egress: programs.egress,
     version: options.version,
   })
   const callDeps: CallDeps = {

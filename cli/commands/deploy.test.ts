@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { listen } from '../../protocol/http/listen.ts'
@@ -109,6 +109,48 @@ test('a program of several blocks is deployed and runs', async () => {
   const { program, urls } = (await deploy('large', '--provider', 'bob', '--json')).json<Deployed>()
   expect(program).toMatch(/^bafybei/)
   expect((await get(urls['bob'] as string)).status).toBe(200)
+})
+
+test('what a program may reach is told before it is signed, and kept to by those who offer it', async () => {
+  const file = join(at.user.dir, 'app', 'khachapuri.json')
+  const manifest = JSON.parse(await readFile(file, 'utf8'))
+  const origins = ['https://api.example.com', 'http://plain.example.com:8080']
+  await writeFile(file, JSON.stringify({ ...manifest, limits: { egress: origins } }))
+  const listed = await deploy('app', '--provider', 'alice', '--json')
+  expect(listed.stderr).toContain(`It may reach ${origins.join(', ')}.`)
+  const { cid } = listed.json<Deployed>()
+  const described = await get(`http://alice.${at.market.gateway.domain}/_/d/${cid}`)
+  expect(JSON.parse(textOf(described))).toMatchObject({ limits: { egress: origins } })
+
+  const narrowed = await deploy('app', '--provider', 'alice', '--egress', origins[0]!, '--dry-run')
+  expect(narrowed.stderr).toContain('It may reach https://api.example.com.')
+  const closed = await deploy('app', '--provider', 'alice', '--egress', 'none', '--dry-run')
+  expect(closed.stderr).toContain('It may reach nothing: no network.')
+
+  const open = await deploy('app', '--provider', 'alice', '--egress', 'public', '--json')
+  expect(open.exitCode).toBe(1)
+  expect(open.json()).toMatchObject({
+    code: 'egress_refused',
+    detail: expect.stringContaining('It offers "listed"'),
+  })
+  // A provider that was not asked before refuses all the same.
+  const elsewhere = await deploy('app', '--public', '--egress', 'public', '--json')
+  const call = await get(`http://alice.${at.market.gateway.domain}/${elsewhere.json<Deployed>().cid}/`)
+  expect(call.status).toBe(403)
+  expect(JSON.parse(textOf(call))).toMatchObject({ code: 'egress_refused' })
+
+  for (const wrong of [
+    'everything',
+    'api.example.com',
+    'https://api.example.com/',
+    'ftp://api.example.com',
+    'http://x.example:22',
+  ]) {
+    expect(await deploy('app', '--provider', 'alice', '--egress', wrong), wrong).toMatchObject({
+      exitCode: 2,
+    })
+  }
+  await writeFile(file, JSON.stringify(manifest))
 })
 
 test('callers pay with a pass where the owner does not', async () => {

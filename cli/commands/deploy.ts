@@ -2,7 +2,7 @@ import { limits } from '../../protocol/limits.ts'
 import { defineCommand, usageError } from '../command.ts'
 import { draftDeployment, parseTerms, policyOptions } from '../deploy/draft.ts'
 import { announceRelease, publishRelease, type Release } from '../deploy/release.ts'
-import { agreeOnTerms, findTargets } from '../deploy/targets.ts'
+import { agreeOnTerms, assertEgressOffered, findTargets } from '../deploy/targets.ts'
 import { parseMessage } from '../history/message.ts'
 import { parseHttpUrl, readGatewayInfo } from '../market/market.ts'
 import { openWriter } from '../market/open.ts'
@@ -48,7 +48,7 @@ export const deploy = defineCommand({
       throw usageError('--public and --encrypt-program exclude each other.', 'The key would be public, too.')
     const message = parseMessage(values.message)
     const program = await openProgram(path, context)
-    const terms = parseTerms(values, program.manifest.limits)
+    const terms = parseTerms(values, program.manifest)
     const params = values.params === undefined ? program.manifest.params : parseParams(values.params)
     const writer = await openWriter(values, context)
     const { market, account } = writer
@@ -58,6 +58,7 @@ export const deploy = defineCommand({
     const gateway = await readGatewayInfo(market.gateway, context.signal)
     const acceptIdentity = values['accept-identity'] ?? false
     const targets = await findTargets(names, { writer, gateway, acceptIdentity }, context)
+    assertEgressOffered(targets, terms.limits.egress)
     const ids = await computeIds(program.zip, params)
     const draft = draftDeployment(
       {

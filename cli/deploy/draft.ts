@@ -1,8 +1,10 @@
 import type { Address } from 'viem'
 import type { DeploymentDraft } from '../../protocol/deployment.ts'
+import { type Egress, egressSchema, explainNoEgress } from '../../protocol/egress.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type PayerChoice, payerChoices } from '../../protocol/owner.ts'
-import type { Params } from '../../protocol/program.ts'
+import type { Params, RuntimeKind } from '../../protocol/program.ts'
+import { describeIssues } from '../../protocol/schema.ts'
 import { parseUsdc } from '../../protocol/usdc.ts'
 import { type Options, usageError } from '../command.ts'
 import { parseCount } from '../duration.ts'
@@ -38,6 +40,12 @@ export const policyOptions = {
   },
   timeout: { type: 'string', value: '<ms>', help: 'Wall time of a call, in place of that in the manifest' },
   memory: { type: 'string', value: '<MiB>', help: 'Memory, in place of that in the manifest' },
+  egress: {
+    type: 'string',
+    multiple: true,
+    value: 'none|public|<origin>',
+    help: 'What it may reach, in place of what the manifest says',
+  },
 } as const satisfies Options
 
 export interface PolicyFlags {
@@ -47,12 +55,13 @@ export interface PolicyFlags {
   readonly origin?: string[] | undefined
   readonly timeout?: string | undefined
   readonly memory?: string | undefined
+  readonly egress?: string[] | undefined
 }
 
 export type Terms = Pick<DeploymentDraft, 'payer' | 'policy' | 'limits'>
 
 /** Reads the flags, before anything is built or asked. @throws ProtocolError `usage_invalid` */
-export function parseTerms(flags: PolicyFlags, manifestLimits: Manifest['limits']): Terms {
+export function parseTerms(flags: PolicyFlags, manifest: Pick<Manifest, 'limits' | 'runtime'>): Terms {
   const perDay = flags['owner-per-day']
   const perMinute = flags['calls-per-minute']
   return {
@@ -70,13 +79,14 @@ export function parseTerms(flags: PolicyFlags, manifestLimits: Manifest['limits'
     limits: {
       timeoutMs:
         flags.timeout === undefined
-          ? manifestLimits.timeoutMs
+          ? manifest.limits.timeoutMs
           : parseCount('timeout', flags.timeout, { min: 10, max: limits.callTimeoutMsMax }),
       memoryMiB:
         flags.memory === undefined
-          ? manifestLimits.memoryMiB
+          ? manifest.limits.memoryMiB
           : parseCount('memory', flags.memory, { min: 16, max: limits.programMemoryMiBMax }),
-      egress: 'none',
+      egress:
+        flags.egress === undefined ? manifest.limits.egress : parseEgress(flags.egress, manifest.runtime),
     },
   }
 }
@@ -121,6 +131,18 @@ function parsePayer(text: string): PayerChoice {
   throw usageError(
     `"${text.slice(0, 40)}" is not a value for --payer.`,
     `Use one of: ${payerChoices.join(', ')}.`,
+  )
+}
+
+/** Reads `--egress`: one of the two words, or an origin each time that it is given. */
+function parseEgress(texts: readonly string[], runtime: RuntimeKind): Egress {
+  const isWord = texts.length === 1 && /^[a-z]+$/.test(texts[0]!)
+  const parsed = egressSchema.safeParse(isWord ? texts[0] : texts)
+  const reason = parsed.success ? explainNoEgress(runtime, parsed.data) : describeIssues(parsed.error)
+  if (parsed.success && reason === undefined) return parsed.data
+  throw usageError(
+    `--egress ${texts.join(' ').slice(0, 80)}: ${reason}`,
+    'Write --egress none, --egress public, or --egress https://api.example.com for each origin.',
   )
 }
 

@@ -1,5 +1,6 @@
 import { base64url } from '../../protocol/base/bytes.ts'
 import { type DeploymentDraft, formatDeployment, signDeployment } from '../../protocol/deployment.ts'
+import { type Egress, formatEgress } from '../../protocol/egress.ts'
 import { encryptProgram } from '../../protocol/encrypted-program.ts'
 import { cidOfFile } from '../../protocol/ipfs/import-file.ts'
 import { sealSpec } from '../../protocol/seal.ts'
@@ -47,12 +48,18 @@ export function announceRelease(release: Release, { note }: CommandContext): voi
   note(isPublic ? 'The spec is public, too.' : `The spec is sealed for ${who}.`)
   if (envOrigin !== '')
     note(`It holds ${envOrigin}: WHOEVER RUNS ${who.toUpperCase()} CAN READ THEM; nobody else can.`)
+  note(`It may reach ${describeReach(draft.limits.egress)}.`)
   if (draft.payer !== 'caller') {
     const day = maxUsdcPerDay === null ? 'without a limit' : `up to ${formatUsdc(maxUsdcPerDay)} USDC a day`
     const minute = maxCallsPerMinute === null ? '' : ` and ${maxCallsPerMinute} calls a minute`
     note(`${draft.owner} pays for calls of anybody, ${day}${minute} at each provider, within its grants.`)
   }
   if (draft.terms) note(`It accepts the terms ${draft.terms}.`)
+}
+
+function describeReach(egress: Egress): string {
+  if (egress === 'none') return 'nothing: no network'
+  return egress === 'public' ? 'every public server, at the ports 80 and 443' : formatEgress(egress)
 }
 
 /**

@@ -1,3 +1,4 @@
+import { type Egress, formatEgress, isOffered } from '../../protocol/egress.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import type { GatewayInfo } from '../../protocol/gateway.ts'
 import type { ProviderInfo } from '../../protocol/provider.ts'
@@ -59,6 +60,18 @@ function assertSameParty({ name, address, sealKey }: ResolvedProvider, info: Pro
     `${name} answers as ${info.address} with the key ${info.kid}, but on chain it is ${address} with the key ${sealKey.kid}.`,
     { hint: 'Its operator must mend its resolver, or the gateway sends you to somebody else.' },
   )
+}
+
+/** @throws ProtocolError `egress_refused` where a provider would not let the program reach this */
+export function assertEgressOffered(targets: readonly DeployTarget[], egress: Egress): void {
+  for (const { name, info } of targets) {
+    if (!info || isOffered(egress, info.egress)) continue
+    throw new ProtocolError(
+      'egress_refused',
+      `${name} does not let programs reach: ${formatEgress(egress)}. It offers "${info.egress}".`,
+      { hint: 'Choose another provider, or deploy with less egress: --egress none, or a list of origins.' },
+    )
+  }
 }
 
 /**

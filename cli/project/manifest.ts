@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { utf8 } from '../../protocol/base/bytes.ts'
 import { encodeCanonicalJson, type Json, parseJson } from '../../protocol/canonical-json.ts'
+import { egressSchema, explainNoEgress } from '../../protocol/egress.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { isNativeOnly, nativeModes, type Params, runtimeKinds } from '../../protocol/program.ts'
@@ -20,6 +21,8 @@ const limitsSchema = z.strictObject({
   /** Wall time of one call. */
   timeoutMs: z.int().min(10).max(limits.callTimeoutMsMax).default(limits.callTimeoutMsDefault),
   memoryMiB: z.int().min(16).max(limits.programMemoryMiBMax).default(limits.programMemoryMiBDefault),
+  /** What it may reach: "none", "public", or origins. */
+  egress: egressSchema.default('none'),
 })
 
 const manifestSchema = z
@@ -59,16 +62,21 @@ export type Manifest = z.output<typeof manifestSchema>
 export function parseManifest(bytes: Uint8Array, where: string): Manifest {
   const tooLarge = bytes.byteLength > limits.manifestBytesMax
   const parsed = tooLarge ? undefined : manifestSchema.safeParse(parseJson(bytes))
-  if (parsed?.success) return parsed.data
-  const why = parsed ? describeIssues(parsed.error) : `It has more than ${limits.manifestBytesMax} bytes.`
+  const noEgress = parsed?.success && explainNoEgress(parsed.data.runtime, parsed.data.limits.egress)
+  if (parsed?.success && !noEgress) return parsed.data
+  const why = parsed?.error ? describeIssues(parsed.error) : noEgress || tooLargeMessage
   throw new ProtocolError('program_invalid', `${where} is not a valid manifest: ${why}`, {
     hint: `Expected at least {"name": "…", "entry": "src/index.ts"}; see cli/README.md.`,
   })
 }
 
+const tooLargeMessage = `It has more than ${limits.manifestBytesMax} bytes.`
+
 /** The manifest as it goes into a zip: one spelling for one meaning, and nothing that only concerns building. */
 export function formatManifest({ exclude: _, ...manifest }: Manifest): Uint8Array {
-  return encodeCanonicalJson(manifest as unknown as Json)
+  const { egress, ...others } = manifest.limits
+  const written = { ...manifest, limits: egress === 'none' ? others : { ...others, egress } }
+  return encodeCanonicalJson(written as unknown as Json)
 }
 
 /**

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import { ProtocolError } from '../../protocol/errors.ts'
+import { drainBody } from '../../protocol/http/drain-body.ts'
 import { forwardHeaders } from '../../protocol/http/headers.ts'
 import type { HttpResponse } from '../../protocol/http/listen.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import type { UpstreamExchange, UpstreamHandler } from '../../protocol/http/upstream.ts'
-import { limits } from '../../protocol/limits.ts'
 import type { ProviderRoute } from './provider-routes.ts'
 import type { RequestShape } from './request-shape.ts'
 import { type AnswerFacts, cleanResponseHeaders } from './response-headers.ts'
@@ -64,11 +64,11 @@ export function proxyCall(
     onEnd() {
       if (isAborted) return
       if (!response.writableEnded) response.end()
-      if (body && !body.complete) drain(body)
+      if (body && !body.complete) drainBody(body)
     },
     onError(error) {
       sendProblem(response, error, ['x-request-id', facts.requestId])
-      if (body && !body.complete) drain(body)
+      if (body && !body.complete) drainBody(body)
     },
   }
 
@@ -121,17 +121,4 @@ function findLength(rawHeaders: readonly string[]): number {
     if (name.length === 14 && name.toLowerCase() === 'content-length') return Number(rawHeaders[index + 1])
   }
   return -1
-}
-
-/**
- * Reads what a caller still sends of a body that nobody wants any more: closing at once would make its system throw the
- * answer away unread. Whoever goes on for long is cut off.
- */
-function drain(body: IncomingMessage): void {
-  let unreadBytes = 0
-  body.on('data', (chunk: Buffer) => {
-    unreadBytes += chunk.length
-    if (unreadBytes > limits.unreadBodyBytesMax) body.destroy()
-  })
-  body.resume()
 }

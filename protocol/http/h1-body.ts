@@ -44,7 +44,10 @@ export function sendBody(
 
 function pump(socket: Duplex, head: RequestHead, body: Readable, events: BodyEvents): () => void {
   let sentBytes = 0
+  let isStopped = false
   const onData = (chunk: Buffer) => {
+    // Somebody who heard of the same piece before may have stopped this, and reads on.
+    if (isStopped) return
     sentBytes += chunk.length
     if (head.lengthBytes !== undefined && sentBytes > head.lengthBytes) return fail('is longer than it said')
     events.onProgress()
@@ -62,6 +65,7 @@ function pump(socket: Duplex, head: RequestHead, body: Readable, events: BodyEve
   }
   const onClose = () => fail('broke off')
   const stop = () => {
+    isStopped = true
     body.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose)
     socket.off('drain', onDrain)
     body.pause()

@@ -4,6 +4,7 @@ import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
 import { base64url, sha256, utf8 } from '../../protocol/base/bytes.ts'
 import { type DeploymentDraft, formatDeployment, signDeployment } from '../../protocol/deployment.ts'
+import { type Egress, type EgressOffer, egressOffers, isOffered } from '../../protocol/egress.ts'
 import { encryptProgram } from '../../protocol/encrypted-program.ts'
 import { type CID, digestOfCid } from '../../protocol/ipfs/cid.ts'
 import { importFile } from '../../protocol/ipfs/import-file.ts'
@@ -17,8 +18,8 @@ const provider = getAddress(`0x${'a1'.repeat(20)}`)
 const signal = new AbortController().signal
 const zipOf = (source: string) => packZip([{ path: 'index.js', bytes: utf8.encode(source) }])
 
-/** A store, and the deployments that a provider reads from it. */
-function createWorld() {
+/** A store, and the deployments that a provider with this offer reads from it. */
+function createWorld(offer: EgressOffer = 'listed') {
   const files = new Map<string, Uint8Array>()
   const kept: string[] = []
   const deployments = createDeployments(
@@ -26,7 +27,14 @@ function createWorld() {
       fetchFile: async (cid: CID) => files.get(cid.toString()) as Uint8Array,
       keep: async (root) => void kept.push(root.toString()),
     },
-    { market, provider, sealKeys: new Map(), runtimes: ['js'], mayRun: () => true },
+    {
+      market,
+      provider,
+      sealKeys: new Map(),
+      runtimes: ['js', 'wasm'],
+      mayRun: () => true,
+      allowsEgress: ({ limits: { egress } }) => isOffered(egress, offer),
+    },
   )
   const store = async (bytes: Uint8Array) => {
     const { cid } = await importFile(bytes)
@@ -84,4 +92,65 @@ test('an owner who encrypts another program than the one it signed for is refuse
   const read = await world.deployments.read(deployment, signal)
   await expect(world.deployments.readProgram(read, signal)).rejects.toMatchObject({ code: 'cid_mismatch' })
   expect(world.kept).toEqual([])
+})
+
+/** A public deployment of a program that may reach this. */
+async function deployReaching(
+  { store }: ReturnType<typeof createWorld>,
+  egress: Egress,
+  runtime: 'js' | 'wasm' = 'js',
+) {
+  const draft: DeploymentDraft = {
+    version: 1,
+    ...market,
+    program: (await importFile(zipOf('export default 1'))).cid.toString(),
+    runtime,
+    entry: 'index.js',
+    params: {},
+    env: {},
+    limits: { timeoutMs: 1000, memoryMiB: 64, egress },
+    providers: [],
+    payer: 'any',
+    policy: { ownerPays: { maxUsdcPerDay: null, maxCallsPerMinute: null }, origins: 'any' },
+    terms: null,
+    owner: owner.address,
+    createdAt: 1_700_000_000,
+  }
+  return store(formatDeployment(await signDeployment(draft, owner)))
+}
+
+const asked: readonly Egress[] = ['none', ['https://api.example.com'], 'public']
+
+test('a deployment that may reach more than its provider offers is refused by a code of its own', async () => {
+  for (const [offered, offer] of egressOffers.entries()) {
+    for (const [wanted, egress] of asked.entries()) {
+      const world = createWorld(offer)
+      const reading = world.deployments.read(await deployReaching(world, egress), signal)
+      if (wanted <= offered) expect((await reading).spec.limits.egress).toEqual(egress)
+      else await expect(reading).rejects.toMatchObject({ code: 'egress_refused' })
+    }
+  }
+})
+
+test('no wasm program has a network, whoever offers it', async () => {
+  const world = createWorld('public')
+  await expect(deployReaching(world, 'public', 'wasm')).rejects.toMatchObject({
+    code: 'deployment_invalid',
+    message: expect.stringContaining('has no network'),
+  })
+})
+
+test.each([
+  'https://api.example.com/',
+  'https://API.example.com',
+  'https://user@api.example.com',
+  'https://api.example.com:443',
+  'ftp://api.example.com',
+  'https://',
+  'http://api.example.com:22',
+  'http://0x7f.1',
+  'everything',
+])('%j is no origin that a deployment can list', async (origin) => {
+  const world = createWorld('public')
+  await expect(deployReaching(world, [origin])).rejects.toMatchObject({ code: 'deployment_invalid' })
 })

@@ -8,6 +8,7 @@ import {
   parseDeployment,
   verifyDeployment,
 } from '../../protocol/deployment.ts'
+import { formatEgress } from '../../protocol/egress.ts'
 import { decryptProgram, encryptionOverheadBytes } from '../../protocol/encrypted-program.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { type CID, digestOfCid, parseContentCid } from '../../protocol/ipfs/cid.ts'
@@ -40,7 +41,7 @@ export interface Deployments {
    *
    * @throws ProtocolError `cid_malformed`, `cid_not_found`, `cid_mismatch`, `content_unreachable`,
    * `content_too_large`, `deployment_invalid`, `deployment_wrong_chain`, `deployment_not_for_provider`,
-   * `seal_broken`, `signature_invalid`, `runtime_unavailable`
+   * `seal_broken`, `signature_invalid`, `runtime_unavailable`, `egress_refused`, `sandbox_unavailable`
    */
   read(cid: string, signal: AbortSignal): Promise<Deployment>
   /** Fetches and unpacks its program, under the zip's strict rules. @throws ProtocolError `program_invalid` and as `read`. */
@@ -61,6 +62,8 @@ export interface DeploymentsOptions {
   readonly runtimes: readonly RuntimeKind[]
   /** Whether the walls of this machine are good enough for it. */
   readonly mayRun: (spec: DeploymentSpec) => boolean
+  /** Whether its operator lets programs reach what it asks for. */
+  readonly allowsEgress: (spec: DeploymentSpec) => boolean
 }
 
 export function createDeployments(
@@ -147,7 +150,8 @@ async function openProgram(
   })
 }
 
-function assertForUs(spec: DeploymentSpec, { provider, runtimes, mayRun }: DeploymentsOptions): void {
+function assertForUs(spec: DeploymentSpec, options: DeploymentsOptions): void {
+  const { provider, runtimes, mayRun, allowsEgress } = options
   if (spec.providers.length > 0 && !spec.providers.includes(provider)) {
     throw new ProtocolError(
       'deployment_not_for_provider',
@@ -162,10 +166,12 @@ function assertForUs(spec: DeploymentSpec, { provider, runtimes, mayRun }: Deplo
       hint: `It runs: ${runtimes.join(', ')}.`,
     })
   }
-  if (spec.limits.egress !== 'none') {
-    throw new ProtocolError('runtime_unavailable', 'This provider does not let programs reach the network.', {
-      hint: 'Deploy it with egress "none".',
-    })
+  if (!allowsEgress(spec)) {
+    throw new ProtocolError(
+      'egress_refused',
+      `This provider does not let ${spec.runtime} programs reach: ${formatEgress(spec.limits.egress)}.`,
+      { hint: 'Its /_/info says what it offers: deploy with less egress, or to another provider.' },
+    )
   }
   if (!mayRun(spec)) {
     throw new ProtocolError(

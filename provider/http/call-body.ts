@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
+import { drainBody } from '../../protocol/http/drain-body.ts'
 import type { IncomingRequest } from '../../protocol/http/listener.ts'
 import { limits } from '../../protocol/limits.ts'
 import { createBodyHash } from './body-hash.ts'
@@ -74,19 +75,8 @@ export function openBody(request: IncomingRequest, onTooLarge: (error: ProtocolE
     body: request,
     digest: takeDigest,
     release: nothing,
-    discardRest: () => discard(request),
+    discardRest: () => drainBody(request),
   }
-}
-
-/** Reads what nobody wants, up to a limit: Node reads no further request on a connection before. */
-function discard(request: IncomingRequest): void {
-  if (request.readableEnded || request.destroyed) return
-  let bytes = 0
-  request.on('data', (chunk: Buffer) => {
-    bytes += chunk.length
-    if (bytes > limits.unreadBodyBytesMax) request.destroy()
-  })
-  request.resume()
 }
 
 /**
@@ -113,7 +103,7 @@ export async function readWholeBody(
     }
   } catch (error) {
     room.give(bytes)
-    discard(request)
+    drainBody(request)
     throw isProtocolError(error) ? error : new DOMException('The caller has gone.', 'AbortError')
   }
   const body = Buffer.concat(chunks)

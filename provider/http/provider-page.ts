@@ -1,6 +1,13 @@
 import { html } from 'hono/html'
+import type { EgressOffer } from '../../protocol/egress.ts'
 import type { ProviderInfo } from '../../protocol/provider.ts'
 import { formatUsdc } from '../../protocol/usdc.ts'
+
+const networks: Readonly<Record<EgressOffer, string>> = {
+  none: 'Programs reach nothing.',
+  listed: 'Programs reach the public servers that their deployments list.',
+  public: 'Programs reach the servers that their deployments list, or all public ones where they say so.',
+}
 
 /** The page that a person sees at a provider's root: who it is, what a call costs, how to make one. */
 export function providerPage({ info, host }: { info: ProviderInfo; host: string }) {
@@ -31,6 +38,7 @@ export function providerPage({ info, host }: { info: ProviderInfo; host: string 
   <dt>Notice</dt><dd>${info.noticeHours} hours after a grant is revoked</dd>
   <dt>Programs</dt><dd>${info.runtimes.join(', ')}</dd>
   <dt>Walls</dt><dd>${walls}</dd>
+  <dt>Network</dt><dd>${networks[info.egress]}</dd>
   <dt>Chain</dt><dd>${info.chainId}, escrow <code>${info.escrow}</code></dd>
 </dl>
 <h2>Call a program</h2>

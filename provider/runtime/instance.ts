@@ -4,6 +4,8 @@ import { ProtocolError } from '../../protocol/errors.ts'
 import { createHttpPool } from '../../protocol/http/h1-client.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
+import { describeBreach } from '../egress/budget.ts'
+import type { EgressProxy } from '../egress/egress-proxy.ts'
 import { createCall, isWaitingForCaller, type RunningCall } from './running-call.ts'
 import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from './runtime.ts'
 import type { Cell } from './sandbox/cell.ts'
@@ -24,6 +26,8 @@ export interface InstanceOptions {
   readonly limits: ProgramLimits
   /** Recognises an answer that means a fault. */
   readonly readFault: (status: number, rawHeaders: RawHeaders) => Fault | undefined
+  /** Its way out; absent where it has none. Ends with the instance. */
+  readonly egress?: EgressProxy | undefined
   /** What a process that ended by itself died of. */
   readonly explainExit: (exit: { code: number | null; signal: string | null }) => Death
 }
@@ -37,6 +41,7 @@ export function createInstance(
   options: InstanceOptions,
 ): Instance {
   const { timeoutMs, memoryMiB } = options.limits
+  const budget = options.egress?.budget
   const pool = createHttpPool({
     connect: options.connect,
     connectionsMax: limits.callsInFlightPerInstanceMax,
@@ -147,11 +152,20 @@ export function createInstance(
   function end(call: RunningCall, outcome: CallOutcome): void {
     if (!forget(call)) return
     if (outcome.kind === 'answered') callsAnswered++
-    call.handler.onEnd(outcome)
+    call.handler.onEnd(explainEgress(call, outcome))
+  }
+
+  /** A program that was refused more of the network, and did not know what to do then. */
+  function explainEgress(call: RunningCall, outcome: CallOutcome): CallOutcome {
+    if (outcome.kind !== 'crashed' || !budget?.lastBreach || budget.breaches === call.egressBreaches)
+      return outcome
+    const message = `${describeBreach(budget.lastBreach)} Then it failed: ${outcome.message}`
+    return { kind: 'egress_exceeded', message }
   }
 
   function forget(call: RunningCall): boolean {
     if (!calls.delete(call)) return false
+    budget?.callEnded()
     if (calls.size === 0) for (const resolve of idleWaiters.splice(0)) resolve()
     return true
   }
@@ -187,10 +201,14 @@ export function createInstance(
       calls.size === 0 ? Promise.resolve() : new Promise((resolve) => idleWaiters.push(resolve)),
     whenDead,
     kill,
-    usage: () => cell.usage(),
+    usage: () => ({ ...cell.usage(), ...(budget && { egress: budget.used }) }),
     call(request, handler) {
-      const call = createCall(request, handler, clock.monotonicMs())
+      const call = createCall(request, handler, {
+        nowMs: clock.monotonicMs(),
+        egressBreaches: budget?.breaches ?? 0,
+      })
       calls.add(call)
+      budget?.callBegan()
       watch.wake()
       if (death || killed) queueMicrotask(() => end(call, toOutcome((death ?? killed)!)))
       else send(call)
@@ -213,7 +231,7 @@ export function createInstance(
       watch[Symbol.dispose]()
       pool.close()
       await stopping
-      await cell[Symbol.asyncDispose]()
+      await Promise.all([cell[Symbol.asyncDispose](), options.egress?.[Symbol.asyncDispose]()])
     },
   }
 

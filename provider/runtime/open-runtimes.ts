@@ -1,10 +1,8 @@
-import type { Clock } from '../../protocol/base/clock.ts'
-import type { Log } from '../../protocol/base/log.ts'
 import { jsConvention } from './js/js-modules.ts'
 import { createNativeRuntime, type NativeOptions } from './native/native-runtime.ts'
 import type { Runtime } from './runtime.ts'
 import { createWasmConvention } from './wasm/wasm-modules.ts'
-import { openWorkerd, type WorkerdOptions } from './workerd/workerd.ts'
+import { openWorkerd, type WorkerdDeps, type WorkerdOptions } from './workerd/workerd.ts'
 
 /** Every kind of program that this machine can run. */
 export interface Runtimes extends AsyncDisposable {
@@ -22,7 +20,7 @@ export interface RuntimesOptions extends WorkerdOptions {
  * @throws ProtocolError `sandbox_unavailable` where native programs are asked for and cannot be contained
  */
 export async function openRuntimes(
-  deps: { clock: Clock; log: Log },
+  deps: WorkerdDeps,
   { native, ...options }: RuntimesOptions,
   signal: AbortSignal,
 ): Promise<Runtimes> {

@@ -13,10 +13,25 @@ export interface RunningCall {
   ranMs: number
   /** Time that it spent waiting for a slow caller, which is nobody's fault but the caller's. */
   waitedMs: number
+  /** How often its program had been refused more of the network before. */
+  readonly egressBreaches: number
 }
 
-export function createCall(request: UpstreamRequest, handler: CallHandler, nowMs: number): RunningCall {
-  return { request, handler, exchange: undefined, isPaused: false, checkedMs: nowMs, ranMs: 0, waitedMs: 0 }
+export function createCall(
+  request: UpstreamRequest,
+  handler: CallHandler,
+  { nowMs, egressBreaches = 0 }: { nowMs: number; egressBreaches?: number },
+): RunningCall {
+  return {
+    request,
+    handler,
+    exchange: undefined,
+    isPaused: false,
+    checkedMs: nowMs,
+    ranMs: 0,
+    waitedMs: 0,
+    egressBreaches,
+  }
 }
 
 /**

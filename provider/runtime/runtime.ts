@@ -1,7 +1,9 @@
 import type { Json } from '../../protocol/canonical-json.ts'
+import type { Egress } from '../../protocol/egress.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
 import type { NativeMode, RuntimeKind } from '../../protocol/program.ts'
+import type { EgressAllowance } from '../egress/budget.ts'
 
 /**
  * How much stands between a program and the machine: `sandbox` is namespaces, system call filter and hard memory
@@ -29,6 +31,8 @@ export interface ProgramLimits {
   readonly timeoutMs: number
   /** What the program may hold beside the runtime itself. */
   readonly memoryMiB: number
+  /** What it may reach; nothing by default. */
+  readonly egress?: Egress
 }
 
 export interface StartOptions {
@@ -49,7 +53,8 @@ export interface Runtime extends AsyncDisposable {
   /**
    * Starts a program and waits until it can answer.
    *
-   * @throws ProtocolError `program_invalid`, `program_crashed`, `program_timeout` or `program_out_of_memory` where
+   * @throws ProtocolError `deployment_invalid` where this kind of program cannot have its egress; `program_invalid`,
+   * `program_crashed`, `program_timeout` or `program_out_of_memory` where
    * the program is at fault; `sandbox_unavailable` where this machine is.
    */
   start(program: ProgramFiles, options: StartOptions, signal: AbortSignal): Promise<Instance>
@@ -97,6 +102,8 @@ export interface Instance extends AsyncDisposable {
 export interface Usage {
   readonly cpuMs?: number
   readonly memoryBytes?: number
+  /** What went over the network; absent where it has none. */
+  readonly egress?: EgressAllowance
 }
 
 /** The receiving side of a call. `onEnd` comes exactly once, unless the exchange was aborted before. */
@@ -115,6 +122,8 @@ export type CallOutcome =
   | { readonly kind: 'out_of_memory'; readonly memoryMiB: number }
   | { readonly kind: 'output_too_large'; readonly bytesMax: number }
   | { readonly kind: 'output_invalid'; readonly message: string }
+  /** It failed after it had used up what it may of the network. */
+  | { readonly kind: 'egress_exceeded'; readonly message: string }
   /** The request itself cannot be sent on, or its body broke off: the caller's affair. */
   | { readonly kind: 'refused'; readonly error: ProtocolError }
   /** The provider stopped the program, or had no place for the call. */
@@ -164,6 +173,10 @@ export function toCallError(outcome: Exclude<CallOutcome, { kind: 'answered' }>)
     case 'output_invalid':
       return new ProtocolError('program_output_invalid', outcome.message, {
         hint: 'A program’s default export has fetch(request, env, ctx), which gives a Response.',
+      })
+    case 'egress_exceeded':
+      return new ProtocolError('program_egress_exceeded', outcome.message, {
+        hint: 'Fetch less in one call, and expect answers with the header Khachapuri-Egress.',
       })
     case 'refused':
       return outcome.error

@@ -4,6 +4,7 @@ import { reachChain } from '../../../protocol/chain/client.ts'
 import { createNameReader } from '../../../protocol/chain/name-reader.ts'
 import { readBond } from '../../../protocol/chain/registry.ts'
 import { isDevChain } from '../../../protocol/dev-chain.ts'
+import { type EgressOffer, egressOffers } from '../../../protocol/egress.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import { type Name, parseName } from '../../../protocol/name.ts'
 import { assertRegistrable } from '../../../protocol/registration.ts'
@@ -57,6 +58,16 @@ export const providerUp = defineCommand({
       default: '0',
       help: 'Where to begin to read grants: the block of the escrow',
     },
+    egress: {
+      type: 'string',
+      value: egressOffers.join('|'),
+      default: 'listed',
+      help: 'The most that programs may reach: nothing, what their deployments list, all public servers',
+    },
+    'egress-private': {
+      type: 'boolean',
+      help: 'Let programs reach this machine and its network, on development chains only',
+    },
     fault: {
       type: 'string',
       value: '<name>',
@@ -92,6 +103,7 @@ export const providerUp = defineCommand({
       values['metrics-port'] === undefined
         ? undefined
         : parseCount('metrics-port', values['metrics-port'], { min: 0, max: 65_535 })
+    const egress = parseEgressOffer(values.egress)
     const opened = await openMarket(values, context)
     const { market } = opened
     const native = parseNative(values)
@@ -132,6 +144,8 @@ export const providerUp = defineCommand({
         ...(native && { native }),
         ...(fault && { fault }),
         ...(metricsPort !== undefined && { metricsPort }),
+        egress,
+        egressAllowsPrivate: values['egress-private'] ?? false,
         spending: parseSpending(values),
       },
       context.signal,
@@ -149,6 +163,7 @@ export const providerUp = defineCommand({
         ...(provider.metricsPort === undefined
           ? []
           : [`  metrics  http://127.0.0.1:${provider.metricsPort}/metrics`]),
+        `  egress   ${egress}`,
         ...provider.registered.map((label) => `  on chain ${label}`),
       ].join('\n'),
       {
@@ -158,6 +173,7 @@ export const providerUp = defineCommand({
         server: provider.server,
         priceUsdc,
         tier,
+        egress,
         dir,
         registered: provider.registered,
         ...(provider.metricsPort !== undefined && { metricsPort: provider.metricsPort }),
@@ -167,6 +183,15 @@ export const providerUp = defineCommand({
     await untilStopped(context.signal)
   },
 })
+
+function parseEgressOffer(text: string): EgressOffer {
+  const offer = egressOffers.find((one) => one === text)
+  if (offer) return offer
+  throw usageError(
+    `"${text.slice(0, 40)}" is not a value for --egress.`,
+    `Use one of: ${egressOffers.join(', ')}.`,
+  )
+}
 
 interface Preparation extends OpenMarket {
   readonly name: Name

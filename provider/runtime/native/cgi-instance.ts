@@ -184,7 +184,7 @@ export function createCgiInstance({ clock, watchdog, take, refill }: CgiDeps, op
     },
     call(request, handler) {
       const call: CgiCall = {
-        ...createCall(request, handler, clock.monotonicMs()),
+        ...createCall(request, handler, { nowMs: clock.monotonicMs() }),
         gone: new AbortController(),
         cell: undefined,
         stopInput: () => undefined,

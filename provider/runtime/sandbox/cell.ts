@@ -11,6 +11,8 @@ import { readCounter, tryRead } from './files.ts'
 export interface Cell extends AsyncDisposable {
   /** The host's path of the folder that it shares with us. */
   readonly folder: string
+  /** The path by which the process knows it. */
+  readonly insideFolder: string
   readonly stdin: Writable
   readonly stdout: Readable
   readonly stderr: Readable
@@ -42,12 +44,13 @@ export interface CellParts {
   /** The process whose memory counts; the child itself where nothing stands between. */
   readonly pid: number
   readonly folder: string
+  readonly insideFolder: string
   readonly cgroup: Cgroup | undefined
   readonly log: Log
 }
 
 /** @param parts - A child with pipes on descriptors 0 to 3. */
-export function createCell({ child, pid, folder, cgroup, log }: CellParts): Cell {
+export function createCell({ child, pid, folder, insideFolder, cgroup, log }: CellParts): Cell {
   let memoryBytesMax = Number.POSITIVE_INFINITY
   let isOver = false
   const ended = new AbortController()
@@ -77,6 +80,7 @@ export function createCell({ child, pid, folder, cgroup, log }: CellParts): Cell
 
   return {
     folder,
+    insideFolder,
     stdin: child.stdin!,
     stdout: child.stdout!,
     stderr: child.stderr!,

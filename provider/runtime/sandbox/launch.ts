@@ -143,7 +143,7 @@ async function spawnBubblewrap(
     cgroup?.add(pid)
     const block = pipeOf(child, 6) as Writable
     block.on('error', ignoreError).end('1')
-    return createCell({ child, pid, folder, cgroup, log: site.log })
+    return createCell({ child, pid, folder, insideFolder: inside.folder, cgroup, log: site.log })
   } catch (error) {
     child.kill('SIGKILL')
     throw error
@@ -169,7 +169,7 @@ async function launchPlain(
     child.kill('SIGKILL')
     throw error
   }
-  return createCell({ child, pid: child.pid!, folder, cgroup, log: site.log })
+  return createCell({ child, pid: child.pid!, folder, insideFolder: folder, cgroup, log: site.log })
 }
 
 /** No core dumps (they would hold secrets), small files or none, few descriptors; the command is never read as shell. */

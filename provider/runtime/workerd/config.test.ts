@@ -25,7 +25,18 @@ const files = [
 test('the configuration is what workerd itself makes of the same in its own language', async () => {
   await using folder = await openFolder()
   const ours = encodeWorkerdConfig(toJsModules({ files, entry: 'index.js' }, token), options)
-  const theirs = await compile(folder.path)
+  const theirs = await compile(folder.path, 'unix:/dev/null/closed')
+  expect(readTree(ours)).toEqual(readTree(theirs))
+})
+
+test('with egress, the network is the proxy and nothing else', async () => {
+  await using folder = await openFolder()
+  const egressPath = '/run/w/e'
+  const ours = encodeWorkerdConfig(toJsModules({ files, entry: 'index.js' }, token), {
+    ...options,
+    egressPath,
+  })
+  const theirs = await compile(folder.path, `unix:${egressPath}`)
   expect(readTree(ours)).toEqual(readTree(theirs))
 })
 
@@ -42,14 +53,14 @@ test('a secret may not take the place of the params', () => {
   ).toThrow(expect.objectContaining({ code: 'deployment_invalid' }))
 })
 
-async function compile(folder: string): Promise<Buffer> {
+async function compile(folder: string, internet: string): Promise<Buffer> {
   const parts = {
     'main.js': formatWrapper({ entry: 'index.js', token }),
     'globals.js': globalsSource,
   }
   for (const [name, source] of Object.entries(parts)) await writeFile(join(folder, name), source)
   for (const [index, { bytes }] of files.entries()) await writeFile(join(folder, String(index)), bytes)
-  await writeFile(join(folder, 'config.capnp'), configText())
+  await writeFile(join(folder, 'config.capnp'), configText(internet))
   const workerd: { default: string } = createRequire(import.meta.url)('workerd')
   const { stdout } = await promisify(execFile)(
     workerd.default,
@@ -62,7 +73,7 @@ async function compile(folder: string): Promise<Buffer> {
   return stdout
 }
 
-function configText(): string {
+function configText(internet: string): string {
   const types = ['esModule', 'commonJsModule', 'text', 'json', 'wasm', 'data', 'data']
   const modules = files.map(({ path }, i) => `(name = "program/${path}", ${types[i]} = embed "${i}")`)
   return `
@@ -77,7 +88,7 @@ const config :Workerd.Config = (
       bindings = [
         (name = "KEY", text = ${JSON.stringify(options.env.KEY)}),
         (name = "params", json = ${JSON.stringify(JSON.stringify(options.params))}) ] )),
-    (name = "internet", external = (address = "unix:/dev/null/closed", http = (style = proxy))) ],
+    (name = "internet", external = (address = "${internet}", http = (style = proxy))) ],
   sockets = [
     (name = "main", http = (forwardedProtoHeader = "x-forwarded-proto"), service = "program"),
     (name = "ping", http = (forwardedProtoHeader = "x-forwarded-proto"),

@@ -7,6 +7,8 @@ export interface WorkerdConfigOptions {
   readonly params: Json
   /** Bound of the JavaScript heap; array buffers and WebAssembly memory are outside it. */
   readonly memoryMiB: number
+  /** The socket of its egress proxy, by the path that workerd knows; without one there is no way out. */
+  readonly egressPath?: string | undefined
 }
 
 /**
@@ -35,14 +37,14 @@ export const paramsName = 'params'
 /**
  * Writes workerd's configuration for one program as a binary Cap'n Proto message (`workerd.capnp`, `Config`).
  *
- * There is no way out in it, see `internetService`.
+ * The only way out is a proxy that listens for this one program, see `internetService`.
  *
  * @throws ProtocolError `deployment_invalid` where a secret has the name of the params.
  */
 export function encodeWorkerdConfig(modules: readonly WorkerModule[], options: WorkerdConfigOptions): Buffer {
   return encodeCapnp({
     pointers: [
-      { kind: 'structs', structs: [programService(modules, options), internetService()] },
+      { kind: 'structs', structs: [programService(modules, options), internetService(options)] },
       { kind: 'structs', structs: [socket(sockets.main), socket(sockets.ping, pingEntrypoint)] },
       { kind: 'texts', texts: v8Flags(options.memoryMiB) },
     ],
@@ -86,12 +88,12 @@ function programService(
 }
 
 /**
- * Where `fetch()`, `connect()` and `node:net` go: a socket that cannot exist. A `network` service that allows nothing
- * would still ask the machine's name server for every host name, which is a way to send secrets out.
+ * Where `fetch()`, `connect()` and `node:net` go: to the proxy, or to a socket that cannot exist. A `network` service that
+ * allows nothing would still ask the machine's name server for every host name, which is a way to send secrets out.
  */
-function internetService(): CapnpStruct {
+function internetService({ egressPath = '/dev/null/closed' }: WorkerdConfigOptions): CapnpStruct {
   const proxyStyle = 1
-  const external = struct([text('unix:/dev/null/closed'), struct([], proxyStyle)])
+  const external = struct([text(`unix:${egressPath}`), struct([], proxyStyle)])
   return named('internet', serviceTags.external, external)
 }
 

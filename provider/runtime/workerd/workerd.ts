@@ -6,8 +6,13 @@ import { MiB } from '../../../protocol/base/bytes.ts'
 import type { Clock } from '../../../protocol/base/clock.ts'
 import type { Log } from '../../../protocol/base/log.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
+import { type Egress, explainNoEgress } from '../../../protocol/egress.ts'
+import { ProtocolError } from '../../../protocol/errors.ts'
 import { limits } from '../../../protocol/limits.ts'
 import type { RuntimeKind } from '../../../protocol/program.ts'
+import type { EgressNetwork } from '../../egress/connections.ts'
+import { type EgressProxy, openEgressProxy } from '../../egress/egress-proxy.ts'
+import { createDnsLookup } from '../../egress/lookup-names.ts'
 import { connectProgram } from '../connect-program.ts'
 import { createInstance } from '../instance.ts'
 import { jsConvention } from '../js/js-modules.ts'
@@ -30,6 +35,13 @@ import { createWatchdog } from '../watchdog.ts'
 import { encodeWorkerdConfig, sockets, type WorkerModule } from './config.ts'
 import { findStartError, isHeapExhausted, readFault } from './fault.ts'
 import { type Output, readOutput } from './output.ts'
+
+export interface WorkerdDeps {
+  readonly clock: Clock
+  readonly log: Log
+  /** For programs with egress; public addresses by the DNS, where nothing else is said. */
+  readonly network?: EgressNetwork | undefined
+}
 
 /** How a kind of program becomes a worker. */
 export interface Convention {
@@ -60,7 +72,7 @@ export interface WorkerdOptions {
 
 /** Starts programs in workerd, one sandboxed process each. */
 export async function openWorkerd(
-  { clock, log }: { clock: Clock; log: Log },
+  { clock, log, network = publicNetwork() }: WorkerdDeps,
   options: WorkerdOptions,
   signal: AbortSignal,
 ): Promise<Workerd> {
@@ -97,9 +109,22 @@ export async function openWorkerd(
       const token = randomBytes(16).toString('hex')
       const { memoryMiB } = programLimits
       const redact = createRedact(env)
-      const config = encodeWorkerdConfig(toModules(program, token), { env, params, memoryMiB })
+      const { egress = 'none' } = programLimits
+      assertEgress(kind, egress)
+      const modules = toModules(program, token)
+      const closedConfig = encodeWorkerdConfig(modules, { env, params, memoryMiB })
       const cell = await zygotes.take(signal)
+      let proxy: EgressProxy | undefined
       try {
+        let config = closedConfig
+        if (egress !== 'none') {
+          proxy = await openEgressProxy(
+            { network },
+            { socketPath: join(cell.folder, socketNames.egress), egress },
+          )
+          const egressPath = join(cell.insideFolder, socketNames.egress)
+          config = encodeWorkerdConfig(modules, { env, params, memoryMiB, egressPath })
+        }
         cell.limitMemory((memoryMiB + limits.runtimeMemoryMiB) * MiB)
         const output = readOutput({ clock }, cell)
         await startProgram(cell, { config, output, memoryMiB, startTimeoutMs, redact }, signal)
@@ -109,6 +134,7 @@ export async function openWorkerd(
             connect: () => connectProgram(join(cell.folder, socketNames.main)),
             ping: () => ping(join(cell.folder, socketNames.ping)),
             limits: programLimits,
+            egress: proxy,
             readFault(status, rawHeaders) {
               const fault = readFault(status, rawHeaders, token)
               return fault && { ...fault, message: redact(fault.message) }
@@ -117,7 +143,7 @@ export async function openWorkerd(
           }),
         )
       } catch (error) {
-        await cell[Symbol.asyncDispose]()
+        await Promise.all([cell[Symbol.asyncDispose](), proxy?.[Symbol.asyncDispose]()])
         throw error
       } finally {
         zygotes.refill()
@@ -132,7 +158,7 @@ export async function openWorkerd(
 
 /** One kind with a workerd of its own. */
 export async function createWorkerdRuntime(
-  deps: { clock: Clock; log: Log },
+  deps: WorkerdDeps,
   convention: Convention,
   options: WorkerdOptions,
   signal: AbortSignal,
@@ -212,7 +238,7 @@ function explainExit(
 }
 
 /** Names of the sockets in the folder that a program shares with its provider. */
-const socketNames = { main: 's', ping: 'p' } as const
+const socketNames = { main: 's', ping: 'p', egress: 'e' } as const
 
 /** workerd that reads its configuration from standard input, and therefore waits until that ends. */
 function formatWorkerdArgs(folder: string): string[] {
@@ -222,6 +248,16 @@ function formatWorkerdArgs(folder: string): string[] {
     ...['--socket-addr', `${sockets.ping}=unix:${folder}/${socketNames.ping}`],
     ...['--control-fd', '3'],
   ]
+}
+
+function assertEgress(kind: RuntimeKind, egress: Egress): void {
+  const reason = explainNoEgress(kind, egress)
+  if (reason === undefined) return
+  throw new ProtocolError('deployment_invalid', reason, { hint: 'Deploy it with egress "none".' })
+}
+
+function publicNetwork(): EgressNetwork {
+  return { lookup: createDnsLookup(), allowPrivate: false }
 }
 
 /** Where npm put workerd's binary. */
