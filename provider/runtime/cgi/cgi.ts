@@ -82,7 +82,8 @@ export function parseHead(text: string): CgiHead {
   const headers: [string, string][] = []
   for (const line of text.split(/\r?\n/)) {
     if (line === '') continue
-    const [, name, value = ''] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)$/.exec(line) ?? []
+    const [, name, value = ''] =
+      /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\0-\x08\n-\x1f\x7f]*)$/.exec(line) ?? []
     if (name === undefined)
       throw new InvalidAnswer(`It began with "${line.slice(0, 80)}", which is no CGI header.`)
     if (name.toLowerCase() !== 'status') headers.push([name, value.trimEnd()])

@@ -273,9 +273,10 @@ export function createWasi(options: WasiOptions) {
       const target = memory.bytes(buffer, length)
       let used = 0
       let index = 0n
+      const from = BigInt.asUintN(64, cookie)
       for (const [name, node] of descriptor.node.children) {
         index += 1n
-        if (index <= cookie) continue
+        if (index <= from) continue
         // What does not fit is cut off: a full buffer tells the program to ask again from the last whole entry.
         const entry = formatEntry(name, node, index).subarray(0, target.length - used)
         target.set(entry, used)
