@@ -153,11 +153,11 @@ test('nothing is left for later, mocked, skipped without a reason or retried', (
   expect(files.filter((path) => forbidden.test(readFileSync(join(root, path), 'utf8')))).toEqual([])
 })
 
-test('every test that the page about money names is there', () => {
-  const page = readFileSync(join(root, 'docs', 'money.md'), 'utf8')
-  const named = [...page.matchAll(/`([\w./-]+\.(?:test\.ts|t\.sol)): ([^`]+)`/g)]
+test.each(['money.md', 'isolation.md'])('every test that docs/%s names is there', (name) => {
+  const page = readFileSync(join(root, 'docs', name), 'utf8')
+  const named = [...page.matchAll(/`([\w./-]+\.(?:ts|t\.sol)): ([^`]+)`/g)]
   const missing = named
-    .filter(([, path = '', name = '']) => !readFileSync(join(root, path), 'utf8').includes(name))
+    .filter(([, path = '', title = '']) => !readFileSync(join(root, path), 'utf8').includes(title))
     .map(([reference]) => reference)
   expect(named.length).toBeGreaterThan(30)
   expect(missing).toEqual([])
