@@ -46,6 +46,8 @@ test('the list of commands', async () => {
       build                Bundle a program into a zip, the same bytes every time
       id                   Compute the ids of a zip, offline
       run                  Run a program on this machine, without chain and money
+      dev                  Run a program on this machine, and build it anew whenever it changes
+      bench                Call a URL many times at once, and show how long answers take
       deploy               Publish a program for providers to run, and get its callable CID
       versions             List what was deployed of a program
       diff                 Show what changed between two versions

@@ -32,6 +32,14 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Run a program on this machine, without chain and money',
         load: async () => (await import('./commands/run.ts')).run,
       },
+      dev: {
+        summary: 'Run a program on this machine, and build it anew whenever it changes',
+        load: async () => (await import('./commands/dev.ts')).dev,
+      },
+      bench: {
+        summary: 'Call a URL many times at once, and show how long answers take',
+        load: async () => (await import('./commands/bench.ts')).bench,
+      },
       deploy: {
         summary: 'Publish a program for providers to run, and get its callable CID',
         load: async () => (await import('./commands/deploy.ts')).deploy,

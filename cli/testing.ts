@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly signal?: AbortSignal
   /** Hears standard output as it comes, for commands that serve. */
   readonly onOut?: (text: string) => void
+  /** Hears standard error as it comes. */
+  readonly onNote?: (text: string) => void
 }
 
 /** A user of the command line in a test: an empty directory, an empty home, no terminal unless it types. */
@@ -60,7 +62,7 @@ export async function createTestUser(): Promise<TestUser> {
   const home = join(dir, '.home')
   return {
     dir,
-    async run(argv, { stdin = '', typed, env = {}, cwd = dir, signal, onOut } = {}) {
+    async run(argv, { stdin = '', typed, env = {}, cwd = dir, signal, onOut, onNote } = {}) {
       let stdout = ''
       let stderr = ''
       const exitCode = await runCli(
@@ -76,6 +78,7 @@ export async function createTestUser(): Promise<TestUser> {
           },
           writeError(text) {
             stderr += text
+            onNote?.(text)
           },
         },
         signal ?? new AbortController().signal,

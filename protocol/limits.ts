@@ -375,6 +375,14 @@ export const limits = {
   versionsFileBytesMax: 16 * MiB,
   versionMessageCharsMax: 200,
   secretsFileBytesMax: 1 * MiB,
+  /** For how long nothing may change before "khachapuri dev" builds, and how long it waits for that. */
+  devQuietMs: 50,
+  devSettleMsMax: 2_000,
+  benchConnectionsMax: 1_000,
+  benchDurationSecondsMax: 3_600,
+  benchCallsMax: 100_000_000,
+  /** Of calls that cost money, where no other number was given. */
+  benchPaidCallsDefault: 1_000,
   /** For another command that has a file of the user's under its lock. */
   stateLockWaitMs: 10_000,
   stateLockPollMs: 20,

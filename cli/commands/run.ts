@@ -6,7 +6,7 @@ import { untilStopped } from '../operate/until-stopped.ts'
 import { readEnvFile } from '../project/env-file.ts'
 import { parseParams } from '../project/manifest.ts'
 import { computeIds, openProgram, resolvePath } from '../project/packed-program.ts'
-import { serveProgram } from '../project/serve-program.ts'
+import { createProgramServer, type ServedCall } from '../project/serve-program.ts'
 
 export const run = defineCommand({
   usage: 'run [dir|zip]',
@@ -35,11 +35,14 @@ export const run = defineCommand({
       envPath === undefined ? { dir: resolvePath(cwd, path) } : { path: resolvePath(cwd, envPath) },
     )
     const { programId } = await computeIds(program.zip, params)
-    await using served = await serveProgram(
+    const onCall = ({ method, target, status, tookMs }: ServedCall) =>
+      note(`${method} ${target}  ${status ?? 'broken off'}  ${Math.round(tookMs)} ms`)
+    await using served = await createProgramServer(
       createLog({ level: 'error' }),
-      { program, params, port, env: file?.env ?? {}, nativeRoot },
+      { port, nativeRoot, onCall },
       context,
     )
+    await served.start({ program, params, env: file?.env ?? {} })
     print(`program_id=${programId}\nhttp_url=${served.url.href}`, { programId, url: served.url.href })
     note(`Ready: curl ${served.url.href}  (Ctrl-C stops)`)
     await untilStopped(signal)

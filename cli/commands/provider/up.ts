@@ -18,6 +18,7 @@ import { giveBond, giveEther } from '../../market/dev-ether.ts'
 import { providerUrl, readGatewayInfo } from '../../market/market.ts'
 import { type OpenMarket, openMarket } from '../../market/open.ts'
 import { accountOptions, marketOptions } from '../../market/options.ts'
+import { priceDefault } from '../../operate/default-price.ts'
 import { nativeOptions, parseNative } from '../../operate/native.ts'
 import { openProviderAccount } from '../../operate/provider-account.ts'
 import { providerDir, providerOptions } from '../../operate/provider-dir.ts'
@@ -27,7 +28,6 @@ import { untilStopped } from '../../operate/until-stopped.ts'
 import { version } from '../../version.ts'
 
 const devMirrorIntervalMs = 200
-const priceDefault = '0.0005'
 
 export const providerUp = defineCommand({
   usage: 'provider up',
