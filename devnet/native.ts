@@ -12,8 +12,8 @@ export async function findNative(
   if (!(await canBuildGo(signal))) return undefined
   const options: NativeOptions = { root: 'none' }
   try {
-    await using _ = await createNativeRuntime(deps, options, signal)
-    return options
+    await using runtime = await createNativeRuntime(deps, options, signal)
+    return (await runtime.probe(signal)).tier === 'sandbox' ? options : undefined
   } catch {
     signal.throwIfAborted()
     return undefined

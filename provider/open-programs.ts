@@ -6,6 +6,7 @@ import type { RuntimeKind } from '../protocol/program.ts'
 import type { Deployment } from './deployments/deployments.ts'
 import { createOutputLines } from './logs/output-lines.ts'
 import type { ProgramLog } from './logs/program-log.ts'
+import { mayRun } from './may-run.ts'
 import { createInstances } from './runtime/instances.ts'
 import type { NativeOptions } from './runtime/native/native-runtime.ts'
 import { openRuntimes } from './runtime/open-runtimes.ts'
@@ -61,10 +62,10 @@ export async function openPrograms(
   await using starting = new AsyncDisposableStack()
   const { runtimes } = starting.use(await openRuntimes({ clock, log, network }, { native }, signal))
   const probes = await Promise.all(runtimes.map((runtime) => runtime.probe(signal)))
-  const isContained = (kind: RuntimeKind) =>
-    probes[runtimes.findIndex((runtime) => runtime.kind === kind)]?.tier === 'sandbox'
   const kinds = runtimes.map(({ kind }) => kind)
-  // Native programs have walls of their own: what they lack says nothing about the others.
+  const tiers = new Map(kinds.map((kind, index) => [kind, probes[index]?.tier]))
+  const isContained = (kind: RuntimeKind) => tiers.get(kind) === 'sandbox'
+  // Native programs have walls of their own: what those lack says nothing about the others.
   const tier = kinds.filter((kind) => kind !== 'native').every(isContained) ? 'sandbox' : 'process'
   if (!kinds.every(isContained))
     log.warn('walls_missing', { reasons: probes.flatMap(({ reasons }) => reasons) })
@@ -74,7 +75,13 @@ export async function openPrograms(
     kinds,
     count: () => instances.count,
     tier,
-    mayRun: (spec) => isContained(spec.runtime) || isDevChain({ chainId }) || spec.owner === owner,
+    mayRun: ({ runtime: kind, owner: specOwner }) =>
+      mayRun({
+        kind,
+        tier: tiers.get(kind),
+        isOwn: specOwner === owner,
+        isDevChain: isDevChain({ chainId }),
+      }),
     egress,
     allowsEgress: ({ runtime, limits: { egress: asked } }) =>
       explainNoEgress(runtime, asked) === undefined && isOffered(asked, egress),

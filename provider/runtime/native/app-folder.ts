@@ -10,7 +10,7 @@ export interface AppFolder extends AsyncDisposable {
   readonly user: number | undefined
 }
 
-/** Writes a program's files where only its own user can read them, and nobody can write. */
+/** Writes a program's files where only its own user can read them. In its sandbox nobody can write there. */
 export async function createAppFolder(
   sandbox: Pick<Sandbox, 'createFolder' | 'nextUser'>,
   { files, entry }: ProgramFiles,
@@ -36,16 +36,9 @@ export async function createAppFolder(
   }
   for (const folder of [...folders].sort((a, b) => b.split(sep).length - a.split(sep).length)) {
     if (user !== undefined) await chown(folder, user, user)
-    await chmod(folder, 0o500)
+    // Without a user of their own they are this process's, which must be able to take them away again.
+    await chmod(folder, user === undefined ? 0o700 : 0o500)
   }
   const parts = starting.move()
-  return {
-    path: root,
-    user,
-    async [Symbol.asyncDispose]() {
-      // An owner that is not root may take nothing out of a folder that it may not write.
-      if (user === undefined) for (const folder of folders) await chmod(folder, 0o700).catch(() => undefined)
-      await parts.disposeAsync()
-    },
-  }
+  return { path: root, user, [Symbol.asyncDispose]: () => parts.disposeAsync() }
 }
