@@ -10,7 +10,9 @@ import { describeMachine } from './machine.ts'
 import { type BenchMarket, startBenchMarket } from './market.ts'
 import type { Measurement, Report } from './measurement.ts'
 import { nativeCall } from './native-call.ts'
+import { neighbours } from './neighbours.ts'
 import { paidCall } from './paid-call.ts'
+import { programStart } from './program-start.ts'
 import { writeResults } from './results-block.ts'
 import { parseSettings, type Settings, usage } from './settings.ts'
 import { settleGas } from './settle-gas.ts'
@@ -28,6 +30,8 @@ const measurements: readonly Measurement[] = [
   settleMany,
   ledgerCharges,
   nativeCall,
+  programStart,
+  neighbours,
 ]
 
 const interrupted = new AbortController()
