@@ -214,7 +214,8 @@ async function start(deps: CallDeps, options: CallOptions, ready: ReadyCall): Pr
   const { signal } = call
   let money: CallMoney | undefined
   try {
-    deps.unpaidRuns.assertRoom(runOf(call))
+    // An owner pays for its program's faults, so none of its calls runs for nothing.
+    if (call.payer.kind !== 'owner') deps.unpaidRuns.assertRoom(runOf(call))
     money =
       payment && call.terms
         ? await reservePayment(payment, { callId: call.id, terms: call.terms }, signal)

@@ -54,3 +54,22 @@ test('runs that nobody pays for are bounded: then 429 with the time to come back
   const others = await at.pass({ payer: account.address }, account)
   expect((await at.call({ cid, pass: others })).status).toBe(200)
 })
+
+test('callers who fail in turn keep nobody from a program whose owner pays for its calls, faults and all', async () => {
+  const shared = await at.deploy(echoProgram, '--payer', 'any')
+  const terms = { provider: at.dev.providers.alice.address, priceUsdc: parseUsdc('0.001') }
+  const callers = Math.ceil(
+    limits.unpaidRunsPerDeploymentPerMinuteMax / limits.unpaidRunsPerPayerPerMinuteMax,
+  )
+  let refusedBy = 0
+  for (let i = 0; refusedBy === 0; i += 1) {
+    expect(i).toBeLessThan(10 * callers)
+    const grants = [{ ...terms, budgetUsdc: parseUsdc('0.01') }]
+    const { account } = await at.createPayer({ name: `caller${i}`, grants })
+    const pass = await at.pass({ payer: account.address }, account)
+    const send = () => at.call({ cid: shared.cid, path: '/throw', pass })
+    const answers = await Promise.all(Array.from({ length: limits.unpaidRunsPerPayerPerMinuteMax }, send))
+    refusedBy = answers.filter(({ status }) => status === 429).length
+  }
+  expect((await at.call({ cid: shared.cid })).status).toBe(200)
+})
