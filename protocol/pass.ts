@@ -5,9 +5,9 @@ import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
 import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
 import { addressSchema, hexSchema, secondsSchema, usdcSchema } from './schema.ts'
+import { isCanonicalSignature } from './signed-token.ts'
 import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
 import type { Usdc } from './usdc.ts'
-import { isCanonicalSignature } from './voucher.ts'
 
 const passSchema = z.strictObject({
   payer: addressSchema,

@@ -1,5 +1,5 @@
 import type { Hex } from 'viem'
-import { base64url } from './base/bytes.ts'
+import { base64url, toHex } from './base/bytes.ts'
 import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
 
 /** Something that was signed, as one word for a header: `<prefix>.<payload>.<signature>`, both in Base64url. */
@@ -17,7 +17,8 @@ export function formatSignedToken(prefix: string, fields: object, signature: Hex
 /**
  * Takes such a word apart.
  *
- * @returns undefined for anything else, and for more than `bytesMax`
+ * @returns undefined for anything else, for a signature of the form that anybody can make of another one, and for more
+ * than `bytesMax`
  */
 export function splitSignedToken(
   prefix: string,
@@ -28,10 +29,15 @@ export function splitSignedToken(
   const [kind, payload = '', signature = '', ...rest] = token.split('.')
   const payloadBytes = base64url.decode(payload)
   const signatureBytes = base64url.decode(signature)
-  if (kind !== prefix || rest.length > 0 || !payloadBytes || signatureBytes?.byteLength !== 65)
-    return undefined
-  return {
-    payload: parseJson(payloadBytes),
-    signature: `0x${Buffer.from(signatureBytes).toString('hex')}`,
-  }
+  if (kind !== prefix || rest.length > 0 || !payloadBytes || !signatureBytes) return undefined
+  if (!isCanonicalSignature(signatureBytes)) return undefined
+  return { payload: parseJson(payloadBytes), signature: toHex(signatureBytes) }
+}
+
+/** Half the order of secp256k1: each signature has one accepted form (EIP-2). */
+const sMax = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0n
+
+export function isCanonicalSignature(signature: Uint8Array): boolean {
+  if (signature.byteLength !== 65 || (signature[64] !== 27 && signature[64] !== 28)) return false
+  return BigInt(toHex(signature.subarray(32, 64))) <= sMax
 }

@@ -1,15 +1,9 @@
 import { type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
 import { base64url, toHex } from './base/bytes.ts'
 import { limits } from './limits.ts'
+import { isCanonicalSignature } from './signed-token.ts'
 import { type Market, marketDomain } from './typed-data.ts'
-import {
-  formatVoucher,
-  invalidVoucher,
-  isCanonicalSignature,
-  parseVoucher,
-  type SignedVoucher,
-  type Voucher,
-} from './voucher.ts'
+import { formatVoucher, invalidVoucher, parseVoucher, type SignedVoucher, type Voucher } from './voucher.ts'
 
 /** What a caller shows to pay by voucher: the voucher, and that it is the voucher's signer who shows it. */
 export interface VoucherToken {

@@ -5,6 +5,7 @@ import { encodeCanonicalJson, parseJson } from './canonical-json.ts'
 import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
 import { addressSchema, usdcSchema } from './schema.ts'
+import { isCanonicalSignature } from './signed-token.ts'
 import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
 import type { Usdc } from './usdc.ts'
 
@@ -107,14 +108,6 @@ export function parseVoucher(token: string): SignedVoucher {
   if (!parsed.success) throw invalidVoucher('its payload does not hold the fields of a voucher')
   const { signer = parsed.data.payer, ...voucher } = parsed.data
   return { voucher, signer, signature: toHex(signatureBytes) }
-}
-
-/** Half the order of secp256k1: each signature has one accepted form (EIP-2). */
-const sMax = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0n
-
-export function isCanonicalSignature(signature: Uint8Array): boolean {
-  if (signature.byteLength !== 65 || (signature[64] !== 27 && signature[64] !== 28)) return false
-  return BigInt(toHex(signature.subarray(32, 64))) <= sMax
 }
 
 /**

@@ -1,0 +1,47 @@
+import fc from 'fast-check'
+import { hexToBytes, numberToHex, slice, toHex } from 'viem'
+import { privateKeyToAccount } from 'viem/accounts'
+import { expect, test } from 'vitest'
+import { base64url } from './base/bytes.ts'
+import { parsePassRevocation, signPassRevocation } from './pass-revocation.ts'
+import { parseStatementRequest, signStatementRequest } from './statement-request.ts'
+
+const market = { chainId: 31_337, escrow: '0x000000000000000000000000000000000000e5c0' } as const
+const order = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n
+
+/** The other forms of a token that anybody can write who has seen it: its meaning is the same. */
+function otherForms(token: string): string[] {
+  const [prefix, payload, signature] = token.split('.') as [string, string, string]
+  const bytes = toHex(base64url.decode(signature) as Uint8Array)
+  const [r, s, v] = [slice(bytes, 0, 32), BigInt(slice(bytes, 32, 64)), Number(slice(bytes, 64))]
+  const form = (s: bigint, v: number) =>
+    [
+      prefix,
+      payload,
+      base64url.encode(
+        hexToBytes(`${r}${numberToHex(s, { size: 32 }).slice(2)}${numberToHex(v, { size: 1 }).slice(2)}`),
+      ),
+    ].join('.')
+  return [form(order - s, 55 - v), form(s, v - 27), form(order - s, 28 - v), `${token}=`]
+}
+
+test('a signed token has one form: no second one can be made of it without the key', async () => {
+  const key = fc
+    .uint8Array({ minLength: 32, maxLength: 32 })
+    .filter((bytes) => bytes.some((byte) => byte > 0 && byte < 255))
+  await fc.assert(
+    fc.asyncProperty(key, fc.integer({ min: 0, max: 2 ** 40 }), async (secret, validBefore) => {
+      const account = privateKeyToAccount(toHex(secret))
+      const { address: payer } = account
+      const request = { payer, provider: payer, validBefore }
+      const asked = await signStatementRequest(request, account, market)
+      expect(await parseStatementRequest(asked, market).verify()).toEqual(request)
+      for (const form of otherForms(asked)) expect(() => parseStatementRequest(form, market)).toThrow()
+      const revocation = { payer, id: toHex(secret), validBefore }
+      const revoked = await signPassRevocation(revocation, account, market)
+      expect(await parsePassRevocation(revoked, market).verify()).toEqual(revocation)
+      for (const form of otherForms(revoked)) expect(() => parsePassRevocation(form, market)).toThrow()
+    }),
+    { numRuns: 20 },
+  )
+})
