@@ -1,0 +1,108 @@
+import { Readable } from 'node:stream'
+import { afterAll, describe, expect, test } from 'vitest'
+import { createTestClock } from '../../../protocol/base/clock.ts'
+import { createTestLog } from '../../../protocol/base/log.ts'
+import { limits } from '../../../protocol/limits.ts'
+import { collectAnswer } from '../collect-answer.ts'
+import type { Instance } from '../runtime.ts'
+import { createNativeRuntime } from './native-runtime.ts'
+import { canRunNatively, compile } from './testing/compile.ts'
+
+const never = new AbortController().signal
+const timeoutMs = 1_000
+
+describe.skipIf(!canRunNatively)('CGI programs, with a C compiler and bubblewrap', () => {
+  const bytes = canRunNatively ? compile('compliance.c') : new Uint8Array()
+  const clock = createTestClock()
+  const making = canRunNatively
+    ? createNativeRuntime({ clock, log: createTestLog() }, { root: 'none', zygotes: 0 }, never)
+    : undefined
+  afterAll(async () => (await making)?.[Symbol.asyncDispose]())
+
+  const start = async (entry: string, env: Readonly<Record<string, string>> = {}): Promise<Instance> =>
+    (await making!).start(
+      { files: [{ path: entry, bytes }], entry },
+      { env, params: null, limits: { timeoutMs, memoryMiB: 32 } },
+      never,
+    )
+
+  const count = (instance: Instance, body: Readable) =>
+    collectAnswer(instance, { method: 'POST', target: '/', rawHeaders: ['host', 'test'], body })
+
+  test('a caller who sends slowly does not use up the time of the program', async () => {
+    await using instance = await start('count')
+    const body = new Readable({ read: () => undefined })
+    const answer = count(instance, body)
+    await clock.advance(10 * timeoutMs)
+    expect(instance.inFlight).toBe(1)
+    body.push('late')
+    body.push(null)
+    expect(await answer).toMatchObject({ body: Buffer.from('4'), outcome: { kind: 'answered' } })
+  })
+
+  test('a caller who does nothing for very long loses its place', async () => {
+    await using instance = await start('count')
+    const answer = count(instance, new Readable({ read: () => undefined }))
+    await clock.advance(limits.idleTimeoutMs + 2 * limits.watchdogIntervalMs)
+    expect((await answer).outcome).toMatchObject({ kind: 'refused', error: { code: 'call_timeout' } })
+  })
+
+  test('a body that breaks off is the caller’s affair', async () => {
+    await using instance = await start('count')
+    const body = new Readable({ read: () => undefined })
+    const answer = count(instance, body)
+    body.push('a part')
+    body.destroy()
+    expect((await answer).outcome).toMatchObject({ kind: 'refused', error: { code: 'bad_request' } })
+    expect(instance.isAlive).toBe(true)
+  })
+
+  test('calls beyond the processes wait for one, but not for ever', async () => {
+    await using instance = await start('count')
+    const bodies = Array.from(
+      { length: limits.cgiProcessesMax + 2 },
+      () => new Readable({ read: () => undefined }),
+    )
+    const answers = bodies.map((body) => count(instance, body))
+    const finish = (body: Readable | undefined) => {
+      body?.push('x')
+      body?.push(null)
+    }
+    finish(bodies[0])
+    expect((await answers[0])?.outcome).toEqual({ kind: 'answered' })
+    // The last but one has the place that is free now.
+    finish(bodies.at(-2))
+    expect((await answers.at(-2))?.body.toString()).toBe('1')
+    const late = count(instance, new Readable({ read: () => undefined }))
+    await clock.advance(limits.cgiQueueMsMax + 2 * limits.watchdogIntervalMs)
+    expect((await late).outcome).toMatchObject({ kind: 'stopped', message: expect.stringContaining('busy') })
+    expect(instance.inFlight).toBe(limits.cgiProcessesMax)
+    instance.kill({ kind: 'stopped', why: 'of a test' })
+    expect(instance.inFlight).toBe(0)
+  })
+
+  test('a head that fits no environment is refused, and so are secrets', async () => {
+    await using instance = await start('echo', { BIG: 'x'.repeat(120_000) })
+    const rawHeaders = [
+      'host',
+      'test',
+      ...Array.from({ length: 5 }, (_, i) => [`x-${i}`, 'x'.repeat(100_000)]).flat(),
+    ]
+    const { outcome } = await collectAnswer(instance, { method: 'GET', target: '/', rawHeaders })
+    expect(outcome).toMatchObject({ kind: 'refused', error: { code: 'bad_request' } })
+    await expect(start('echo', { SECRET: 'x'.repeat(128 * 1024) })).rejects.toMatchObject({
+      code: 'program_invalid',
+    })
+    await expect(start('echo', { SECRET: 'a\0b' })).rejects.toMatchObject({ code: 'program_invalid' })
+  })
+
+  test('what a caller says of a proxy is not the program’s environment', async () => {
+    await using instance = await start('settings')
+    const { body } = await collectAnswer(instance, {
+      method: 'GET',
+      target: '/',
+      rawHeaders: ['host', 'test', 'proxy', 'http://evil', 'secret', 'forged', 'khachapuri_params', '{}'],
+    })
+    expect(JSON.parse(body.toString())).toEqual({ secret: '', params: null })
+  })
+})
