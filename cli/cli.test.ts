@@ -55,6 +55,7 @@ test('the list of commands', async () => {
       secret put           Keep a secret for the next deploys
       secret list          List the names of the secrets that were put
       secret rm            Forget a secret
+      limits               Show what a program may use, and what happens beyond it
       logs                 Read what a deployment of yours printed, and its calls
 
     Money:

@@ -68,6 +68,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Forget a secret',
         load: async () => (await import('./commands/secret/rm.ts')).secretRm,
       },
+      limits: {
+        summary: 'Show what a program may use, and what happens beyond it',
+        load: async () => (await import('./commands/limits.ts')).limits,
+      },
       logs: {
         summary: 'Read what a deployment of yours printed, and its calls',
         load: async () => (await import('./commands/logs.ts')).logs,

@@ -45,6 +45,9 @@ export const outcomes = {
   platform_fault: 7,
   payment_failed: 8,
   program_egress_exceeded: 9,
+  program_out_of_cpu: 10,
+  program_out_of_pids: 11,
+  program_headers_too_large: 12,
 } as const
 export type Outcome = keyof typeof outcomes
 

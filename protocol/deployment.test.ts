@@ -7,6 +7,7 @@ import { expect, test } from 'vitest'
 import {
   type DeploymentDraft,
   formatDeployment,
+  hashDraft,
   parseDeployment,
   signDeployment,
   verifyDeployment,
@@ -58,6 +59,26 @@ test('a spec that was signed before there were encrypted programs is still what 
   const spec = parseDeployment(Buffer.from(old))
   await expect(verifyDeployment(spec, market)).resolves.toBeUndefined()
   expect(Buffer.from(formatDeployment(spec)).toString()).toBe(old)
+})
+
+test('what was signed before there were more limits is what it was, digest and signature', async () => {
+  const old = { ...draft, owner: getAddress(`0x${'0a'.repeat(20)}`) }
+  expect(hashDraft(old)).toBe('0xf12cc5284bf876aeac09c1dfb16a98aa3b890ef02d33b7ff949750106999d980')
+  const spec = await signDeployment(draft, owner)
+  expect(Object.keys(spec.limits)).toEqual(['timeoutMs', 'memoryMiB', 'egress'])
+  await expect(verifyDeployment(spec, market)).resolves.toBeUndefined()
+})
+
+test('limits beyond the table are refused, and those within it are under the signature', async () => {
+  const limits = { ...draft.limits, cpuMs: 500, concurrency: 1, responseBytes: 0 }
+  const spec = await signDeployment({ ...draft, limits }, owner)
+  expect(spec.limits).toEqual(limits)
+  const changed = { ...spec, limits: { ...limits, concurrency: 2 } }
+  await expect(verifyDeployment(changed, market)).rejects.toMatchObject({ code: 'signature_invalid' })
+  for (const wrong of [{ concurrency: 0 }, { concurrency: 513 }, { cpuMs: 300_001 }, { responseBytes: -1 }]) {
+    const signing = signDeployment({ ...draft, limits: { ...limits, ...wrong } }, owner)
+    await expect(signing).rejects.toMatchObject({ code: 'deployment_invalid' })
+  }
 })
 
 test('a change of any field breaks the signature', async () => {

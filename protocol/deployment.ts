@@ -8,6 +8,7 @@ import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
 import { ownerPolicySchema, payerChoices } from './owner.ts'
 import { isNativeOnly, nativeModes, type Params, runtimeKinds } from './program.ts'
+import { limitShape } from './program-limits.ts'
 import { addressSchema, describeIssues, secondsSchema } from './schema.ts'
 import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
 
@@ -52,8 +53,7 @@ const draftShape = {
   /** Secret once sealed; plain for everybody in a public deployment. */
   env: envSchema,
   limits: z.strictObject({
-    timeoutMs: z.number().int().min(10).max(limits.callTimeoutMsMax),
-    memoryMiB: z.number().int().min(16).max(limits.programMemoryMiBMax),
+    ...limitShape,
     egress: egressSchema,
   }),
   /** Who may run it; empty means anybody. */

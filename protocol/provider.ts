@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { egressOffers } from './egress.ts'
 import { runtimeKinds } from './program.ts'
+import { providerMaximaSchema } from './program-limits.ts'
 import { addressSchema, usdcSchema } from './schema.ts'
 
 /** What a provider says of itself at `/_/info`. Unsigned: money and keys are taken from the chain, never from here. */
@@ -22,6 +23,8 @@ export const providerInfoSchema = z.object({
   tier: z.enum(['sandbox', 'process']),
   /** The most that it lets programs reach; one that does not say lets them reach nothing. */
   egress: z.enum(egressOffers).default('none'),
+  /** What it gives less of than others; deployments that ask for more are refused. */
+  limits: providerMaximaSchema.default({}),
   version: z.string().max(32),
 })
 export type ProviderInfo = z.output<typeof providerInfoSchema>

@@ -3,6 +3,7 @@ import type { DeploymentSpec } from '../protocol/deployment.ts'
 import { isDevChain } from '../protocol/dev-chain.ts'
 import { type EgressOffer, explainNoEgress, isOffered } from '../protocol/egress.ts'
 import type { RuntimeKind } from '../protocol/program.ts'
+import { resolveLimits } from '../protocol/program-limits.ts'
 import type { Deployment } from './deployments/deployments.ts'
 import { createOutputLines } from './logs/output-lines.ts'
 import type { ProgramLog } from './logs/program-log.ts'
@@ -41,6 +42,8 @@ function describeDeath(death: Death): string {
       return `The program ended: ${death.message}`
     case 'timeout':
       return 'The program was stopped: a call took too long, and it no longer answered.'
+    case 'out_of_pids':
+      return 'The program ended: it needed more processes and threads than it may have.'
     case 'out_of_memory':
       return 'The program was stopped: it needed more memory than it may have.'
   }
@@ -100,7 +103,7 @@ export async function openPrograms(
           return {
             kind: spec.runtime,
             program,
-            options: { env, params, limits: spec.limits, onOutput },
+            options: { env, params, limits: { ...resolveLimits(spec.limits), egress: spec.limits.egress }, onOutput },
             onDeath: (death) =>
               programLog.add(deployment.digest, { kind: 'event', text: redact(describeDeath(death)) }),
           }

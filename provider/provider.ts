@@ -275,6 +275,7 @@ export async function createProvider(
     runtimes: [...programs.kinds],
     tier: programs.tier,
     egress: programs.egress,
+    limits: {},
     version: options.version,
   })
   const callDeps: CallDeps = {

@@ -1,9 +1,9 @@
 import type { Address } from 'viem'
 import type { DeploymentDraft } from '../../protocol/deployment.ts'
 import { type Egress, egressSchema, explainNoEgress } from '../../protocol/egress.ts'
-import { limits } from '../../protocol/limits.ts'
 import { type PayerChoice, payerChoices } from '../../protocol/owner.ts'
 import type { Params, RuntimeKind } from '../../protocol/program.ts'
+import { programLimits, type SettableLimitName } from '../../protocol/program-limits.ts'
 import { describeIssues } from '../../protocol/schema.ts'
 import { parseUsdc } from '../../protocol/usdc.ts'
 import { type Options, usageError } from '../command.ts'
@@ -46,6 +46,13 @@ export const policyOptions = {
     value: 'none|public|<origin>',
     help: 'What it may reach, in place of what the manifest says',
   },
+  cpu: { type: 'string', value: '<ms>', help: 'Processor time of a call, in place of that in the manifest' },
+  concurrency: { type: 'string', value: '<n>', help: 'Calls in flight, in place of those in the manifest' },
+  'response-bytes': {
+    type: 'string',
+    value: '<n>',
+    help: "An answer's body, in place of that in the manifest",
+  },
 } as const satisfies Options
 
 export interface PolicyFlags {
@@ -56,6 +63,9 @@ export interface PolicyFlags {
   readonly timeout?: string | undefined
   readonly memory?: string | undefined
   readonly egress?: string[] | undefined
+  readonly cpu?: string | undefined
+  readonly concurrency?: string | undefined
+  readonly 'response-bytes'?: string | undefined
 }
 
 export type Terms = Pick<DeploymentDraft, 'payer' | 'policy' | 'limits'>
@@ -77,18 +87,29 @@ export function parseTerms(flags: PolicyFlags, manifest: Pick<Manifest, 'limits'
       origins: flags.origin?.length ? flags.origin.map(parseOrigin) : 'any',
     },
     limits: {
-      timeoutMs:
-        flags.timeout === undefined
-          ? manifest.limits.timeoutMs
-          : parseCount('timeout', flags.timeout, { min: 10, max: limits.callTimeoutMsMax }),
-      memoryMiB:
-        flags.memory === undefined
-          ? manifest.limits.memoryMiB
-          : parseCount('memory', flags.memory, { min: 16, max: limits.programMemoryMiBMax }),
+      ...manifest.limits,
+      ...parseLimitFlags(flags),
       egress:
         flags.egress === undefined ? manifest.limits.egress : parseEgress(flags.egress, manifest.runtime),
     },
   }
+}
+
+const limitFlags = {
+  timeout: 'timeoutMs',
+  memory: 'memoryMiB',
+  cpu: 'cpuMs',
+  concurrency: 'concurrency',
+  'response-bytes': 'responseBytes',
+} as const satisfies Readonly<Record<string, SettableLimitName>>
+
+/** Only those that were given, so that a spec does not name what nobody said. */
+function parseLimitFlags(flags: PolicyFlags): Partial<Record<SettableLimitName, number>> {
+  const given = Object.entries(limitFlags).flatMap(([flag, name]) => {
+    const text = flags[flag as keyof typeof limitFlags]
+    return text === undefined ? [] : [[name, parseCount(flag, text, programLimits[name])] as const]
+  })
+  return Object.fromEntries(given) as Partial<Record<SettableLimitName, number>>
 }
 
 export interface DraftFacts {

@@ -5,6 +5,7 @@ import { egressSchema, explainNoEgress } from '../../protocol/egress.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { isNativeOnly, nativeModes, type Params, runtimeKinds } from '../../protocol/program.ts'
+import { limitShape, programLimits } from '../../protocol/program-limits.ts'
 import { describeIssues } from '../../protocol/schema.ts'
 
 /** The file in a program's directory, and in its zip, that says what it is. */
@@ -18,9 +19,9 @@ export function isProjectName(text: string): boolean {
 }
 
 const limitsSchema = z.strictObject({
-  /** Wall time of one call. */
-  timeoutMs: z.int().min(10).max(limits.callTimeoutMsMax).default(limits.callTimeoutMsDefault),
-  memoryMiB: z.int().min(16).max(limits.programMemoryMiBMax).default(limits.programMemoryMiBDefault),
+  ...limitShape,
+  timeoutMs: limitShape.timeoutMs.default(programLimits.timeoutMs.default),
+  memoryMiB: limitShape.memoryMiB.default(programLimits.memoryMiB.default),
   /** What it may reach: "none", "public", or origins. */
   egress: egressSchema.default('none'),
 })

@@ -116,8 +116,9 @@ function decideFraming(facts: Fields & { status: number; requestMethod: string }
 }
 
 /** @throws `provider_answer_invalid`, always. */
-export function refuse(what: string): never {
+export function refuse(what: string, details: Readonly<Record<string, unknown>> = {}): never {
   throw new ProtocolError('provider_answer_invalid', `The answer ${what}.`, {
     hint: 'Tell the provider: its server does not speak HTTP/1.1 properly.',
+    details,
   })
 }

@@ -51,7 +51,9 @@ export function createResponseParser(events: ResponseEvents): ResponseParser {
   function readHead(chunk: Buffer): Buffer {
     const bytes = held ? Buffer.concat([held, chunk]) : chunk
     const end = bytes.indexOf(headEnd)
-    if ((end < 0 ? bytes.length : end) > limits.headerBytesMax) refuse('has a head that is too large')
+    if ((end < 0 ? bytes.length : end) > limits.headerBytesMax) {
+      refuse('has a head that is too large', { headerBytesMax: limits.headerBytesMax })
+    }
     held = end < 0 ? bytes : undefined
     if (end < 0) return Buffer.alloc(0)
     const head = parseResponseHead(bytes.toString('latin1', 0, end), method)

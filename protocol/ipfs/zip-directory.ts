@@ -23,17 +23,15 @@ export interface ZipDirectory {
  * Reads the directory of a zip from outside, and makes every check that needs no unpacking: paths, kinds, counts, sizes
  * and the ratio.
  *
- * @throws ProtocolError `program_invalid`; `content_too_large` for a zip above `limits.zipBytesMax`
+ * @throws ProtocolError `program_invalid`; `content_too_large` where it passes a limit of bytes, entries or ratio
  */
 export async function readZipDirectory(bytes: Uint8Array, signal: AbortSignal): Promise<ZipDirectory> {
   if (bytes.byteLength > limits.zipBytesMax) {
-    throw new ProtocolError('content_too_large', `The zip has more than ${limits.zipBytesMax} bytes.`, {
-      hint: 'Leave out what the program does not need to run.',
-    })
+    throw zipTooLarge(`has more than ${limits.zipBytesMax} bytes`)
   }
   const zip = await openZip(bytes)
   if (zip.entryCount > limits.zipEntriesMax)
-    throw zipRefused(`it has more than ${limits.zipEntriesMax} entries`)
+    throw zipTooLarge(`has more than ${limits.zipEntriesMax} entries`)
   const files: ZipFileEntry[] = []
   const directories: string[] = []
   const paths = createPathSet()
@@ -46,6 +44,13 @@ export async function readZipDirectory(bytes: Uint8Array, signal: AbortSignal): 
   }
   checkSizes(files, bytes.byteLength)
   return { zip, files, directories }
+}
+
+function zipTooLarge(what: string): ProtocolError {
+  return new ProtocolError('content_too_large', `The program's zip ${what}.`, {
+    hint: 'Leave out what the program does not need to run; "khachapuri limits" shows what may be in it.',
+    details: { reason: what },
+  })
 }
 
 export function zipRefused(why: string, cause?: unknown): ProtocolError {
@@ -117,9 +122,9 @@ function checkSizes(files: readonly ZipFileEntry[], zipBytes: number): void {
   const unpacked = files.reduce((total, { size }) => total + size, 0)
   if (packed > zipBytes) throw zipRefused('its files overlap')
   if (unpacked > limits.zipUnpackedBytesMax) {
-    throw zipRefused(`it unpacks to more than ${limits.zipUnpackedBytesMax} bytes`)
+    throw zipTooLarge(`unpacks to more than ${limits.zipUnpackedBytesMax} bytes`)
   }
   if (unpacked > zipBytes * limits.zipRatioMax) {
-    throw zipRefused(`it unpacks to more than ${limits.zipRatioMax} times its size`)
+    throw zipTooLarge(`unpacks to more than ${limits.zipRatioMax} times its size`)
   }
 }

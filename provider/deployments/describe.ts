@@ -1,3 +1,4 @@
+import { resolveLimits } from '../../protocol/program-limits.ts'
 import type { ProviderInfo } from '../../protocol/provider.ts'
 import type { Deployment } from './deployments.ts'
 
@@ -12,7 +13,7 @@ export function describeDeployment(deployment: Deployment, info: ProviderInfo): 
     encrypted: spec.encrypted?.cid ?? null,
     runtime: spec.runtime,
     params: spec.params,
-    limits: spec.limits,
+    limits: { ...resolveLimits(spec.limits), egress: spec.limits.egress },
     owner: spec.owner,
     payer: spec.payer,
     policy: {

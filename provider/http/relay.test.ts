@@ -275,8 +275,8 @@ test('a head that is too large is the program’s fault, before anybody gets any
   await call.aborted
   const answer = await call.answer
   expect(answer.statusCode).toBe(502)
-  expect(JSON.parse(await readAll(answer))).toMatchObject({ code: 'program_output_invalid' })
-  expect(call.endings).toMatchObject([{ outcome: 'program_output_invalid', status: 502 }])
+  expect(JSON.parse(await readAll(answer))).toMatchObject({ code: 'program_headers_too_large' })
+  expect(call.endings).toMatchObject([{ outcome: 'program_headers_too_large', status: 502 }])
 })
 
 test.each(['at once', 'as a stream'])(

@@ -224,8 +224,8 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
 const mergedBytesMax = 16 * KiB
 
 const headTooLarge: CallOutcome = {
-  kind: 'output_invalid',
-  message: `The head of the program's answer has more than ${limits.answerHeaderBytesMax} bytes.`,
+  kind: 'headers_too_large',
+  bytesMax: limits.answerHeaderBytesMax,
 }
 
 /** As it counts on the wire: name, colon, space, value, line end. */

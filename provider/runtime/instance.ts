@@ -8,7 +8,7 @@ import { describeBreach } from '../egress/budget.ts'
 import type { EgressProxy } from '../egress/egress-proxy.ts'
 import { createCall, isWaitingForCaller, type RunningCall } from './running-call.ts'
 import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from './runtime.ts'
-import type { Cell } from './sandbox/cell.ts'
+import type { Cell, CellExit } from './sandbox/cell.ts'
 import type { Watchdog } from './watchdog.ts'
 
 export interface InstanceDeps {
@@ -42,6 +42,10 @@ export function createInstance(
 ): Instance {
   const { timeoutMs, memoryMiB } = options.limits
   const budget = options.egress?.budget
+  const cpuMsMax = options.limits.cpuMs ?? timeoutMs
+  const responseBytesMax = options.limits.responseBytes ?? limits.responseBodyBytesMax
+  // One core for as long as a call may take is within the bound whatever it does.
+  const isCpuCounted = cpuMsMax < timeoutMs
   const pool = createHttpPool({
     connect: options.connect,
     connectionsMax: limits.callsInFlightPerInstanceMax,
@@ -60,9 +64,10 @@ export function createInstance(
   let background: { startMs: number; lastMs: number; quietTicks: number } | undefined
   let callsAnswered = 0
   let stopping: Promise<void> | undefined
+  let seenCpuMs = 0
 
   const whenDead = cell.exited.then((exit) => {
-    death = killed ?? (cell.wasOutOfMemory() ? { kind: 'out_of_memory' } : options.explainExit(exit))
+    death = killed ?? explainDeath(exit)
     dead.abort()
     pool.close()
     for (const call of calls) end(call, toOutcome(death))
@@ -71,12 +76,30 @@ export function createInstance(
 
   const watch = watchdog.watch(() => {
     const nowMs = clock.monotonicMs()
+    if (isCpuCounted) checkCpu()
     for (const call of calls) checkTime(call, nowMs)
     if (cell.isMemoryUnguarded && cell.wasOutOfMemory()) kill({ kind: 'out_of_memory' })
     if (calls.size === 0) return checkAfterwards()
     background = undefined
     return true
   })
+
+  function explainDeath(exit: CellExit): Death {
+    if (cell.wasOutOfMemory()) return { kind: 'out_of_memory' }
+    return cell.wasOutOfPids() ? { kind: 'out_of_pids' } : options.explainExit(exit)
+  }
+
+  /** Nothing tells whose call a process works for: those in flight share what it used since the last look evenly. */
+  function checkCpu(): void {
+    const { cpuMs } = cell.usage()
+    if (cpuMs === undefined) return
+    const share = (cpuMs - seenCpuMs) / calls.size
+    seenCpuMs = cpuMs
+    for (const call of calls) {
+      call.cpuMs += share
+      if (call.cpuMs > cpuMsMax) stopLate(call, { kind: 'out_of_cpu', cpuMs: cpuMsMax })
+    }
+  }
 
   /** A program that goes on working when nobody waits for it has the time of one call for that. @returns whether to look on. */
   function checkAfterwards(): boolean {
@@ -95,7 +118,7 @@ export function createInstance(
     call.checkedMs = nowMs
     if (isWaitingForCaller(call)) call.waitedMs += elapsedMs
     else call.ranMs += elapsedMs
-    if (call.ranMs > timeoutMs) stopLate(call)
+    if (call.ranMs > timeoutMs) stopLate(call, { kind: 'timeout', timeoutMs })
     else if (call.waitedMs > limits.idleTimeoutMs) stopSlow(call)
   }
 
@@ -109,8 +132,8 @@ export function createInstance(
   }
 
   /** A call that waits for ever is stopped alone; a program that no longer answers anybody goes with all its calls. */
-  function stopLate(call: RunningCall): void {
-    end(call, { kind: 'timeout', timeoutMs })
+  function stopLate(call: RunningCall, outcome: CallOutcome): void {
+    end(call, outcome)
     call.exchange?.abort()
     pinging ??= options.ping().then((isAlive) => {
       pinging = undefined
@@ -142,6 +165,8 @@ export function createInstance(
         return { kind: 'crashed', message: 'Another call kept it busy for longer than its limit.' }
       case 'out_of_memory':
         return { kind: 'out_of_memory', memoryMiB }
+      case 'out_of_pids':
+        return { kind: 'out_of_pids', pidsMax: limits.programPidsMax }
       case 'stopped':
         return { kind: 'stopped', message: `The provider stopped the program: ${reason.why}.` }
       case 'crashed':
@@ -172,7 +197,9 @@ export function createInstance(
 
   function fail(call: RunningCall, error: ProtocolError): void {
     const reason = death ?? killed
-    if (error.code === 'provider_answer_invalid') {
+    if (typeof error.details['headerBytesMax'] === 'number') {
+      end(call, { kind: 'headers_too_large', bytesMax: limits.answerHeaderBytesMax })
+    } else if (error.code === 'provider_answer_invalid') {
       end(call, { kind: 'output_invalid', message: error.message })
     } else if (error.code !== 'provider_unreachable') {
       end(call, { kind: 'refused', error })
@@ -207,6 +234,8 @@ export function createInstance(
         nowMs: clock.monotonicMs(),
         egressBreaches: budget?.breaches ?? 0,
       })
+      // What it did before was for others.
+      if (isCpuCounted && calls.size === 0) seenCpuMs = cell.usage().cpuMs ?? seenCpuMs
       calls.add(call)
       budget?.callBegan()
       watch.wake()
@@ -247,8 +276,8 @@ export function createInstance(
       onData(chunk) {
         if (fault || !calls.has(call)) return
         receivedBytes += chunk.length
-        if (receivedBytes <= limits.responseBodyBytesMax) return call.handler.onData(chunk)
-        end(call, { kind: 'output_too_large', bytesMax: limits.responseBodyBytesMax })
+        if (receivedBytes <= responseBytesMax) return call.handler.onData(chunk)
+        end(call, { kind: 'output_too_large', bytesMax: responseBytesMax })
         call.exchange?.abort()
       },
       onEnd: () => end(call, fault ?? answered),

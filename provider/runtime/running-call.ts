@@ -13,6 +13,8 @@ export interface RunningCall {
   ranMs: number
   /** Time that it spent waiting for a slow caller, which is nobody's fault but the caller's. */
   waitedMs: number
+  /** Its share of the processor time. */
+  cpuMs: number
   /** How often its program had been refused more of the network before. */
   readonly egressBreaches: number
 }
@@ -31,6 +33,7 @@ export function createCall(
     ranMs: 0,
     waitedMs: 0,
     egressBreaches,
+    cpuMs: 0,
   }
 }
 

@@ -33,6 +33,10 @@ export interface ProgramLimits {
   readonly memoryMiB: number
   /** What it may reach; nothing by default. */
   readonly egress?: Egress
+  /** Processor time of one call; calls that run together share what they use evenly. As `timeoutMs` by default. */
+  readonly cpuMs?: number | undefined
+  /** What the body of an answer may have. */
+  readonly responseBytes?: number | undefined
 }
 
 export interface StartOptions {
@@ -120,7 +124,10 @@ export type CallOutcome =
   | { readonly kind: 'crashed'; readonly message: string }
   | { readonly kind: 'timeout'; readonly timeoutMs: number }
   | { readonly kind: 'out_of_memory'; readonly memoryMiB: number }
+  | { readonly kind: 'out_of_cpu'; readonly cpuMs: number }
+  | { readonly kind: 'out_of_pids'; readonly pidsMax: number }
   | { readonly kind: 'output_too_large'; readonly bytesMax: number }
+  | { readonly kind: 'headers_too_large'; readonly bytesMax: number }
   | { readonly kind: 'output_invalid'; readonly message: string }
   /** It failed after it had used up what it may of the network. */
   | { readonly kind: 'egress_exceeded'; readonly message: string }
@@ -136,7 +143,11 @@ export type KillReason =
   | { readonly kind: 'stopped'; readonly why: string }
 
 /** Why a process has gone: a program that ends by itself has crashed. */
-export type Death = KillReason | { readonly kind: 'crashed'; readonly message: string }
+export type Death =
+  | KillReason
+  /** It ended after the kernel had refused it more processes or threads. */
+  | { readonly kind: 'out_of_pids' }
+  | { readonly kind: 'crashed'; readonly message: string }
 
 /** Whether the program is to blame, and not the provider or the caller. */
 export function isProgramFault(outcome: CallOutcome): boolean {
@@ -168,7 +179,31 @@ export function toCallError(outcome: Exclude<CallOutcome, { kind: 'answered' }>)
       return new ProtocolError(
         'program_output_too_large',
         `The program answered with more than ${outcome.bytesMax} bytes.`,
-        { hint: 'Let it answer in parts.', details: { bytesMax: outcome.bytesMax } },
+        {
+          hint: 'Let it answer in parts, or deploy it with more responseBytes.',
+          details: { bytesMax: outcome.bytesMax },
+        },
+      )
+    case 'out_of_cpu':
+      return new ProtocolError(
+        'program_out_of_cpu',
+        `The call took more than ${outcome.cpuMs} ms of processor time.`,
+        {
+          hint: 'Send it less work, or deploy it with more cpuMs.',
+          details: { cpuMs: outcome.cpuMs },
+        },
+      )
+    case 'out_of_pids':
+      return new ProtocolError(
+        'program_out_of_pids',
+        `The program needed more than its ${outcome.pidsMax} processes and threads.`,
+        { hint: 'Let it do its work in fewer.', details: { pidsMax: outcome.pidsMax } },
+      )
+    case 'headers_too_large':
+      return new ProtocolError(
+        'program_headers_too_large',
+        `The head of the program's answer has more than ${outcome.bytesMax} bytes.`,
+        { hint: 'Let it answer with fewer or shorter headers.', details: { bytesMax: outcome.bytesMax } },
       )
     case 'output_invalid':
       return new ProtocolError('program_output_invalid', outcome.message, {

@@ -124,7 +124,7 @@ describe('a zip that lies about sizes is refused', () => {
 describe('a bomb is refused before it is unpacked', () => {
   test('10 MiB of zeros in 10 KiB', async () => {
     const zip = buildZip([{ name: 'zeros', bytes: new Uint8Array(10 * MiB), deflate: true }])
-    await expectRefused(zip, { code: 'program_invalid', message: expect.stringContaining('100 times') })
+    await expectRefused(zip, { code: 'content_too_large', message: expect.stringContaining('100 times') })
   })
 
   test('more than 250 MiB in all', async () => {
@@ -132,7 +132,7 @@ describe('a bomb is refused before it is unpacked', () => {
     const entry = { bytes: noise, claimedSize: 100 * MiB, deflate: true }
     const padding = { name: 'padding', bytes: new Uint8Array(4 * MiB) }
     const zip = buildZip([{ ...entry, name: 'a' }, { ...entry, name: 'b' }, { ...entry, name: 'c' }, padding])
-    await expectRefused(zip, { code: 'program_invalid', message: expect.stringContaining('bytes') })
+    await expectRefused(zip, { code: 'content_too_large', message: expect.stringContaining('bytes') })
   })
 
   test('files that share their data', async () => {
@@ -146,7 +146,7 @@ describe('a bomb is refused before it is unpacked', () => {
 
   test('an end that claims a million entries', async () => {
     await expectRefused(buildZip64(1_000_000n), {
-      code: 'program_invalid',
+      code: 'content_too_large',
       message: expect.stringContaining('5000'),
     })
   })
@@ -154,7 +154,7 @@ describe('a bomb is refused before it is unpacked', () => {
   test('more entries than are allowed', async () => {
     const names = Array.from({ length: limits.zipEntriesMax + 1 }, (_, i) => ({ name: `f${i}` }))
     await expectRefused(buildZip(names), {
-      code: 'program_invalid',
+      code: 'content_too_large',
       message: expect.stringContaining('5000'),
     })
   })

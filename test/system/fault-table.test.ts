@@ -102,7 +102,7 @@ describe.each(wayNames)('paid by %s', (way) => {
     ['throws', '/throw', 502, 'program_crashed'],
     ['never settles', '/never', 502, 'program_crashed'],
     ['answers with no Response', '/garbage', 502, 'program_output_invalid'],
-    ['answers with a head beyond its limit', '/headers/30000', 502, 'program_output_invalid'],
+    ['answers with a head beyond its limit', '/headers/30000', 502, 'program_headers_too_large'],
     ['waits beyond its time', '/hang', 504, 'program_timeout'],
     ['never gives the processor back', '/loop', 504, 'program_timeout'],
     ['takes all memory', '/heap', 502, 'program_out_of_memory'],

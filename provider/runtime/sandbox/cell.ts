@@ -29,6 +29,8 @@ export interface Cell extends AsyncDisposable {
   readonly exited: Promise<CellExit>
   /** Whether it was ended for memory or, without a cgroup, holds too much right now. */
   wasOutOfMemory(): boolean
+  /** Whether the kernel has refused it a process or a thread. */
+  wasOutOfPids(): boolean
   /** Nothing but us holds its memory down: somebody has to look. */
   readonly isMemoryUnguarded: boolean
   usage(): Usage
@@ -95,6 +97,7 @@ export function createCell({ child, pid, folder, insideFolder, cgroup, log }: Ce
       cgroup?.limit(cgroupLimits(bytes))
     },
     wasOutOfMemory: () => cgroup?.wasOutOfMemory() ?? (usage().memoryBytes ?? 0) > memoryBytesMax,
+    wasOutOfPids: () => cgroup?.wasOutOfPids() ?? false,
     isMemoryUnguarded: cgroup === undefined,
     [Symbol.asyncDispose]() {
       clearing ??= clear()

@@ -50,6 +50,7 @@ export function createCgroupV1({ folders }: PlaceV1, path: string): Cgroup {
     },
     kill,
     wasOutOfMemory: () => (readCounter(tryRead(join(at.memory, 'memory.oom_control')), 'oom_kill') ?? 0) > 0,
+    wasOutOfPids: () => (readCounter(tryRead(join(at.pids, 'pids.events')), 'max') ?? 0) > 0,
     usage: () => ({
       cpuMs: Number(tryRead(join(at.cpuacct, 'cpuacct.usage')) ?? 0) / 1e6,
       memoryBytes: Number(tryRead(join(at.memory, 'memory.usage_in_bytes')) ?? 0),

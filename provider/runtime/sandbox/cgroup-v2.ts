@@ -35,6 +35,7 @@ export function createCgroupV2({ folder }: PlaceV2, path: string): Cgroup {
     add: (pid) => writeFileSync(join(at, 'cgroup.procs'), String(pid)),
     kill,
     wasOutOfMemory: () => (readCounter(tryRead(join(at, 'memory.events')), 'oom_kill') ?? 0) > 0,
+    wasOutOfPids: () => (readCounter(tryRead(join(at, 'pids.events')), 'max') ?? 0) > 0,
     usage: () => ({
       cpuMs: (readCounter(tryRead(join(at, 'cpu.stat')), 'usage_usec') ?? 0) / 1000,
       memoryBytes: Number(tryRead(join(at, 'memory.current')) ?? 0),

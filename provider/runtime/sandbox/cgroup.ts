@@ -22,6 +22,8 @@ export interface Cgroup {
   kill(): void
   /** Whether the kernel has killed something in it for memory. */
   wasOutOfMemory(): boolean
+  /** Whether the kernel has refused it a process or a thread. */
+  wasOutOfPids(): boolean
   usage(): Usage
   /** Ends what is left in it and takes it away. */
   remove(): Promise<void>
