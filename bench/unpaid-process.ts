@@ -5,12 +5,13 @@ import { listen } from '../protocol/http/listen.ts'
 import { limits } from '../protocol/limits.ts'
 import type { Market } from '../protocol/typed-data.ts'
 import { zeroUsdc } from '../protocol/usdc.ts'
+import { createPlaces } from '../provider/admission/places.ts'
 import { createUnpaidRuns } from '../provider/admission/unpaid-runs.ts'
 import { createDeployments } from '../provider/deployments/deployments.ts'
 import { createBodyRoom } from '../provider/http/call-body.ts'
 import { createCallIds } from '../provider/http/call-ids.ts'
 import { type CallDeps, runCall } from '../provider/http/run-call.ts'
-import { createListener } from '../provider/http/serve.ts'
+import { createFront } from '../provider/http/serve.ts'
 import { openProgramLog } from '../provider/logs/program-log.ts'
 import { createProviderMetrics } from '../provider/metrics.ts'
 import { openContent } from '../provider/open-content.ts'
@@ -37,8 +38,9 @@ const base = { clock: systemClock, log: createLog({ level: 'warn' }) }
 
 await using parts = new AsyncDisposableStack()
 const deps = { ...base, programLog: parts.use(openProgramLog(base, dir)) }
+const capacityMiB = Number.POSITIVE_INFINITY
 const programs = parts.use(
-  await openPrograms(deps, { chainId: market.chainId, owner: provider }, stopping.signal),
+  await openPrograms(deps, { chainId: market.chainId, owner: provider, capacityMiB }, stopping.signal),
 )
 const store = { dir, market, audience: () => keeper, keepers: [new URL(keeper)], peers: [], opensPort: false }
 const content = parts.use(await openContent(deps, store, stopping.signal))
@@ -75,6 +77,7 @@ const callDeps: CallDeps = {
     programs.acquire(deployment, (loadSignal) => deployments.readProgram(deployment, loadSignal), signal),
   x402: undefined,
   unpaidRuns: createUnpaidRuns(deps),
+  places: createPlaces(deps, { capacityMiB }),
   metrics: createProviderMetrics({
     clock: deps.clock,
     settler: () => ({ unsettledUsdc: zeroUsdc, unsettledSinceMs: undefined, alarms: [], failures: 0 }),
@@ -91,11 +94,11 @@ const listener = parts.use(
   await listen({
     host: '127.0.0.1',
     port: 0,
-    onRequest: createListener({
+    onRequest: createFront({
       log: deps.log,
       pages: content.routes,
       runCall: (call) => runCall(callDeps, options, call),
-    }),
+    }).onRequest,
   }),
 )
 console.log(JSON.stringify({ port: listener.port }))

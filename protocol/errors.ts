@@ -61,6 +61,7 @@ export const errorTable = {
   program_invalid: { status: 422, retryable: false },
   runtime_unavailable: { status: 501, retryable: false },
   egress_refused: { status: 403, retryable: false },
+  limits_too_high: { status: 403, retryable: false },
 
   // How it went
   program_crashed: { status: 502, retryable: false },
@@ -74,6 +75,7 @@ export const errorTable = {
   program_headers_too_large: { status: 502, retryable: false },
   concurrency_reached: { status: 503, retryable: true },
   provider_busy: { status: 503, retryable: true },
+  provider_stopping: { status: 503, retryable: true },
   ledger_unavailable: { status: 503, retryable: true },
   sandbox_unavailable: { status: 503, retryable: true },
 

@@ -33,7 +33,15 @@ export const limits = {
   callTimeoutMsDefault: 10_000,
   callTimeoutMsMax: 300_000,
   callsInFlightPerInstanceMax: 512,
-  callsInFlightPerProviderMax: 1024,
+  /** Those that wait for a place included. */
+  callsInFlightPerProviderMax: 1024 + 256,
+  callsRunningPerProviderMax: 1024,
+  /** For a place; of all payers and of one. */
+  callsWaitingMax: 256,
+  callsWaitingPerPayerMax: 32,
+  callWaitMsMax: 5_000,
+  busyRetryAfterSeconds: 1,
+  stoppingRetryAfterSeconds: 10,
   idempotencyKeyBytesMax: 255,
   idempotentRequestBytesMax: 8 * MiB,
   /** Of all calls together: each is held from its first byte to the end of its call. */
@@ -389,6 +397,10 @@ export const limits = {
 } as const
 
 // The design depends on these; the process does not start if an edit breaks one.
+assert(
+  limits.callsRunningPerProviderMax + limits.callsWaitingMax <= limits.callsInFlightPerProviderMax,
+  'who waits for a place does not take that of one who could run',
+)
 assert(limits.callTimeoutMsDefault <= limits.callTimeoutMsMax, 'the default call fits the longest call')
 assert(
   limits.answerHeaderBytesMax + 4 * KiB <= limits.headerBytesMax &&

@@ -15,6 +15,7 @@ export interface ProgramLimit {
     | 'processes'
     | 'calls'
     | 'files'
+    | 'requests'
     | 'entries'
     | 'times'
   /** What holds where a deployment does not say; the name of another limit stands for that one's value. */
@@ -69,7 +70,7 @@ export const programLimits = {
     breach: { effect: 'it is slowed down' },
   },
   memoryMiB: {
-    what: 'Memory of all its calls',
+    what: 'Memory of all its calls; of each call where it is native and CGI',
     unit: 'MiB',
     default: limits.programMemoryMiBDefault,
     min: 16,
@@ -86,12 +87,12 @@ export const programLimits = {
     breach: { code: 'program_out_of_pids' },
   },
   diskBytes: {
-    what: 'Temporary files of js and wasm programs',
+    what: 'Files in /tmp of a native program; js and wasm have none',
     unit: 'bytes',
-    default: 0,
-    max: 0,
+    default: limits.nativeTmpBytesMax,
+    max: limits.nativeTmpBytesMax,
     enforcedBy: 'kernel',
-    breach: { effect: 'nothing can be written' },
+    breach: { effect: 'the write fails' },
   },
   concurrency: {
     what: 'Calls in flight',
@@ -134,6 +135,30 @@ export const programLimits = {
     max: limits.answerHeaderBytesMax,
     enforcedBy: 'provider',
     breach: { code: 'program_headers_too_large' },
+  },
+  egressRequests: {
+    what: 'Requests of its own, for each call',
+    unit: 'requests',
+    default: limits.egressRequestsPerCallMax,
+    max: limits.egressRequestsPerCallMax,
+    enforcedBy: 'provider',
+    breach: { code: 'program_egress_exceeded' },
+  },
+  egressSentBytes: {
+    what: 'What those send',
+    unit: 'bytes',
+    default: limits.egressSentBytesPerCallMax,
+    max: limits.egressSentBytesPerCallMax,
+    enforcedBy: 'provider',
+    breach: { code: 'program_egress_exceeded' },
+  },
+  egressReceivedBytes: {
+    what: 'What those receive',
+    unit: 'bytes',
+    default: limits.egressReceivedBytesPerCallMax,
+    max: limits.egressReceivedBytesPerCallMax,
+    enforcedBy: 'provider',
+    breach: { code: 'program_egress_exceeded' },
   },
   logBytes: {
     what: 'Its log, for 7 days',

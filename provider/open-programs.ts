@@ -2,6 +2,7 @@ import type { Address } from 'viem'
 import type { DeploymentSpec } from '../protocol/deployment.ts'
 import { isDevChain } from '../protocol/dev-chain.ts'
 import { type EgressOffer, explainNoEgress, isOffered } from '../protocol/egress.ts'
+import { limits } from '../protocol/limits.ts'
 import type { RuntimeKind } from '../protocol/program.ts'
 import { resolveLimits } from '../protocol/program-limits.ts'
 import type { Deployment } from './deployments/deployments.ts'
@@ -32,6 +33,21 @@ export interface Programs extends AsyncDisposable {
     load: (signal: AbortSignal) => Promise<ProgramFiles>,
     signal: AbortSignal,
   ): Promise<Instance>
+  /** Ends what runs now. Nobody pays for the calls that are under way. */
+  endAll(why: string): void
+  /** Changes what all programs may hold together. */
+  setCapacity(capacityMiB: number): void
+}
+
+/** What the processes of a deployment may hold: the program and what runs it, or as many of it as run at a time. */
+export function processesMiB({
+  runtime,
+  native,
+  limits: { memoryMiB, concurrency },
+}: DeploymentSpec): number {
+  if (runtime !== 'native') return memoryMiB + limits.runtimeMemoryMiB
+  if (native === 'http') return memoryMiB
+  return memoryMiB * Math.min(limits.cgiProcessesMax, concurrency ?? limits.cgiProcessesMax)
 }
 
 function describeDeath(death: Death): string {
@@ -54,12 +70,14 @@ export interface ProgramsOptions {
   readonly owner: Address
   readonly native?: NativeOptions | undefined
   readonly egress?: EgressOffer | undefined
+  /** What all programs may hold together. */
+  readonly capacityMiB: number
 }
 
 /** Starts the runtimes and lets them attack their own walls before a stranger does. */
 export async function openPrograms(
   { clock, log, network, programLog }: WorkerdDeps & { programLog: Pick<ProgramLog, 'add'> },
-  { chainId, owner, native, egress = 'listed' }: ProgramsOptions,
+  { chainId, owner, capacityMiB, native, egress = 'listed' }: ProgramsOptions,
   signal: AbortSignal,
 ): Promise<Programs> {
   await using starting = new AsyncDisposableStack()
@@ -72,7 +90,7 @@ export async function openPrograms(
   const tier = kinds.filter((kind) => kind !== 'native').every(isContained) ? 'sandbox' : 'process'
   if (!kinds.every(isContained))
     log.warn('walls_missing', { reasons: probes.flatMap(({ reasons }) => reasons) })
-  const instances = starting.use(createInstances({ clock, log }, { runtimes }))
+  const instances = starting.use(createInstances({ clock, log }, { runtimes, capacityMiB }))
   const parts = starting.move()
   return {
     kinds,
@@ -103,13 +121,21 @@ export async function openPrograms(
           return {
             kind: spec.runtime,
             program,
-            options: { env, params, limits: { ...resolveLimits(spec.limits), egress: spec.limits.egress }, onOutput },
+            options: {
+              env,
+              params,
+              limits: { ...resolveLimits(spec.limits), egress: spec.limits.egress },
+              onOutput,
+            },
             onDeath: (death) =>
               programLog.add(deployment.digest, { kind: 'event', text: redact(describeDeath(death)) }),
           }
         },
         acquireSignal,
+        { memoryMiB: processesMiB(deployment.spec) },
       ),
+    endAll: (why) => instances.endAll(why),
+    setCapacity: (capacityMiB) => instances.setCapacity(capacityMiB),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
 }

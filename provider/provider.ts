@@ -18,6 +18,7 @@ import { marketDomain } from '../protocol/typed-data.ts'
 import type { Usdc } from '../protocol/usdc.ts'
 import type { TunnelStatus } from '../tunnel-client/connect-tunnel.ts'
 import { createFindPayer } from './admission/find-payer.ts'
+import { createPlaces } from './admission/places.ts'
 import { createUnpaidRuns } from './admission/unpaid-runs.ts'
 import { type ProviderControl, serveControl } from './control/serve-control.ts'
 import { createDeployments } from './deployments/deployments.ts'
@@ -29,7 +30,7 @@ import { createCallIds } from './http/call-ids.ts'
 import { createLogPages } from './http/log-pages.ts'
 import { createPages } from './http/pages.ts'
 import { type CallDeps, runCall } from './http/run-call.ts'
-import { createListener } from './http/serve.ts'
+import { createFront } from './http/serve.ts'
 import { keepName } from './keep-name.ts'
 import { openLedger } from './ledger/ledger.ts'
 import { openProgramLog } from './logs/program-log.ts'
@@ -108,6 +109,8 @@ export interface ProviderOptions {
   readonly egress?: EgressOffer | undefined
   /** Whether that may be on this machine or in its network, too; on development chains only. */
   readonly egressAllowsPrivate?: boolean
+  /** Memory that all programs together may hold, their runtimes included. */
+  readonly capacityMiB?: number
   readonly fault?: Fault
 }
 
@@ -212,11 +215,13 @@ export async function createProvider(
     signal,
   )
   if (x402) starting.use(x402)
+  const capacityMiB = options.capacityMiB ?? Number.POSITIVE_INFINITY
+  const places = createPlaces({ clock }, { capacityMiB })
   const programLog = starting.use(openProgramLog({ clock, log }, dir))
   const programs = starting.use(
     await openPrograms(
       { clock, log, network, programLog },
-      { chainId, owner: account.address, native: options.native, egress: options.egress },
+      { chainId, owner: account.address, capacityMiB, native: options.native, egress: options.egress },
       signal,
     ),
   )
@@ -294,6 +299,7 @@ export async function createProvider(
       payee,
     ),
     unpaidRuns: createUnpaidRuns({ clock }),
+    places,
     x402,
     grants: mirror,
     ledger,
@@ -319,7 +325,8 @@ export async function createProvider(
     ...(options.fault && { fault: options.fault }),
   })
   const callOptions = { ...payee, priceUsdc: () => priceUsdc, noticeHours: options.noticeHours }
-  handler = createListener({ log, pages, runCall: (call) => runCall(callDeps, callOptions, call) })
+  const front = createFront({ log, pages, runCall: (call) => runCall(callDeps, callOptions, call) })
+  handler = front.onRequest
 
   const registerDeps = {
     client,
@@ -382,6 +389,14 @@ export async function createProvider(
     },
   }
   starting.use(await serveControl({ control, log }, dir))
+  // The first thing to be undone: what callers meet is a refusal that says when to come back, not a closed port.
+  starting.defer(async () => {
+    const patience = new AbortController()
+    const late = clock.sleep(limits.shutdownTimeoutMs, patience.signal).catch(() => undefined)
+    await Promise.race([front.drain(), late])
+    patience.abort()
+    programs.endAll('the provider is shutting down')
+  })
 
   log.info('provider_started', {
     address: account.address,

@@ -9,6 +9,7 @@ import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/list
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Payer } from '../../protocol/payer.ts'
+import { programLimits } from '../../protocol/program-limits.ts'
 import { callIdBeginning } from '../../protocol/program-log.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import type { Market } from '../../protocol/typed-data.ts'
@@ -21,6 +22,7 @@ import {
   x402Headers,
 } from '../../protocol/x402.ts'
 import type { FindPayer } from '../admission/find-payer.ts'
+import type { Place, Places, PlaceWish } from '../admission/places.ts'
 import type { Run, UnpaidRuns } from '../admission/unpaid-runs.ts'
 import type { Deployment, Deployments } from '../deployments/deployments.ts'
 import type { ClaimedKey } from '../ledger/keys.ts'
@@ -28,6 +30,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { StoredAnswer } from '../ledger/records.ts'
 import type { FreshEntry, ProgramLog } from '../logs/program-log.ts'
 import type { ProviderMetrics } from '../metrics.ts'
+import { processesMiB } from '../open-programs.ts'
 import type { Instance } from '../runtime/runtime.ts'
 import { type EarlierCall, type HeldPayment, settlementPending } from '../x402/payment-desk.ts'
 import type { X402 } from '../x402/x402.ts'
@@ -55,6 +58,7 @@ export interface CallDeps {
   readonly deployments: Deployments
   readonly findPayer: FindPayer
   readonly unpaidRuns: UnpaidRuns
+  readonly places: Pick<Places, 'take'>
   readonly grants: MirroredMoney
   readonly ledger: GrantMoneyDeps['ledger'] & Pick<Ledger, 'claimKey'>
   /** The running program of a deployment, started if need be. */
@@ -213,6 +217,7 @@ async function start(deps: CallDeps, options: CallOptions, ready: ReadyCall): Pr
   const { call, payment, held } = ready
   const { signal } = call
   let money: CallMoney | undefined
+  let place: Place | undefined
   try {
     // An owner pays for its program's faults, so none of its calls runs for nothing.
     if (call.payer.kind !== 'owner') deps.unpaidRuns.assertRoom(runOf(call))
@@ -220,10 +225,14 @@ async function start(deps: CallDeps, options: CallOptions, ready: ReadyCall): Pr
       payment && call.terms
         ? await reservePayment(payment, { callId: call.id, terms: call.terms }, signal)
         : await reserveFrom(deps, claimOf(deps, options, call))
+    // Only who can pay may wait for a place.
+    const taken = deps.places.take(placeOf(call), signal)
+    place = taken instanceof Promise ? await taken : taken
     const instance = await deps.instanceOf(call.deployment, signal)
     signal.throwIfAborted()
-    return startProgram(deps, options, { ...ready, money, instance })
+    return startProgram(deps, options, { ...ready, money, place, instance })
   } catch (error) {
+    place?.[Symbol.dispose]()
     await money?.release()
     held.dispose()
     throw error
@@ -253,6 +262,13 @@ function claimOf(
   }
 }
 
+const placeOf = ({ payer, deployment: { cid, spec } }: Call): PlaceWish => ({
+  payer: payer.address,
+  deployment: cid.toString(),
+  memoryMiB: processesMiB(spec),
+  concurrency: spec.limits.concurrency ?? programLimits.concurrency.default,
+})
+
 const runOf = ({ payer, deployment }: Call): Run => ({ payer: payer.address, spec: deployment.specDigest })
 
 /** What failed on our side is nobody's to wait for. */
@@ -267,6 +283,7 @@ function countRun(
 
 interface ProgramRun extends ReadyCall {
   readonly money: CallMoney
+  readonly place: Place
   readonly instance: Instance
 }
 
@@ -276,10 +293,12 @@ interface RunningCall {
 
 /** Sends the call to the running program, streams the answer back, and books it before the answer's last byte. */
 function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): RunningCall {
-  const { call, body, money, instance, key, payment, held } = run
+  const { call, body, money, place, instance, key, payment, held } = run
   const { request, response, priceUsdc } = call
 
   async function book(ending: Ending): Promise<Booked> {
+    // The program is done with it; what follows is ours.
+    place[Symbol.dispose]()
     const isPaid = isCharged(ending.outcome, call.payer.kind === 'owner')
     const receipt = toReceipt(call, ending, {
       provider: options.provider,

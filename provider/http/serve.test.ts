@@ -6,27 +6,14 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import { listen } from '../../protocol/http/listen.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { limits } from '../../protocol/limits.ts'
-import { createListener } from './serve.ts'
+import { createFront } from './serve.ts'
 
 const cid = 'bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku'
 
 test('a provider takes as many calls at once as it may, refuses one more, and takes the next when one has ended', async () => {
   const open: OutgoingResponse[] = []
-  const listener = createListener({
-    log: createTestLog(),
-    pages: new Hono(),
-    runCall: async ({ response }) => void open.push(response),
-  })
-  await using server = await listen({ host: '127.0.0.1', port: 0, onRequest: listener, shutdownTimeoutMs: 1 })
-  const call = () =>
-    new Promise<{ status: number | undefined; body: string }>((resolve, reject) => {
-      get({ port: server.port, path: `/${cid}/`, agent: false }, (response) => {
-        readBounded(response, 4096).then(
-          (bytes) => resolve({ status: response.statusCode, body: Buffer.from(bytes ?? []).toString() }),
-          reject,
-        )
-      }).on('error', reject)
-    })
+  await using served = await serve((response) => open.push(response))
+  const { call } = served
   const calls = Array.from({ length: limits.callsInFlightPerProviderMax }, call)
   const reaches = async (count: number) => {
     while (open.length < count) await new Promise((resolve) => setImmediate(resolve))
@@ -44,3 +31,60 @@ test('a provider takes as many calls at once as it may, refuses one more, and ta
   expect((await next).body).toBe('rest')
   await Promise.all(calls)
 })
+
+test('a provider that drains finishes what it has, tells others when to come back, and still shows its pages', async () => {
+  const open: OutgoingResponse[] = []
+  const started = Promise.withResolvers<void>()
+  await using served = await serve((response) => {
+    open.push(response)
+    started.resolve()
+  })
+  const running = served.call()
+  await started.promise
+  let isDrained = false
+  const drained = served.front.drain().then(() => {
+    isDrained = true
+  })
+  const refused = await served.call()
+  expect([refused.status, refused.retryAfter]).toEqual([503, String(limits.stoppingRetryAfterSeconds)])
+  expect(JSON.parse(refused.body)).toMatchObject({ code: 'provider_stopping', retryable: true })
+  expect((await served.call('/healthz')).body).toBe('ok')
+  expect(isDrained).toBe(false)
+  open[0]?.writeHead(200, []).end('whole')
+  expect(await running).toMatchObject({ status: 200, body: 'whole' })
+  await drained
+})
+
+/** A front whose calls the test answers itself. */
+async function serve(onCall: (response: OutgoingResponse) => unknown) {
+  const front = createFront({
+    log: createTestLog(),
+    pages: new Hono().get('/healthz', (c) => c.text('ok')),
+    runCall: async ({ response }) => void onCall(response),
+  })
+  const server = await listen({
+    host: '127.0.0.1',
+    port: 0,
+    onRequest: front.onRequest,
+    shutdownTimeoutMs: 1,
+  })
+  return {
+    front,
+    call: (path = `/${cid}/`) =>
+      new Promise<{ status: number | undefined; retryAfter: string | undefined; body: string }>(
+        (resolve, reject) => {
+          get({ port: server.port, path, agent: false }, (response) => {
+            readBounded(response, 4096).then((bytes) => {
+              const { statusCode: status, headers } = response
+              resolve({
+                status,
+                retryAfter: headers['retry-after'],
+                body: Buffer.from(bytes ?? []).toString(),
+              })
+            }, reject)
+          }).on('error', reject)
+        },
+      ),
+    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+  }
+}

@@ -18,14 +18,23 @@ export interface ServeDeps {
   readonly runCall: (call: CallRequest) => Promise<void>
 }
 
-/** The provider's whole HTTP surface: calls go the fast way, everything else to its pages. */
-export function createListener({ log, pages, runCall }: ServeDeps): RequestListener {
+/** The provider's whole HTTP surface. */
+export interface Front {
+  readonly onRequest: RequestListener
+  /** Takes no more calls: they are told to come back. @returns once those in flight have ended */
+  drain(): Promise<void>
+}
+
+/** Calls go the fast way, everything else to the pages. */
+export function createFront({ log, pages, runCall }: ServeDeps): Front {
   const servePage = getRequestListener(pages.fetch, {
     overrideGlobalObjects: false,
     errorHandler: (thrown) => problemResponse(thrown instanceof RequestError ? badRequest() : thrown),
   })
   let callsInFlight = 0
-  return (request, response) => {
+  let draining: PromiseWithResolvers<void> | undefined
+
+  const onRequest: RequestListener = (request, response) => {
     const refuse = (error: ProtocolError, callId?: Hex, rawHeaders: RawHeaders = []) =>
       sendProblem(
         response,
@@ -38,11 +47,13 @@ export function createListener({ log, pages, runCall }: ServeDeps): RequestListe
         servePage(request as IncomingMessage, response as unknown as ServerResponse)
         return
       }
+      if (draining) throw stopping()
       if (callsInFlight >= limits.callsInFlightPerProviderMax) throw busy(callsInFlight)
       callsInFlight += 1
       const gone = new AbortController()
       response.once('close', () => {
         callsInFlight -= 1
+        if (callsInFlight === 0) draining?.resolve()
         if (!response.writableFinished) gone.abort(new DOMException('The caller has gone.', 'AbortError'))
       })
       const { cid, target } = route
@@ -57,6 +68,15 @@ export function createListener({ log, pages, runCall }: ServeDeps): RequestListe
       refuse(toProtocolError(thrown))
     }
   }
+
+  return {
+    onRequest,
+    drain() {
+      draining ??= Promise.withResolvers()
+      if (callsInFlight === 0) draining.resolve()
+      return draining.promise
+    },
+  }
 }
 
 const isAbort = (thrown: unknown) => thrown instanceof Error && thrown.name === 'AbortError'
@@ -65,8 +85,18 @@ const describe = (thrown: unknown) =>
   thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)
 
 function busy(callsInFlight: number): ProtocolError {
+  const retryAfterSeconds = limits.busyRetryAfterSeconds
   return new ProtocolError('provider_busy', `The provider answers ${callsInFlight} calls already.`, {
-    hint: 'Send it again in a moment.',
+    hint: `Send it again in ${retryAfterSeconds} s.`,
+    details: { retryAfterSeconds },
+  })
+}
+
+function stopping(): ProtocolError {
+  const retryAfterSeconds = limits.stoppingRetryAfterSeconds
+  return new ProtocolError('provider_stopping', 'The provider is shutting down, and takes no more calls.', {
+    hint: `Send it again in ${retryAfterSeconds} s, or to another provider.`,
+    details: { retryAfterSeconds },
   })
 }
 

@@ -65,6 +65,24 @@ describe('instances', () => {
     await expect(world.start('b', counting)).rejects.toMatchObject({ code: 'provider_busy' })
   })
 
+  test('memory that all hold together is bounded: who is idle makes room, has gone before another begins, and who is busy stays', async () => {
+    await using world = await setup({ capacityMiB: 250 })
+    const start = (key: string, source: string) =>
+      world.instances.acquire(key, world.loader(source), never, { memoryMiB: 100 })
+    const [a, b] = [await start('a', waiting), await start('b', counting)]
+    await using _busy = await begin(a)
+    const c = await start('c', counting)
+    expect((await b.whenDead).kind).toBe('stopped')
+    expect(world.instances.count).toBe(2)
+    world.instances.setCapacity(150)
+    expect((await c.whenDead).kind).toBe('stopped')
+    await expect(start('d', counting)).rejects.toMatchObject({
+      code: 'provider_busy',
+      details: { retryAfterSeconds: 1 },
+    })
+    expect(a.inFlight).toBe(1)
+  })
+
   test('a program that is idle for long enough is ended, one that is called is not', async () => {
     const instanceIdleMsMax = 60_000
     await using world = await setup({ instanceIdleMsMax })

@@ -15,10 +15,20 @@ export interface Instances extends AsyncDisposable {
    *
    * @param key - Names the deployment, with everything that distinguishes its processes.
    * @param load - Called only where there is no instance.
+   * @param needs - What the process may hold; the others make room for it.
    * @throws ProtocolError `provider_busy` where there is no room; `program_crashed` while a program that failed
    * before its first answer waits to be tried again; what `load` and `Runtime.start` throw.
    */
-  acquire(key: string, load: (signal: AbortSignal) => Promise<Launch>, signal: AbortSignal): Promise<Instance>
+  acquire(
+    key: string,
+    load: (signal: AbortSignal) => Promise<Launch>,
+    signal: AbortSignal,
+    needs?: { readonly memoryMiB: number },
+  ): Promise<Instance>
+  /** Changes what all of them may hold together; those that are idle make room for less. */
+  setCapacity(capacityMiB: number): void
+  /** Ends those that run now; their calls end as `stopped`. */
+  endAll(why: string): void
   /** How many run or start. */
   readonly count: number
 }
@@ -36,10 +46,13 @@ export interface InstancesOptions {
   readonly runtimes: readonly Runtime[]
   readonly instancesMax?: number
   readonly instanceIdleMsMax?: number
+  /** What all of them may hold together; as much as they like by default. */
+  readonly capacityMiB?: number
 }
 
 interface Entry {
   readonly key: string
+  readonly memoryMiB: number
   starting: Promise<Instance> | undefined
   instance: Instance | undefined
   usedMs: number
@@ -59,18 +72,24 @@ export function createInstances(
     runtimes,
     instancesMax = limits.instancesMax,
     instanceIdleMsMax = limits.instanceIdleMsMax,
+    capacityMiB: initialCapacityMiB = Number.POSITIVE_INFINITY,
   }: InstancesOptions,
 ): Instances {
   const stopping = new AbortController()
   /** In the order of use, the least recent first. */
   const entries = new Map<string, Entry>()
   const failing = new Map<string, Failures>()
-  const ending = new Set<Promise<void>>()
+  const ending = new Map<Promise<void>, Entry>()
+  let capacityMiB = initialCapacityMiB
   let sweeping: Promise<void> | undefined
 
   async function start(entry: Entry, load: (signal: AbortSignal) => Promise<Launch>): Promise<Instance> {
     try {
       const { kind, program, options, onDeath } = await load(stopping.signal)
+      // What makes room holds its memory until it has gone.
+      if (heldMiB(entries.values()) + heldMiB(ending.values()) > capacityMiB) {
+        await Promise.allSettled(ending.keys())
+      }
       const instance = await findRuntime(kind).start(program, options, stopping.signal)
       if (stopping.signal.aborted) {
         await instance[Symbol.asyncDispose]()
@@ -129,15 +148,23 @@ export function createInstances(
     entry.instance?.kill({ kind: 'stopped', why })
     if (!entry.instance) return
     const ended = Promise.resolve(entry.instance[Symbol.asyncDispose]())
-    ending.add(ended)
+    ending.set(ended, entry)
     void ended.finally(() => ending.delete(ended))
   }
 
-  function makeRoom(): void {
-    if (entries.size < instancesMax) return
+  /** @returns whether one more fits now. */
+  function makeRoom(memoryMiB: number): boolean {
+    while (entries.size >= instancesMax || heldMiB(entries.values()) + memoryMiB > capacityMiB) {
+      if (!endIdle()) return false
+    }
+    return true
+  }
+
+  /** Ends the one that was called longest ago of those that do nothing. @returns whether there was one */
+  function endIdle(): boolean {
     const idle = [...entries.values()].find(({ instance }) => instance?.inFlight === 0)
-    if (!idle) throw busyError(`All ${instancesMax} places for programs are taken.`)
-    end(idle, 'it made room for another')
+    if (idle) end(idle, 'it made room for another')
+    return idle !== undefined
   }
 
   /** Ends what nobody has called for a while. */
@@ -160,11 +187,16 @@ export function createInstances(
       })
   }
 
-  function begin(key: string, load: (signal: AbortSignal) => Promise<Launch>): Promise<Instance> {
+  function begin(
+    key: string,
+    load: (signal: AbortSignal) => Promise<Launch>,
+    memoryMiB: number,
+  ): Promise<Instance> {
     const failures = failing.get(key)
     if (failures && clock.monotonicMs() < failures.retryMs) throw failures.error
-    makeRoom()
-    const entry: Entry = { key, starting: undefined, instance: undefined, usedMs: clock.monotonicMs() }
+    if (!makeRoom(memoryMiB)) throw busyError('The places and the memory for programs are taken.')
+    const usedMs = clock.monotonicMs()
+    const entry: Entry = { key, memoryMiB, starting: undefined, instance: undefined, usedMs }
     entries.set(key, entry)
     entry.starting = start(entry, load)
     // Everybody who waits hears of a failure; that nobody waits any more is no failure of its own.
@@ -177,7 +209,14 @@ export function createInstances(
     get count() {
       return entries.size
     },
-    async acquire(key, load, signal) {
+    endAll(why) {
+      for (const entry of [...entries.values()]) end(entry, why)
+    },
+    setCapacity(wanted) {
+      capacityMiB = wanted
+      while (heldMiB(entries.values()) > capacityMiB && endIdle());
+    },
+    async acquire(key, load, signal, { memoryMiB } = { memoryMiB: 0 }) {
       stopping.signal.throwIfAborted()
       signal.throwIfAborted()
       let entry = entries.get(key)
@@ -186,7 +225,7 @@ export function createInstances(
         if (!(await raceSignal(Promise.resolve(entry.instance.isAlive), signal))) remove(entry)
         entry = entries.get(key)
       }
-      if (!entry) return raceSignal(begin(key, load), signal)
+      if (!entry) return raceSignal(begin(key, load, memoryMiB), signal)
       if (!entry.instance) return raceSignal(entry.starting!, signal)
       if (entry.instance.inFlight >= limits.callsInFlightPerInstanceMax) {
         throw busyError(`The program has ${entry.instance.inFlight} calls in flight already.`)
@@ -205,7 +244,7 @@ export function createInstances(
       await Promise.race([idle, clock.sleep(limits.shutdownTimeoutMs, patience.signal)])
       patience.abort()
       for (const entry of live) end(entry, 'the provider is shutting down')
-      await Promise.allSettled([...live.map(({ starting }) => starting), ...ending, sweeping])
+      await Promise.allSettled([...live.map(({ starting }) => starting), ...ending.keys(), sweeping])
     },
   }
 }
@@ -215,8 +254,18 @@ const restartDelays = {
   delayMsMax: limits.programRestartDelayMsMax,
 }
 
+const heldMiB = (entries: Iterable<Entry>): number => {
+  let sum = 0
+  for (const { memoryMiB } of entries) sum += memoryMiB
+  return sum
+}
+
 function busyError(message: string): ProtocolError {
-  return new ProtocolError('provider_busy', message, { hint: 'Send the call again a little later.' })
+  const retryAfterSeconds = limits.busyRetryAfterSeconds
+  return new ProtocolError('provider_busy', message, {
+    hint: `Send it again in ${retryAfterSeconds} s.`,
+    details: { retryAfterSeconds },
+  })
 }
 
 function stoppingError(): ProtocolError {

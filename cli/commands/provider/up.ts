@@ -52,6 +52,11 @@ export const providerUp = defineCommand({
     dir: providerOptions.dir,
     ...spendingOptions,
     ...nativeOptions,
+    capacity: {
+      type: 'string',
+      value: '<MiB>',
+      help: 'Memory that all programs together may hold (default: no bound but that of each)',
+    },
     'from-block': {
       type: 'string',
       value: '<n>',
@@ -104,6 +109,7 @@ export const providerUp = defineCommand({
         ? undefined
         : parseCount('metrics-port', values['metrics-port'], { min: 0, max: 65_535 })
     const egress = parseEgressOffer(values.egress)
+    const capacityMiB = parseCapacity(values.capacity)
     const opened = await openMarket(values, context)
     const { market } = opened
     const native = parseNative(values)
@@ -146,6 +152,7 @@ export const providerUp = defineCommand({
         ...(metricsPort !== undefined && { metricsPort }),
         egress,
         egressAllowsPrivate: values['egress-private'] ?? false,
+        ...(capacityMiB !== undefined && { capacityMiB }),
         spending: parseSpending(values),
       },
       context.signal,
@@ -192,6 +199,9 @@ function parseEgressOffer(text: string): EgressOffer {
     `Use one of: ${egressOffers.join(', ')}.`,
   )
 }
+
+const parseCapacity = (text: string | undefined) =>
+  text === undefined ? undefined : parseCount('capacity', text, { min: 64, max: 2 ** 24 })
 
 interface Preparation extends OpenMarket {
   readonly name: Name

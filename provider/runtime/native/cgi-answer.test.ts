@@ -2,13 +2,13 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { limits } from '../../../protocol/limits.ts'
 import { InvalidAnswer } from '../cgi/cgi.ts'
-import { createCgiAnswer, TooLarge } from './cgi-answer.ts'
+import { createCgiAnswer, HeadTooLarge, TooLarge } from './cgi-answer.ts'
 
 function read(chunks: readonly (string | Buffer)[], method = 'GET') {
   const heads: (readonly [number, readonly string[]])[] = []
   const bodies: Buffer[] = []
   const answer = createCgiAnswer(
-    { method },
+    { method, bytesMax: limits.responseBodyBytesMax },
     {
       onHead: (status, rawHeaders) => heads.push([status, rawHeaders]),
       onData: (chunk) => bodies.push(chunk),
@@ -59,6 +59,10 @@ test.each([
   ['headers without end', `X-A: ${'a'.repeat(70_000)}`],
 ])('%s is no answer', (_, text) => {
   expect(() => read([text])).toThrow(InvalidAnswer)
+})
+
+test('headers without end are told as that', () => {
+  expect(() => read([`X-A: ${'a'.repeat(70_000)}`])).toThrow(HeadTooLarge)
 })
 
 test('an answer that may have no body gets none, whatever the program writes', () => {

@@ -1,5 +1,4 @@
 import type { RawHeaders } from '../../../protocol/http/upstream.ts'
-import { limits } from '../../../protocol/limits.ts'
 import { findBody, headBytesMax, InvalidAnswer, parseHead } from '../cgi/cgi.ts'
 
 /** Where the parts of an answer go. */
@@ -10,19 +9,20 @@ export interface AnswerReceiver {
 
 /** A program's standard output as an HTTP answer, passed on as it comes. */
 export interface CgiAnswer {
-  /** @throws InvalidAnswer, TooLarge */
+  /** @throws InvalidAnswer, HeadTooLarge, TooLarge */
   push(chunk: Buffer): void
   /** The program is done. @throws InvalidAnswer where that was no whole answer */
   end(): void
 }
 
 export class TooLarge extends Error {}
+export class HeadTooLarge extends InvalidAnswer {}
 
 /** Statuses that have no body (RFC 9110). */
 const bodiless: ReadonlySet<number> = new Set([204, 205, 304])
 
 export function createCgiAnswer(
-  { method }: { method: string },
+  { method, bytesMax }: { method: string; bytesMax: number },
   { onHead, onData }: AnswerReceiver,
 ): CgiAnswer {
   let kept: Buffer = Buffer.alloc(0)
@@ -34,8 +34,7 @@ export function createCgiAnswer(
   function readHead(): Buffer | undefined {
     const bodyAt = findBody(kept)
     if (bodyAt === undefined || bodyAt > headBytesMax) {
-      if (kept.length > headBytesMax)
-        throw new InvalidAnswer(`Its headers have more than ${headBytesMax} bytes.`)
+      if (kept.length > headBytesMax) throw new HeadTooLarge()
       return undefined
     }
     const { status, headers } = parseHead(kept.toString('latin1', 0, bodyAt))
@@ -49,7 +48,7 @@ export function createCgiAnswer(
 
   function pushBody(chunk: Buffer): void {
     bytes += chunk.length
-    if (bytes > limits.responseBodyBytesMax) throw new TooLarge()
+    if (bytes > bytesMax) throw new TooLarge()
     if (!hasBody || chunk.length === 0) return
     // Whatever is beyond it would be taken for the beginning of another answer.
     if (expectedBytes !== undefined && bytes > expectedBytes)

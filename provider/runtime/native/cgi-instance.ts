@@ -8,7 +8,7 @@ import { createCall, isWaitingForCaller, type RunningCall } from '../running-cal
 import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from '../runtime.ts'
 import type { Cell } from '../sandbox/cell.ts'
 import type { Watchdog } from '../watchdog.ts'
-import { createCgiAnswer, TooLarge } from './cgi-answer.ts'
+import { createCgiAnswer, HeadTooLarge, TooLarge } from './cgi-answer.ts'
 import { feedInput } from './feed-input.ts'
 import { createLastLine, describeExit } from './last-line.ts'
 
@@ -41,7 +41,8 @@ interface CgiCall extends RunningCall {
  * answer. When it has exited nothing of it is left, so no call can harm another one. It never dies by itself.
  */
 export function createCgiInstance({ clock, watchdog, take, refill }: CgiDeps, options: CgiOptions): Instance {
-  const { timeoutMs, memoryMiB } = options.limits
+  const { timeoutMs, memoryMiB, cpuMs = timeoutMs } = options.limits
+  const responseBytesMax = options.limits.responseBytes ?? limits.responseBodyBytesMax
   const calls = new Set<CgiCall>()
   const queue: CgiCall[] = []
   /** Processes that run, or have not been cleared away. */
@@ -69,6 +70,8 @@ export function createCgiInstance({ clock, watchdog, take, refill }: CgiDeps, op
     if (isWaitingForCaller(call)) call.waitedMs += elapsedMs
     else call.ranMs += elapsedMs
     if (call.ranMs > timeoutMs) end(call, { kind: 'timeout', timeoutMs })
+    else if (cpuMs < timeoutMs && (call.cell?.usage().cpuMs ?? 0) > cpuMs)
+      end(call, { kind: 'out_of_cpu', cpuMs })
     else if (call.waitedMs > limits.idleTimeoutMs) end(call, { kind: 'refused', error: tooSlow() })
   }
 
@@ -125,12 +128,15 @@ export function createCgiInstance({ clock, watchdog, take, refill }: CgiDeps, op
 
   async function answer(call: CgiCall, cell: Cell, launch: Buffer): Promise<void> {
     const lastLine = createLastLine()
-    const received = createCgiAnswer(call.request, call.handler)
+    const received = createCgiAnswer(
+      { method: call.request.method, bytesMax: responseBytesMax },
+      call.handler,
+    )
     const attempt = (step: () => void) => {
       try {
         if (calls.has(call)) step()
       } catch (error) {
-        end(call, toFault(error, options.redact))
+        end(call, toFault(error, { redact: options.redact, responseBytesMax }))
       }
     }
     cell.stdout.on('data', (chunk: Buffer) => attempt(() => received.push(chunk)))
@@ -151,6 +157,7 @@ export function createCgiInstance({ clock, watchdog, take, refill }: CgiDeps, op
       attempt(() => received.end())
       end(call, { kind: 'answered' })
     } else if (cell.wasOutOfMemory()) end(call, { kind: 'out_of_memory', memoryMiB })
+    else if (cell.wasOutOfPids()) end(call, { kind: 'out_of_pids', pidsMax: limits.programPidsMax })
     else end(call, { kind: 'crashed', message: describeExit(exit, lastLine.text, options.redact) })
   }
 
@@ -222,8 +229,13 @@ export function createCgiInstance({ clock, watchdog, take, refill }: CgiDeps, op
   }
 }
 
-function toFault(error: unknown, redact: Redact): CallOutcome {
-  if (error instanceof TooLarge) return { kind: 'output_too_large', bytesMax: limits.responseBodyBytesMax }
+function toFault(
+  error: unknown,
+  { redact, responseBytesMax }: { redact: Redact; responseBytesMax: number },
+): CallOutcome {
+  if (error instanceof TooLarge) return { kind: 'output_too_large', bytesMax: responseBytesMax }
+  if (error instanceof HeadTooLarge)
+    return { kind: 'headers_too_large', bytesMax: limits.answerHeaderBytesMax }
   if (error instanceof InvalidAnswer) return { kind: 'output_invalid', message: redact(error.message) }
   throw error
 }

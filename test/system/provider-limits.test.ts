@@ -1,0 +1,131 @@
+import type { LocalAccount } from 'viem'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { callHeaders } from '../../protocol/call.ts'
+import { limits } from '../../protocol/limits.ts'
+import { parseUsdc } from '../../protocol/usdc.ts'
+import type { Provider, ProviderOptions } from '../../provider/provider.ts'
+import { curl } from '../support/curl.ts'
+import { echoProgram, nothing, openMarket, type TestMarket } from '../support/market.ts'
+
+/** What a deployment may use and what a provider gives away, on a real market: each breach has its code, and a refusal costs nothing. */
+
+let at: TestMarket
+let payer: LocalAccount
+beforeAll(async () => {
+  at = await openMarket()
+})
+afterAll(() => at[Symbol.asyncDispose]())
+
+/** A provider that a new payer has a grant for. */
+async function start(name: string, changes: Partial<ProviderOptions> = {}): Promise<Provider> {
+  const provider = await at.startProvider(name, changes)
+  const grant = { provider: provider.address, priceUsdc: parseUsdc('0.001'), budgetUsdc: parseUsdc('1') }
+  payer = (await at.createPayer({ name: `payer of ${name}`, grants: [grant] })).account
+  return provider
+}
+const deploy = async (provider: string, ...flags: string[]) =>
+  (await at.deploy(echoProgram, '--provider', provider, '--payer', 'caller', ...flags)).cid
+
+describe('concurrency', () => {
+  test('of one: a second call waits for the first, and is told so where that takes too long', async () => {
+    const { address } = await start('single')
+    const cid = await deploy('single', '--concurrency', '1', '--timeout', '8000')
+    const pass = await at.pass({ payer: payer.address, providers: [address] }, payer)
+    const call = (path: string, signal?: AbortSignal) =>
+      at.call({ provider: 'single', cid, pass, path, ...(signal && { signal }) })
+    expect((await call('/answer')).status).toBe(200)
+    const both = await Promise.all([call('/wait/300'), call('/wait/300')])
+    expect(both.map(({ status }) => status)).toEqual([200, 200])
+
+    const costs = await at.costsOf(async () => {
+      const [long, late] = await Promise.all([call('/wait/6000'), call('/answer')])
+      const refused = [long, late].find(({ status }) => status !== 200)!
+      expect(refused.problem()).toMatchObject({ status: 503, code: 'concurrency_reached', concurrency: 1 })
+      expect(refused.header('retry-after')).toBe(String(limits.busyRetryAfterSeconds))
+      expect(refused.header(callHeaders.call)).toBeUndefined()
+    })
+    expect(costs.earned).toEqual({ single: 500n })
+  })
+
+  test('what was set is shown, and breaking it has its code', async () => {
+    const { address } = await start('strict')
+    const cid = await deploy('strict', '--cpu', '200', '--response-bytes', '1000', '--timeout', '9000')
+    const shown = (await at.call({ provider: 'strict', path: `/_/d/${cid}` })).json()
+    expect(shown['limits']).toEqual({
+      timeoutMs: 9000,
+      cpuMs: 200,
+      memoryMiB: 128,
+      concurrency: 512,
+      responseBytes: 1000,
+      egress: 'none',
+    })
+    const pass = await at.pass({ payer: payer.address, providers: [address] }, payer)
+    const costs = await at.costsOf(async () => {
+      const spent = await at.call({ provider: 'strict', cid, pass, path: '/loop' })
+      expect(spent.problem()).toMatchObject({ status: 502, code: 'program_out_of_cpu', cpuMs: 200 })
+      const large = await at.call({ provider: 'strict', cid, pass, path: '/bytes/1001?whole' })
+      expect(large.problem()).toMatchObject({ status: 502, code: 'program_output_too_large', bytesMax: 1000 })
+      for (const answer of [spent, large]) {
+        const receipt = await at.call({
+          provider: 'strict',
+          path: `/_/receipts/${answer.header(callHeaders.call)}`,
+        })
+        expect(receipt.json()).toMatchObject({ outcome: answer.problem().code, price: '0' })
+      }
+    })
+    expect(costs).toEqual(nothing)
+  })
+})
+
+describe('capacity', () => {
+  test('is shared: who is idle makes room, who is busy is not disturbed, and what never fits is told so at once', async () => {
+    const { address } = await start('small', { capacityMiB: 200 })
+    const [one, two, huge] = [
+      await deploy('small', '--timeout', '20000'),
+      await deploy('small', '--timeout', '20000'),
+      await deploy('small', '--memory', '300'),
+    ]
+    expect(new Set([one, two, huge]).size).toBe(3)
+    const pass = await at.pass({ payer: payer.address, providers: [address] }, payer)
+    const call = (cid: string, path: string) => at.call({ provider: 'small', cid, pass, path })
+    for (const cid of [one, two, one]) expect((await call(cid, '/answer')).status).toBe(200)
+    expect((await call(huge, '/answer')).problem()).toMatchObject({ status: 403, code: 'limits_too_high' })
+
+    const busy = call(one, '/wait/7000')
+    // Under way once another call of the same program is answered beside it.
+    expect((await call(one, '/answer')).status).toBe(200)
+    const refused = await call(two, '/answer')
+    expect(refused.problem()).toMatchObject({ status: 503, code: 'provider_busy', retryable: true })
+    expect(refused.header('retry-after')).toBe('1')
+    // What waits is let in when the program before it is idle.
+    expect((await call(two, '/answer')).status).toBe(200)
+    expect((await busy).status).toBe(200)
+  })
+})
+
+describe('shutting down', () => {
+  test('finishes the calls in flight, and tells others when to come back', async () => {
+    const provider = await start('leaver')
+    const cid = await deploy('leaver', '--timeout', '20000')
+    const pass = await at.pass({ payer: payer.address, providers: [provider.address] }, payer)
+    const { port, host } = provider.url!
+    const call = (path: string) =>
+      curl({
+        port: Number(port),
+        host,
+        path: `/${cid}${path}`,
+        rawHeaders: ['authorization', `Bearer ${pass}`],
+      })
+    expect((await call('/answer')).status).toBe(200)
+    const running = call('/wait/1500')
+    // Both were sent in this order, to one process: the first is under way.
+    expect((await call('/answer')).status).toBe(200)
+    const stopped = provider[Symbol.asyncDispose]()
+    const refused = await call('/answer')
+    expect(refused.problem()).toMatchObject({ status: 503, code: 'provider_stopping', retryable: true })
+    expect(refused.header('retry-after')).toBe(String(limits.stoppingRetryAfterSeconds))
+    expect(await running).toMatchObject({ status: 200, text: 'waited' })
+    await stopped
+    await expect(call('/answer')).rejects.toThrow('ECONNREFUSED')
+  })
+})
