@@ -7,6 +7,8 @@ import type { Sandbox } from './sandbox/sandbox.ts'
 export interface SelfTestDeps {
   readonly sandbox: Sandbox
   readonly runtime: Pick<Runtime, 'start'>
+  /** Whether programs may reach this machine because its operator wants that. */
+  readonly isMachineOpen?: boolean
 }
 
 /**
@@ -20,6 +22,7 @@ export async function attackOurselves(deps: SelfTestDeps, signal: AbortSignal): 
   const findings = await Promise.all([
     deps.sandbox.walls.namespaces ? attackNatively(deps.sandbox, decoy.port, signal) : [],
     attackAsProgram(deps.runtime, decoy.port, signal),
+    deps.isMachineOpen ? [] : attackThroughEgress(deps.runtime, decoy.port, signal),
     exhaustMemory(deps.runtime, signal),
     exhaustTime(deps.runtime, signal),
   ])
@@ -87,6 +90,40 @@ async function attackAsProgram(
   )
   const { body } = await collectAnswer(instance, attackRequest)
   return readFindings(body.toString(), 'A program')
+}
+
+/** What a program can try whose deployment lists what nobody may reach. */
+const egressAttack = `
+import { connect } from 'cloudflare:sockets'
+export default {
+  async fetch(request, { params: { origins } }) {
+    const succeeded = []
+    for (const origin of origins) {
+      const answer = await fetch(origin)
+      const refused = ['egress_address_blocked', 'egress_name_unknown'].includes(answer.headers.get('khachapuri-egress'))
+      if (!refused) succeeded.push('dial ' + origin)
+      const { host } = new URL(origin)
+      await connect(host).opened.then(() => succeeded.push('connect to ' + host), () => undefined)
+    }
+    return Response.json(succeeded)
+  },
+}
+`
+
+async function attackThroughEgress(
+  runtime: SelfTestDeps['runtime'],
+  port: number,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const hosts = ['127.0.0.1', 'localhost', '[::1]', '[::ffff:7f00:1]', '0.0.0.0', '169.254.169.254']
+  const origins = hosts.map((host) => `http://${host}:${port}`)
+  await using instance = await runtime.start(
+    toProgram(egressAttack),
+    { env: {}, params: { origins }, limits: { timeoutMs: 5_000, memoryMiB: 64, egress: origins } },
+    signal,
+  )
+  const { body } = await collectAnswer(instance, attackRequest)
+  return readFindings(body.toString(), 'A program with a network')
 }
 
 const memoryHog = `

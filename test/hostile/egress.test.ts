@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setImmediate as turn } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from 'vitest'
+import { createTestLog } from '../../protocol/base/log.ts'
 import type { Egress } from '../../protocol/egress.ts'
 import { limits } from '../../protocol/limits.ts'
 import {
@@ -13,6 +14,8 @@ import {
   type EgressProxyOptions,
   openEgressProxy,
 } from '../../provider/egress/egress-proxy.ts'
+import { createSandbox } from '../../provider/runtime/sandbox/sandbox.ts'
+import { attackOurselves } from '../../provider/runtime/self-test.ts'
 import {
   countSockets,
   createNames,
@@ -23,6 +26,8 @@ import {
 } from '../support/egress.ts'
 import { openOrigin, openRawOrigin } from '../support/http-origin.ts'
 import { sendCall } from '../support/send-call.ts'
+
+const never = new AbortController().signal
 
 interface Door extends AsyncDisposable {
   readonly proxy: EgressProxy
@@ -525,4 +530,22 @@ describe('programs', async () => {
     expect((await take(mayNot, [{ url }]))[0]).toMatchObject({ code: 'egress_not_allowed' })
     expect(mayNot.usage().egress).toEqual({ requests: 0, sentBytes: 0, receivedBytes: 0 })
   })
+})
+
+test('the self-test of a provider finds a network that is open to this machine', async () => {
+  await using sandbox = await createSandbox(
+    { log: createTestLog() },
+    { mode: 'process', trialPath: process.execPath },
+    never,
+  )
+  await using open = await openEgressBench({ allowPrivate: true })
+  const breaches = await attackOurselves({ sandbox, runtime: open.runtime }, never)
+  expect(breaches).toContainEqual(
+    expect.stringMatching(/^A program with a network could dial http:\/\/127\.0\.0\.1:\d+\.$/),
+  )
+  expect(breaches).toContain('A program reached a port of this machine.')
+  expect(breaches.join()).not.toContain('169.254')
+
+  await using closed = await openEgressBench({ allowPrivate: false })
+  expect(await attackOurselves({ sandbox, runtime: closed.runtime }, never)).toEqual([])
 })

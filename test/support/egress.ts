@@ -10,7 +10,7 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import type { Egress } from '../../protocol/egress.ts'
 import type { Lookup } from '../../protocol/http/dial-checked.ts'
 import { createJsRuntime } from '../../provider/runtime/js/js-runtime.ts'
-import type { Instance } from '../../provider/runtime/runtime.ts'
+import type { Instance, Runtime } from '../../provider/runtime/runtime.ts'
 import { sendCall } from './send-call.ts'
 
 const never = new AbortController().signal
@@ -113,6 +113,7 @@ async function talk(place, write) {
 
 export interface EgressBench extends AsyncDisposable {
   readonly names: Names
+  readonly runtime: Runtime
   start(options: {
     readonly egress?: Egress
     readonly source?: string
@@ -137,6 +138,7 @@ export async function openEgressBench({
   )
   return {
     names,
+    runtime,
     start: ({ egress, source = fetcher, timeoutMs = 10_000 }) =>
       runtime.start(
         { files: [{ path: 'index.js', bytes: Buffer.from(source) }], entry: 'index.js' },

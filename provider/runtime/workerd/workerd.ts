@@ -28,9 +28,9 @@ import {
   toCallError,
 } from '../runtime.ts'
 import type { Cell } from '../sandbox/cell.ts'
-import { createSandbox, type Sandbox, type SandboxOptions } from '../sandbox/sandbox.ts'
+import { createSandbox, type SandboxOptions } from '../sandbox/sandbox.ts'
 import { createZygotes } from '../sandbox/zygotes.ts'
-import { attackOurselves } from '../self-test.ts'
+import { attackOurselves, type SelfTestDeps } from '../self-test.ts'
 import { createWatchdog } from '../watchdog.ts'
 import { encodeWorkerdConfig, sockets, type WorkerModule } from './config.ts'
 import { findStartError, isHeapExhausted, readFault } from './fault.ts'
@@ -94,7 +94,10 @@ export async function openWorkerd(
   let probing: Promise<Probe> | undefined
   /** One answer for all kinds: they are all behind the same walls. */
   function probeOnce(signal: AbortSignal): Promise<Probe> {
-    probing ??= probe(sandbox, createRuntime(jsConvention), signal).catch((error) => {
+    probing ??= probe(
+      { sandbox, runtime: createRuntime(jsConvention), isMachineOpen: network.allowPrivate },
+      signal,
+    ).catch((error) => {
       // It was interrupted, which says nothing about the walls.
       probing = undefined
       throw error
@@ -171,8 +174,9 @@ export async function createWorkerdRuntime(
 }
 
 /** Strangers' programs run only where every wall stands and none of our own attacks came through. */
-async function probe(sandbox: Sandbox, runtime: Runtime, signal: AbortSignal): Promise<Probe> {
-  const breaches = await attackOurselves({ sandbox, runtime }, signal)
+async function probe(deps: SelfTestDeps, signal: AbortSignal): Promise<Probe> {
+  const { sandbox } = deps
+  const breaches = await attackOurselves(deps, signal)
   const { namespaces, seccomp, cgroups, ownUser } = sandbox.walls
   const isRootShared = process.getuid?.() === 0 && !ownUser
   const isWhole = namespaces && seccomp && cgroups && !isRootShared
