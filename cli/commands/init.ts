@@ -30,7 +30,7 @@ export const init = defineCommand({
       [
         `Made the program "${name}" in ${root}:`,
         ...paths.map((path) => `  ${path}`),
-        `Try it: ${enter}khachapuri run`,
+        `Try it: ${enter}khachapuri dev`,
       ].join('\n'),
       { name, dir: root, files: paths },
     )

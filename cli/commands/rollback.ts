@@ -112,7 +112,7 @@ function tellDifferences(
   for (const { kind, name, before, after } of compareSettings(latest, version)) {
     if (kind === 'env') continue
     const shown = [before, after].map((value) => (value === undefined ? 'nothing' : JSON.stringify(value)))
-    note(`  ${name}: now ${shown[0]}, then ${shown[1]}`)
+    note(`  ${kind} ${name}: now ${shown[0]}, then ${shown[1]}`)
   }
 }
 

@@ -80,6 +80,6 @@ test('the readme of a new program names commands that exist', async () => {
   await user.run(['init', 'app'])
   const readme = await readFile(join(user.dir, 'app', 'README.md'), 'utf8')
   const commands = [...readme.matchAll(/^khachapuri (\w+)/gm)].map(([, name]) => name as string)
-  expect(commands).toEqual(['run', 'deploy'])
+  expect(commands).toEqual(['dev', 'deploy', 'logs', 'rollback'])
   for (const name of commands) expect((await user.run([name, '--help'])).exitCode).toBe(0)
 })

@@ -85,7 +85,7 @@ test('deploys are numbered, compared and rolled back, with the secrets of now an
   expect(shown.stdout).toContain('~ env       KEY  has another value')
 
   const dry = await run('rollback --dir app-a --dry-run')
-  expect(dry.stderr).toContain('limits.memoryMiB: now 64, then 128')
+  expect(dry.stderr).toContain('setting limits.memoryMiB: now 64, then 128')
   expect(dry.stderr).toContain('KEY has another value than then')
   expect(dry.stderr).toContain('OLD was a secret of it then, and is none now')
   expect((await run('rollback --dir app-a --json')).json()).toMatchObject({ code: 'not_confirmed' })
@@ -132,8 +132,8 @@ test('secrets that were put are sealed with the next deploy and win over .env; n
   expect(await answerOf(deployed.json<Deployed>().urls['alice'] as string)).toMatchObject({
     env: { KEY: 'put "in"', TYPED: 'by hand', PLAIN: '1' },
   })
-  expect(deployed.stderr).toContain('1 secrets of ')
-  expect(deployed.stderr).toContain('and 2 put with "secret put": WHOEVER RUNS ALICE')
+  expect(deployed.stderr).toContain('1 secret of ')
+  expect(deployed.stderr).toContain('and 2 secrets of "secret put": WHOEVER RUNS ALICE')
   const kept = await readFile(join(at.user.dir, '.home', 'secrets', 'app-b.json'), 'utf8')
   const history = await readFile(join(at.user.dir, '.home', 'versions', 'app-b.json'), 'utf8')
   for (const { stdout, stderr } of [put, list, deployed, { stdout: kept, stderr: history }])
@@ -192,4 +192,24 @@ test('an encrypted program is unreadable in the store, runs where it is sealed f
   expect(back.encrypted).not.toBeNull()
   expect(await answerOf(back.urls['alice'] as string)).toMatchObject({ edition: 'only for alice' })
   expect((await run('deploy app-c --public --encrypt-program')).exitCode).toBe(2)
+})
+
+test('a public deployment comes back public; a history that is broken stops a deploy before anything is published', async () => {
+  await writeTeller('app-d', { edition: 'one' })
+  await run('deploy app-d --public --params {"a":1}')
+  await writeTeller('app-d', { edition: 'two' })
+  await run('deploy app-d --public')
+  const back = (await run('rollback --dir app-d --yes --json')).json<Deployed>()
+  expect(await answerOf(`http://bob.${at.market.gateway.domain}/${back.cid}/`)).toEqual({
+    edition: 'one',
+    env: {},
+    params: { a: 1 },
+  })
+  const listed = (await run('versions app-d --json')).json<{ versions: Record<string, unknown>[] }>()
+  expect(listed.versions[0]).toMatchObject({ number: 3, isPublic: true, providers: [], from: 1 })
+
+  await writeFile(join(at.user.dir, '.home', 'versions', 'app-d.json'), '{}')
+  const { stderr, json } = await run('deploy app-d --provider alice --json')
+  expect(json()).toMatchObject({ code: 'config_invalid' })
+  expect(stderr).not.toContain('Published')
 })

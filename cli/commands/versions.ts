@@ -6,6 +6,7 @@ import { openHistory, readProjectName } from '../history/open-history.ts'
 import type { Version } from '../history/version-file.ts'
 import { formatTime } from '../market/escrow.ts'
 import { accountOptions, marketOptions } from '../market/options.ts'
+import { countSecrets } from '../secrets/deploy-env.ts'
 
 export const versions = defineCommand({
   usage: 'versions [dir|zip]',
@@ -38,7 +39,7 @@ function formatVersion(version: Version): string {
     formatBytes(zipBytes),
     ...(version.encryptedCid === null ? [] : ['encrypted']),
     ...(version.isPublic ? ['public'] : []),
-    ...(secrets > 0 ? [`${secrets} secrets`] : []),
+    ...(secrets > 0 ? [countSecrets(secrets)] : []),
     ...(typeof from === 'number' ? [`version ${from} again`] : []),
   ].join(', ')
   const where = version.providers.map(

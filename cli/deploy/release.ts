@@ -7,7 +7,13 @@ import { sealSpec } from '../../protocol/seal.ts'
 import { formatUsdc } from '../../protocol/usdc.ts'
 import type { CommandContext } from '../command.ts'
 import { formatBytes } from '../format.ts'
-import { addVersion, digestEnv, type Version } from '../history/version-file.ts'
+import {
+  addVersion,
+  digestEnv,
+  readVersions,
+  type Version,
+  type VersionKey,
+} from '../history/version-file.ts'
 import { deriveOwnKey } from '../keys/own-key.ts'
 import { marketKey } from '../market/resolve-provider.ts'
 import type { Writer } from '../market/write.ts'
@@ -73,7 +79,10 @@ export async function publishRelease(
   writer: Writer,
   context: CommandContext,
 ): Promise<void> {
-  const { ids, targets, keeperUrl, isPublic } = release
+  const { ids, targets, keeperUrl, isPublic, project, draft: unsigned } = release
+  const key = { project, market: await marketKey(writer, context.signal), owner: unsigned.owner }
+  // A history that cannot be read is told while nothing is published.
+  await readVersions(key, context)
   const { market, account } = writer
   const publishing = {
     keeperUrl,
@@ -87,7 +96,7 @@ export async function publishRelease(
   await publishFile(bytes, publishing, context)
   const deployment = await publishFile(specBytes, publishing, context)
   context.note(`Published ${deployment}, and fetched it again to be sure.`)
-  const { number } = await remember({ ...release, draft }, deployment, writer, context)
+  const { number } = await remember(key, { ...release, draft }, { deployment, writer }, context)
   const answers = await askTargets(targets, { ...ids, deployment, writer, draft }, context)
   context.print(
     [
@@ -126,18 +135,17 @@ async function encryptWhereAsked(
 }
 
 async function remember(
-  { project, zip, ids, draft, targets, keeperUrl, isPublic, message, from }: Release,
-  deployment: string,
-  writer: Writer,
+  key: VersionKey,
+  { zip, ids, draft, targets, keeperUrl, isPublic, message, from }: Release,
+  { deployment, writer }: { readonly deployment: string; readonly writer: Writer },
   context: CommandContext,
 ): Promise<Version> {
-  const key = { project, market: await marketKey(writer, context.signal), owner: draft.owner }
   const version = {
     deployment,
     programId: ids.programId,
     zipBytes: zip.byteLength,
     spec: draft,
-    env: digestEnv(draft.env, await envDigestKeyOf(project, writer)),
+    env: digestEnv(draft.env, await envDigestKeyOf(key.project, writer)),
     isPublic,
     encryptedCid: draft.encrypted?.cid ?? null,
     providers: targets.map(({ name, provider, info }) => ({

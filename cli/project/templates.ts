@@ -63,10 +63,12 @@ function readmeText(name: string, entry: string): string {
 A program for Khachapuri: \`${entry}\` answers HTTP requests, any provider can run it.
 
 \`\`\`sh
-khachapuri run                        # try it here: no chain, no money
+khachapuri dev                        # try it here, and change it: no chain, no money
 khachapuri deploy --provider alice    # publish it; prints its CID and its URLs
 curl 'http://alice.localhost:8080/<cid>/hello?name=Ada'
 curl http://alice.localhost:8080/<cid>/echo --data-binary @README.md
+khachapuri logs ${name} -f            # what it prints, and its calls
+khachapuri rollback                   # the version before, again
 \`\`\`
 
 - \`khachapuri.json\` is the manifest: the name, the entry, time and memory of a call, public \`params\`.

@@ -7,7 +7,7 @@ import { openSecrets } from './secret-file.ts'
 /** The secrets of one deploy, and where they come from. */
 export interface DeployEnv {
   readonly env: Env
-  /** For people: `2 secrets of …/.env and 1 that was put`; empty where there are none. */
+  /** For people: `2 secrets of …/.env and 1 secret of "secret put"`; empty where there are none. */
   readonly origin: string
 }
 
@@ -53,11 +53,13 @@ export async function gatherEnv(
     context.note(`${both.join(', ')}: what "khachapuri secret put" was given, not what ${file?.path} has.`)
   const ofFile = Object.keys(file?.env ?? {}).length - both.length
   const origin = [
-    ...(file && ofFile > 0 ? [`${ofFile} secrets of ${file.path}`] : []),
-    ...(names.length > 0 ? [`${names.length} put with "secret put"`] : []),
+    ...(file && ofFile > 0 ? [`${countSecrets(ofFile)} of ${file.path}`] : []),
+    ...(names.length > 0 ? [`${countSecrets(names.length)} of "secret put"`] : []),
   ].join(' and ')
   return { env: { ...file?.env, ...put }, origin }
 }
+
+export const countSecrets = (count: number): string => (count === 1 ? '1 secret' : `${count} secrets`)
 
 /** @throws ProtocolError `usage_invalid` where secrets would be published */
 export function assertNothingSecret({ env, origin }: DeployEnv): void {
