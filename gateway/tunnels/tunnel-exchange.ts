@@ -126,10 +126,11 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
     this.#handler.onError(error)
   }
 
-  /** Ends it where nothing has moved for too long. */
+  /** Ends it where nothing has moved for too long. Who stops reading has left, and pays like one who has. */
   expire(nowMs: number): void {
     const idleMsMax = this.#isAnswered ? limits.idleTimeoutMs : limits.firstByteTimeoutMs
-    if (nowMs - this.#activeMs > idleMsMax) this.fail(answerTimedOut(), 'timed_out')
+    if (nowMs - this.#activeMs <= idleMsMax) return
+    this.fail(answerTimedOut(), this.#isPaused ? 'cancelled' : 'timed_out')
   }
 
   onAccept(): void {

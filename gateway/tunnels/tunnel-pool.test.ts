@@ -13,11 +13,14 @@ function setup() {
   const pool = createTunnelPool({ clock, onIdle: () => idle++ })
   const addSocket = (sessionKey: `0x${string}` = '0x01') => {
     const streams: MuxStream[] = []
+    const heard: ReturnType<typeof createRecorder>[] = []
     const pair = createMuxPair({
       onStream(stream) {
         streams.push(stream)
         stream.accept()
-        return createRecorder()
+        const recorder = createRecorder()
+        heard.push(recorder)
+        return recorder
       },
     })
     const socket: TunnelSocket & { isLeaving: boolean } = {
@@ -31,7 +34,7 @@ function setup() {
       close: () => {},
     }
     pool.join(socket)
-    return { socket, pair, streams }
+    return { socket, pair, streams, heard }
   }
   const call = () => {
     const said: string[] = []
@@ -110,4 +113,25 @@ test('a request that was not seen to be taken waits for the same process, whoeve
   expect([stranger.streams.length, said]).toEqual([0, []])
   await clock.advance(limits.tunnelParkMsMax)
   expect(said).toEqual(['tunnel_lost'])
+})
+
+test('an answer that stands still is given up: as its caller’s doing where that does not read, else as nobody’s', async () => {
+  const { addSocket, call, pool, clock } = setup()
+  const { pair, streams, heard } = addSocket()
+  const [unread, awaited] = [call(), call()]
+  await pair.run()
+  for (const stream of streams) {
+    stream.sendHead('[200,[]]')
+    stream.write(Buffer.from('x'))
+  }
+  await pair.run()
+  unread.exchange.pause()
+  await clock.advance(limits.idleTimeoutMs + 1)
+  pool.expire(clock.monotonicMs())
+  await pair.run()
+  expect([unread.said, awaited.said]).toEqual([
+    ['200', 'x', 'call_timeout'],
+    ['200', 'x', 'call_timeout'],
+  ])
+  expect(heard.map(({ reset }) => reset)).toEqual(['cancelled', 'timed_out'])
 })
