@@ -101,12 +101,14 @@ test('a provider at home: one command makes keys, registers and serves through t
 })
 
 test('a provider with an address listens there, and its resolver says so', async () => {
-  const running = await startServing(at.user, ['provider', 'up', '--domain', 'dave', '--port', '0', '--json'])
+  const line = ['provider', 'up', '--domain', 'dave', '--port', '0', '--egress', 'public', '--json']
+  const running = await startServing(at.user, line)
   const up: Up = JSON.parse(running.first)
   expect(up.server).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
   expect(JSON.parse((await get(`${up.server}/_/info`)).text)).toMatchObject({
     name: 'dave',
     address: up.address,
+    egress: 'public',
   })
   expect(JSON.parse((await get(`${up.url}_/info`)).text)).toMatchObject({ name: 'dave' })
   await running.stop()
@@ -115,6 +117,13 @@ test('a provider with an address listens there, and its resolver says so', async
     resolve(error.code),
   )
   expect(await refused).toBe('ECONNREFUSED')
+})
+
+test('what programs may reach is one of three words', async () => {
+  const line = ['provider', 'up', '--domain', 'erin', '--egress', 'everything']
+  const { exitCode, stderr } = await at.user.run(line)
+  expect(exitCode).toBe(2)
+  expect(stderr).toContain('Use one of: none, listed, public.')
 })
 
 test('a provider that lies on purpose is caught by deploy', async () => {
