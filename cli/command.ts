@@ -70,6 +70,8 @@ export const commonOptions = {
  */
 export function defineCommand<const O extends Options>(definition: {
   readonly usage: string
+  /** Says why not, where an argument too many may be a secret that nothing should repeat. */
+  readonly secretHint?: string
   readonly details?: string
   readonly options: O
   readonly examples: readonly string[]
@@ -89,7 +91,13 @@ export function usageError(message: string, hint: string): ProtocolError {
 /** Key material that somebody may try to pass where every user of the machine can read it. */
 const keyFlag = /^--?(private-?key|priv-?key|secret-?key|pk|key|mnemonic|seed(-phrase)?|password)(=|$)/i
 
-function parseArguments({ usage, options }: { usage: string; options: Options }, argv: readonly string[]) {
+interface Definition {
+  readonly usage: string
+  readonly options: Options
+  readonly secretHint?: string
+}
+
+function parseArguments({ usage, options, secretHint }: Definition, argv: readonly string[]) {
   const known: Options = { ...options, ...commonOptions }
   const seeHelp = `See "khachapuri ${commandName(usage)} --help".`
   const secret = argv.find(
@@ -108,7 +116,7 @@ function parseArguments({ usage, options }: { usage: string; options: Options },
       allowPositionals: true,
       strict: true,
     })
-    checkPositionals(usage, positionals)
+    checkPositionals(usage, positionals, secretHint)
     return { values, positionals }
   } catch (error) {
     throw explainParseError(error, { known, seeHelp })
@@ -134,13 +142,14 @@ function explainParseError(error: unknown, { known, seeHelp }: { known: Options;
 }
 
 /** Holds the number of positionals to what the usage line promises. */
-function checkPositionals(usage: string, positionals: readonly string[]): void {
+function checkPositionals(usage: string, positionals: readonly string[], secretHint?: string): void {
   const words = usage.split(' ').filter((word) => /^[<[](?!-)/.test(word))
   const required = words.filter((word) => word.startsWith('<'))
   const isOpenEnded = words.some((word) => word.endsWith('…'))
   const missing = required[positionals.length]
   if (missing) throw usageError(`${missing} is missing.`, `Usage: khachapuri ${usage}`)
   if (!isOpenEnded && positionals.length > words.length) {
+    if (secretHint !== undefined) throw usageError('There is one argument too many.', secretHint)
     const extra = JSON.stringify(positionals[words.length])
     throw usageError(`${extra} is one argument too many.`, `Usage: khachapuri ${usage}`)
   }

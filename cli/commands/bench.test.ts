@@ -1,3 +1,5 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
 import { startServing } from '../testing.ts'
@@ -59,10 +61,20 @@ test('calls that nobody pays for are refused, as was said; with a pass they are 
   expect(paid.stdout).toContain('charged    0.001 USDC')
 })
 
-test('what runs locally costs nothing, and needs no answer', async () => {
-  const running = await startServing(at.user, ['run', 'app'])
+test('what runs locally costs nothing, needs no answer, and is shown no pass', async () => {
+  const dir = join(at.user.dir, 'strict')
+  await mkdir(dir)
+  const source = `export default {
+    fetch: ({ headers }) => new Response(null, { status: headers.has('authorization') ? 400 : 200 })
+  }`
+  await writeFile(join(dir, 'index.js'), source)
+  await writeFile(join(dir, 'khachapuri.json'), '{"name":"strict","entry":"index.js"}')
+  const running = await startServing(at.user, ['run', 'strict'])
   const url = /http_url=(\S+)/.exec(running.first)?.[1]
-  const { stderr, json } = await run(`bench ${url}hello -c 2 -d 1s --max-calls 50 --json`)
+  const { stderr, json } = await at.user.run(
+    ['bench', `${url}hello`, '-c', '2', '-d', '1s', '--max-calls', '50', '--json'],
+    { env: { KHACHAPURI_PASS: 'worth money' } },
+  )
   expect(stderr).toContain('Nobody there asks for money.')
   expect(json<Measured>()).toMatchObject({ sent: 50, statuses: { 200: 50 }, chargedUsdc: '0' })
   await running.stop()

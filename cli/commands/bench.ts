@@ -12,6 +12,7 @@ import { type CallRequest, parseRequest } from '../call/request.ts'
 import { type CommandContext, defineCommand, usageError } from '../command.ts'
 import { parseCount, parseDuration } from '../duration.ts'
 import { formatBytes } from '../format.ts'
+import { parseHttpUrl } from '../market/market.ts'
 import { writeOptions } from '../market/options.ts'
 
 export const bench = defineCommand({
@@ -58,12 +59,14 @@ export const bench = defineCommand({
     const seconds = parseDuration('duration', values.duration)
     if (seconds > limits.benchDurationSecondsMax)
       throw usageError('That is too long.', `Use at most ${limits.benchDurationSecondsMax}s.`)
-    const pass = values.pass ?? context.env['KHACHAPURI_PASS']
     const own = values.header ?? []
+    const url = parseHttpUrl('url', urlText)
+    const terms = await readTerms(url, signal)
+    // Who asks for no money need not see what is worth some.
+    const pass = values.pass ?? (terms && context.env['KHACHAPURI_PASS'])
     const isPaid = own.some((line) => /^authorization:/i.test(line))
     const header = pass && !isPaid ? [...own, `Authorization: Bearer ${pass}`] : own
     const request = await parseRequest(urlText, { ...values, header }, context)
-    const terms = await readTerms(request.url, signal)
     const callsMax = parseMax(values['max-calls'], terms)
     const plan = { connections, seconds, callsMax }
     announce({ request, terms, ...plan }, context)

@@ -139,6 +139,10 @@ test('secrets that were put are sealed with the next deploy and win over .env; n
   for (const { stdout, stderr } of [put, list, deployed, { stdout: kept, stderr: history }])
     for (const value of ['put "in"', 'put \\"in\\"', 'by hand']) expect(stdout + stderr).not.toContain(value)
 
+  const onLine = await run('secret put KEY hunter2 --dir app-b')
+  expect(onLine.exitCode).toBe(2)
+  expect(onLine.stdout + onLine.stderr).not.toContain('hunter2')
+
   const bare = (await run('deploy app-b --provider alice --no-env --json')).json<Deployed>()
   expect(await answerOf(bare.urls['alice'] as string)).toMatchObject({ env: {} })
   for (const [line, stdin] of [

@@ -10,6 +10,8 @@ import { putSecret } from '../../secrets/secret-file.ts'
 
 export const secretPut = defineCommand({
   usage: 'secret put <NAME>',
+  secretHint:
+    'The value comes from standard input, or is asked for: every user of the machine can read a command line.',
   details:
     'Keeps a secret for the next deploys of the program by the account. The value comes from standard input, without its last\n' +
     'line break, or is asked for; never from the command line, which every user of the machine can read. It is kept encrypted\n' +
