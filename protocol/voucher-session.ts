@@ -88,6 +88,7 @@ export function createVoucherSession(
   function accessFor(scope: AccessScope): Promise<Hex> {
     const known = accesses.get(scope.epoch) ?? signAccess(scope)
     accesses.set(scope.epoch, known)
+    known.catch(() => accesses.delete(scope.epoch))
     return known
   }
 
@@ -184,7 +185,11 @@ export function createVoucherSession(
         const id = randomUUID()
         const ready = await begin(id, quoteUsdc)
         try {
-          const access = await accessFor(ready.signed.voucher)
+          const access = await accessFor(ready.signed.voucher).catch(async (error: unknown) => {
+            // Nothing was sent.
+            await finish(id, { kind: 'free', totals: undefined })
+            throw error
+          })
           const { end, correction, value } = await send(formatVoucherToken({ signed: ready.signed, access }))
           if (correction) await learn(id, correction)
           else await finish(id, end)
