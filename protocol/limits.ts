@@ -191,6 +191,8 @@ export const limits = {
   /** Lanes, receipts or passes of one page: a millisecond of the journal's thread, and a bounded answer. */
   statementPageEntriesMax: 250,
   statementPageBytesMax: 512 * KiB,
+  /** Lanes or passes of one provider that a command keeps in memory. */
+  statementEntriesKeptMax: 100_000,
 
   // What owners read of their deployments
   programLogLineCharsMax: 4 * KiB,

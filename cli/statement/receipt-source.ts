@@ -1,6 +1,7 @@
 import type { Address } from 'viem'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { meteredSigner } from '../../protocol/grant.ts'
+import { limits } from '../../protocol/limits.ts'
 import {
   type ChargedReceipt,
   type LaneTotal,
@@ -81,6 +82,7 @@ async function openLanes(
           statementPageSchemas.lanes,
         )
       ).entries,
+    { entriesMax: limits.statementEntriesKeptMax },
   )
   for await (const lane of lanes) {
     const receipts = readPages<ChargedReceipt>(async (last) => {

@@ -1,5 +1,6 @@
 import type { Hex } from 'viem'
 import { isProtocolError } from '../../../protocol/errors.ts'
+import { limits } from '../../../protocol/limits.ts'
 import { type PassSpending, statementPageSchemas, statementPaths } from '../../../protocol/statement.ts'
 import { formatUsdc } from '../../../protocol/usdc.ts'
 import { type CommandContext, defineCommand } from '../../command.ts'
@@ -100,6 +101,7 @@ async function readPasses(account: ProviderAccount): Promise<PassSpending[]> {
     async (last) =>
       (await account.read(statementPaths.passes, last ? { after: last.id } : {}, statementPageSchemas.passes))
         .entries,
+    { entriesMax: limits.statementEntriesKeptMax },
   )
   for await (const pass of pages) passes.push(pass)
   return passes
