@@ -164,7 +164,20 @@ describe.skipIf(!canRunNatively)(
         await using program = await start()
         expect(textOf(await attack(program, name))).toBe('contained\n')
         await program[Symbol.asyncDispose]()
-        expect(countTraces().programs).toEqual([])
+        expect(ownProcesses().filter((line) => line.includes(' /app/'))).toEqual([])
+      })
+
+      test('nothing of a start that was given up', async () => {
+        for (let turns = 0; turns < 40; turns++) {
+          await using program = await start()
+          const leaving = program.call(
+            { method: 'GET', target: '/?hello', rawHeaders: ['host', 'test'] },
+            { onHead: () => undefined, onData: () => undefined, onEnd: () => undefined },
+          )
+          for (let turn = 0; turn < turns; turn++) await new Promise(setImmediate)
+          leaving.abort()
+        }
+        expect(ownProcesses()).toEqual([])
       })
 
       test('no core dump behind', async () => {
@@ -230,17 +243,31 @@ function textOf({ outcome, body }: Answer): string {
   return body.toString()
 }
 
-/** What a program could leave on this machine; this process's own children are the only ones that count. */
+/** What this process's programs could leave on this machine, whoever their parent is by then. */
 function countTraces() {
   return {
-    programs: descendants().filter((pid) => readText(`/proc/${pid}/cmdline`).startsWith('/app/')),
-    sandboxes: descendants().filter((pid) => readText(`/proc/${pid}/cmdline`).includes('bwrap')),
+    processes: ownProcesses(),
     mounts: readText('/proc/self/mountinfo').split('\n').length,
     folders: ownFolders(),
     cgroups: findCgroups(),
     // Of the files that this process has open, those that no library opens and closes as it likes.
     handles: readdirSync('/proc/self/fd').filter((fd) => isPathHandle(fd)).length,
   }
+}
+
+/** Sandboxes name our folder on their command line; what runs in them is in our cgroups, or a child of theirs. */
+function ownProcesses(): string[] {
+  const below = descendants()
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map((pid) => [pid, readText(`/proc/${pid}/cmdline`), readText(`/proc/${pid}/cgroup`)] as const)
+    .filter(
+      ([pid, commandLine, cgroup]) =>
+        commandLine.includes(`khp-${process.pid}-`) ||
+        cgroup.includes(`khachapuri-${process.pid}-`) ||
+        (commandLine.startsWith('/app/') && below.includes(Number(pid))),
+    )
+    .map(([pid, commandLine]) => `${pid} ${commandLine}`)
 }
 
 function isPathHandle(fd: string): boolean {

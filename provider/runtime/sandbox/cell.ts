@@ -66,6 +66,7 @@ export function createCell({ child, pid, folder, insideFolder, cgroup, log }: Ce
 
   const kill = (): void => {
     if (isOver) return
+    if (!cgroup) killInside(pid, child.pid)
     child.kill('SIGKILL')
     cgroup?.kill()
   }
@@ -106,6 +107,26 @@ export function createCell({ child, pid, folder, insideFolder, cgroup, log }: Ce
   }
 }
 
+/**
+ * Ends the process in a sandbox itself: bubblewrap ties it to its own life late, and a young one would wait for it for
+ * ever. Only while it is bubblewrap's child, as numbers are given out again.
+ */
+function killInside(pid: number, parentPid: number | undefined): void {
+  if (pid === parentPid || Number(readStat(pid)?.[1]) !== parentPid) return
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch {
+    // It ended by itself meanwhile.
+  }
+}
+
+/** Fields of /proc/<pid>/stat from the state on; before it is the name, which may hold anything. */
+function readStat(pid: number): readonly string[] | undefined {
+  return tryRead(`/proc/${pid}/stat`)
+    ?.replace(/^.*\) /s, '')
+    .split(' ')
+}
+
 export function cgroupLimits(memoryBytes: number) {
   return { memoryBytes, pidsMax: limits.programPidsMax, cpuPercent: limits.programCpuPercentMax }
 }
@@ -114,10 +135,8 @@ export function cgroupLimits(memoryBytes: number) {
 function readUsage(pid: number): Usage {
   const status = tryRead(`/proc/${pid}/status`)
   const anonymousKiB = readCounter(status, 'RssAnon:')
-  // After the name, which may hold anything, the eleventh and twelfth fields are ticks of a hundredth of a second.
-  const fields = tryRead(`/proc/${pid}/stat`)
-    ?.replace(/^.*\) /s, '')
-    .split(' ')
+  // The twelfth and thirteenth are ticks of a hundredth of a second.
+  const fields = readStat(pid)
   if (anonymousKiB === undefined || !fields) return {}
   return {
     memoryBytes: (anonymousKiB + (readCounter(status, 'RssShmem:') ?? 0)) * 1024,

@@ -134,18 +134,23 @@ async function spawnBubblewrap(
   } finally {
     if (filterFd !== undefined) closeSync(filterFd)
   }
+  let cell: Cell | undefined
   try {
     await started(child)
-    const pid = await raceSignal(readChildPid(pipeOf(child, 5) as Readable), signal)
+    // Whoever gives up waits for this: the process inside would wait for ever for a bubblewrap that was ended now.
+    const pid = await readChildPid(pipeOf(child, 5) as Readable)
     if (pid === undefined) throw new Error(await readFailure(child.stderr!))
     // The program does not run yet: nothing that it does can escape being counted.
     cgroup?.add(child.pid!)
     cgroup?.add(pid)
+    cell = createCell({ child, pid, folder, insideFolder: inside.folder, cgroup, log: site.log })
+    signal.throwIfAborted()
     const block = pipeOf(child, 6) as Writable
     block.on('error', ignoreError).end('1')
-    return createCell({ child, pid, folder, insideFolder: inside.folder, cgroup, log: site.log })
+    return cell
   } catch (error) {
-    child.kill('SIGKILL')
+    if (cell) cell.kill()
+    else child.kill('SIGKILL')
     throw error
   }
 }
