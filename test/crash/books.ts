@@ -67,8 +67,22 @@ function readBooks(db: DatabaseSync): Map<Address, LedgerBook> {
       ]),
     })
   }
+  for (const { payer, call_id: callId } of db.prepare(unbookedPayments).all()) {
+    const book = books.get(payer as Address) ?? nothing
+    const priced = new Set([...book.priced, toHex(callId as Uint8Array)])
+    books.set(payer as Address, { ...book, priced })
+  }
   return books
 }
+
+const nothing: LedgerBook = { chargedUsdc: 0n, calls: 0, pricedByGrant: 0, priced: new Set() }
+
+/**
+ * The answer of an x402 call and its receipt are durable before the chain is asked; the receipt moves to the others with
+ * what the chain says, at the next start if need be. Who asks again has the answer meanwhile.
+ */
+const unbookedPayments =
+  "SELECT payer, call_id FROM payments WHERE is_booked = 0 AND receipt IS NOT NULL AND state <> 'released'"
 
 /** What clients saw against what the disk says. @throws where a paid answer has no receipt, or somebody paid for nothing */
 export function compareWithClients(
