@@ -16,6 +16,7 @@ import { openProgramLog } from '../provider/logs/program-log.ts'
 import { createProviderMetrics } from '../provider/metrics.ts'
 import { openContent } from '../provider/open-content.ts'
 import { openPrograms } from '../provider/open-programs.ts'
+import { openRules } from '../provider/policy/rules.ts'
 
 /**
  * A provider with payment switched off, for the bench only: listener, deployments, sandbox and relay are the provider's
@@ -38,15 +39,20 @@ const base = { clock: systemClock, log: createLog({ level: 'warn' }) }
 
 await using parts = new AsyncDisposableStack()
 const deps = { ...base, programLog: parts.use(openProgramLog(base, dir)) }
-const capacityMiB = Number.POSITIVE_INFINITY
+const rules = await openRules({ ...deps, onChange: () => undefined, peek: () => undefined }, dir)
+const { capacityMiB, limitsOf } = rules
 const programs = parts.use(
-  await openPrograms(deps, { chainId: market.chainId, owner: provider, capacityMiB }, stopping.signal),
+  await openPrograms(
+    deps,
+    { chainId: market.chainId, owner: provider, capacityMiB, limitsOf },
+    stopping.signal,
+  ),
 )
 const store = { dir, market, audience: () => keeper, keepers: [new URL(keeper)], peers: [], opensPort: false }
 const content = parts.use(await openContent(deps, store, stopping.signal))
 const deployments = createDeployments(content, {
   ...{ market, provider, sealKeys: new Map(), runtimes: programs.kinds },
-  ...{ mayRun: programs.mayRun, allowsEgress: programs.allowsEgress },
+  ...{ mayRun: programs.mayRun, allowsEgress: programs.allowsEgress, assertCid: rules.assertCid },
 })
 
 const nothingCharged = { chargedUsdc: zeroUsdc, calls: 0 }
@@ -77,6 +83,7 @@ const callDeps: CallDeps = {
     programs.acquire(deployment, (loadSignal) => deployments.readProgram(deployment, loadSignal), signal),
   x402: undefined,
   unpaidRuns: createUnpaidRuns(deps),
+  rules,
   places: createPlaces(deps, { capacityMiB }),
   metrics: createProviderMetrics({
     clock: deps.clock,

@@ -78,6 +78,7 @@ test('the list of commands', async () => {
       provider up          Register a name and serve programs for money, from anywhere
       provider status      Show what a running provider is owed, and how it is
       provider price       Change what a call costs
+      provider policy      Say what a provider runs, and how much it gives away
       provider statement   Show what was earned, call by call, and compare it with the chain
       provider rotate-key  Have secrets sealed for a new key, and keep the old one for a while
       provider endpoint    Change where callers come: an address, or the tunnel of a gateway

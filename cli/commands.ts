@@ -154,6 +154,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Change what a call costs',
         load: async () => (await import('./commands/provider/price.ts')).providerPrice,
       },
+      'provider policy': {
+        summary: 'Say what a provider runs, and how much it gives away',
+        load: async () => (await import('./commands/provider/policy.ts')).providerPolicy,
+      },
       'provider statement': {
         summary: 'Show what was earned, call by call, and compare it with the chain',
         load: async () => (await import('./commands/provider/statement.ts')).providerStatement,

@@ -62,6 +62,10 @@ export const errorTable = {
   runtime_unavailable: { status: 501, retryable: false },
   egress_refused: { status: 403, retryable: false },
   limits_too_high: { status: 403, retryable: false },
+  owner_denied: { status: 403, retryable: false },
+  deployment_denied: { status: 403, retryable: false },
+  runtime_denied: { status: 403, retryable: false },
+  deployment_paused: { status: 503, retryable: true },
 
   // How it went
   program_crashed: { status: 502, retryable: false },

@@ -171,6 +171,18 @@ export const limits = {
   unpaidRunsPerPayerPerMinuteMax: 60,
   unpaidRunsPerDeploymentPerMinuteMax: 300,
 
+  // A provider's own rules
+  /** Of each list. */
+  policyEntriesMax: 10_000,
+  policyItemsPerOrderMax: 1_000,
+  policyReasonCharsMax: 200,
+  policyOrderBytesMax: 256 * KiB,
+  policyAnswerBytesMax: 8 * MiB,
+  /** One small program with its runtime. */
+  capacityMiBMin: 64,
+  /** Deployments whose faults are counted. */
+  faultRatesKeptMax: 10_000,
+
   // Passes
   passBytesMax: 4 * KiB,
   passProvidersMax: 16,

@@ -267,3 +267,8 @@ export const providerMaximaSchema = z.object({
   concurrency: limitSchema('concurrency').optional(),
   responseBytes: limitSchema('responseBytes').optional(),
 } satisfies Readonly<Record<SettableLimitName, z.ZodType>>)
+
+/** Which limits a deployment wants more of than a provider gives. What it does not say, it does not want. */
+export function limitsBeyond(maxima: SomeLimits, asked: SomeLimits): readonly SettableLimitName[] {
+  return settableLimitNames.filter((name) => (asked[name] ?? 0) > (maxima[name] ?? programLimits[name].max))
+}

@@ -4,7 +4,7 @@ import { isDevChain } from '../protocol/dev-chain.ts'
 import { type EgressOffer, explainNoEgress, isOffered } from '../protocol/egress.ts'
 import { limits } from '../protocol/limits.ts'
 import type { RuntimeKind } from '../protocol/program.ts'
-import { resolveLimits } from '../protocol/program-limits.ts'
+import type { SetLimits } from '../protocol/program-limits.ts'
 import type { Deployment } from './deployments/deployments.ts'
 import { createOutputLines } from './logs/output-lines.ts'
 import type { ProgramLog } from './logs/program-log.ts'
@@ -40,14 +40,12 @@ export interface Programs extends AsyncDisposable {
 }
 
 /** What the processes of a deployment may hold: the program and what runs it, or as many of it as run at a time. */
-export function processesMiB({
-  runtime,
-  native,
-  limits: { memoryMiB, concurrency },
-}: DeploymentSpec): number {
+export function processesMiB(
+  { runtime, native }: Pick<DeploymentSpec, 'runtime' | 'native'>,
+  { memoryMiB, concurrency }: Pick<SetLimits, 'memoryMiB' | 'concurrency'>,
+): number {
   if (runtime !== 'native') return memoryMiB + limits.runtimeMemoryMiB
-  if (native === 'http') return memoryMiB
-  return memoryMiB * Math.min(limits.cgiProcessesMax, concurrency ?? limits.cgiProcessesMax)
+  return native === 'http' ? memoryMiB : memoryMiB * Math.min(limits.cgiProcessesMax, concurrency)
 }
 
 function describeDeath(death: Death): string {
@@ -72,12 +70,14 @@ export interface ProgramsOptions {
   readonly egress?: EgressOffer | undefined
   /** What all programs may hold together. */
   readonly capacityMiB: number
+  /** What a deployment gets here. */
+  readonly limitsOf: (spec: DeploymentSpec) => SetLimits
 }
 
 /** Starts the runtimes and lets them attack their own walls before a stranger does. */
 export async function openPrograms(
   { clock, log, network, programLog }: WorkerdDeps & { programLog: Pick<ProgramLog, 'add'> },
-  { chainId, owner, capacityMiB, native, egress = 'listed' }: ProgramsOptions,
+  { chainId, owner, capacityMiB, limitsOf, native, egress = 'listed' }: ProgramsOptions,
   signal: AbortSignal,
 ): Promise<Programs> {
   await using starting = new AsyncDisposableStack()
@@ -124,7 +124,7 @@ export async function openPrograms(
             options: {
               env,
               params,
-              limits: { ...resolveLimits(spec.limits), egress: spec.limits.egress },
+              limits: { ...limitsOf(spec), egress: spec.limits.egress },
               onOutput,
             },
             onDeath: (death) =>
@@ -132,7 +132,7 @@ export async function openPrograms(
           }
         },
         acquireSignal,
-        { memoryMiB: processesMiB(deployment.spec) },
+        { memoryMiB: processesMiB(deployment.spec, limitsOf(deployment.spec)) },
       ),
     endAll: (why) => instances.endAll(why),
     setCapacity: (capacityMiB) => instances.setCapacity(capacityMiB),

@@ -37,6 +37,7 @@ import { openProgramLog } from './logs/program-log.ts'
 import { createProviderMetrics, serveMetrics } from './metrics.ts'
 import { openContent } from './open-content.ts'
 import { openPrograms } from './open-programs.ts'
+import { openRules } from './policy/rules.ts'
 import { createPresence, isTunnelUrl } from './presence.ts'
 import { registerProvider } from './register-provider.ts'
 import type { NativeOptions } from './runtime/native/native-runtime.ts'
@@ -109,8 +110,6 @@ export interface ProviderOptions {
   readonly egress?: EgressOffer | undefined
   /** Whether that may be on this machine or in its network, too; on development chains only. */
   readonly egressAllowsPrivate?: boolean
-  /** Memory that all programs together may hold, their runtimes included. */
-  readonly capacityMiB?: number
   readonly fault?: Fault
 }
 
@@ -215,13 +214,33 @@ export async function createProvider(
     signal,
   )
   if (x402) starting.use(x402)
-  const capacityMiB = options.capacityMiB ?? Number.POSITIVE_INFINITY
-  const places = createPlaces({ clock }, { capacityMiB })
   const programLog = starting.use(openProgramLog({ clock, log }, dir))
+  const rules = await openRules(
+    {
+      clock,
+      log,
+      programLog,
+      peek: (cid) => deployments.peek(cid),
+      onChange({ capacityMiB }) {
+        places.setCapacity(capacityMiB)
+        programs.setCapacity(capacityMiB)
+      },
+    },
+    dir,
+  )
+  const { capacityMiB, limitsOf } = rules
+  const places = createPlaces({ clock }, { capacityMiB })
   const programs = starting.use(
     await openPrograms(
       { clock, log, network, programLog },
-      { chainId, owner: account.address, capacityMiB, native: options.native, egress: options.egress },
+      {
+        chainId,
+        owner: account.address,
+        capacityMiB,
+        limitsOf,
+        native: options.native,
+        egress: options.egress,
+      },
       signal,
     ),
   )
@@ -258,6 +277,7 @@ export async function createProvider(
     runtimes: programs.kinds,
     mayRun: programs.mayRun,
     allowsEgress: programs.allowsEgress,
+    assertCid: rules.assertCid,
   })
   let tunnelStatus = (): TunnelStatus | undefined => undefined
   const metrics = createProviderMetrics({
@@ -280,7 +300,7 @@ export async function createProvider(
     runtimes: [...programs.kinds],
     tier: programs.tier,
     egress: programs.egress,
-    limits: {},
+    limits: rules.maxima,
     version: options.version,
   })
   const callDeps: CallDeps = {
@@ -300,6 +320,7 @@ export async function createProvider(
     ),
     unpaidRuns: createUnpaidRuns({ clock }),
     places,
+    rules,
     x402,
     grants: mirror,
     ledger,
@@ -318,6 +339,7 @@ export async function createProvider(
     log,
     info,
     deployments,
+    rules,
     readReceipt: ledger.readReceipt,
     keeper: content.routes,
     account: createAccountPages({ clock, ledger, grants: mirror }, payee),
@@ -361,6 +383,8 @@ export async function createProvider(
   const registered = await presence.publish(signal)
   starting.use(keepName({ client, sender, clock, log }, place))
   const control: ProviderControl = {
+    rules,
+    places,
     identity: { provider: account.address, market },
     history: ledger.history,
     status: () => ({

@@ -2,7 +2,7 @@ import { limits } from '../../protocol/limits.ts'
 import { defineCommand, usageError } from '../command.ts'
 import { draftDeployment, parseTerms, policyOptions } from '../deploy/draft.ts'
 import { announceRelease, publishRelease, type Release } from '../deploy/release.ts'
-import { agreeOnTerms, assertEgressOffered, findTargets } from '../deploy/targets.ts'
+import { agreeOnTerms, assertEgressOffered, assertLimitsOffered, findTargets } from '../deploy/targets.ts'
 import { parseMessage } from '../history/message.ts'
 import { parseHttpUrl, readGatewayInfo } from '../market/market.ts'
 import { openWriter } from '../market/open.ts'
@@ -59,6 +59,7 @@ export const deploy = defineCommand({
     const acceptIdentity = values['accept-identity'] ?? false
     const targets = await findTargets(names, { writer, gateway, acceptIdentity }, context)
     assertEgressOffered(targets, terms.limits.egress)
+    assertLimitsOffered(targets, terms.limits)
     const ids = await computeIds(program.zip, params)
     const draft = draftDeployment(
       {

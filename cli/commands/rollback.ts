@@ -1,7 +1,7 @@
 import type { Params } from '../../protocol/program.ts'
 import { type CommandContext, defineCommand, usageError } from '../command.ts'
 import { announceRelease, envDigestKeyOf, publishRelease, type Release } from '../deploy/release.ts'
-import { agreeOnTerms, assertEgressOffered, findTargets } from '../deploy/targets.ts'
+import { agreeOnTerms, assertEgressOffered, assertLimitsOffered, findTargets } from '../deploy/targets.ts'
 import { parseCount } from '../duration.ts'
 import { compareSettings } from '../history/compare-versions.ts'
 import { fetchProgram } from '../history/fetch-program.ts'
@@ -52,6 +52,7 @@ export const rollback = defineCommand({
     const acceptIdentity = values['accept-identity'] ?? false
     const targets = await findTargets(names, { writer, gateway, acceptIdentity }, context)
     assertEgressOffered(targets, version.spec.limits.egress)
+    assertLimitsOffered(targets, version.spec.limits)
     const release: Release = {
       project,
       zip,

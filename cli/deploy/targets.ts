@@ -1,6 +1,7 @@
 import { type Egress, formatEgress, isOffered } from '../../protocol/egress.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import type { GatewayInfo } from '../../protocol/gateway.ts'
+import { limitsBeyond, type SomeLimits } from '../../protocol/program-limits.ts'
 import type { ProviderInfo } from '../../protocol/provider.ts'
 import type { CommandContext } from '../command.ts'
 import { providerUrl } from '../market/market.ts'
@@ -71,6 +72,18 @@ export function assertEgressOffered(targets: readonly DeployTarget[], egress: Eg
       `${name} does not let programs reach: ${formatEgress(egress)}. It offers "${info.egress}".`,
       { hint: 'Choose another provider, or deploy with less egress: --egress none, or a list of origins.' },
     )
+  }
+}
+
+/** @throws ProtocolError `limits_too_high` where a provider would not give the program as much */
+export function assertLimitsOffered(targets: readonly DeployTarget[], asked: SomeLimits): void {
+  for (const { name, info } of targets) {
+    const beyond = info ? limitsBeyond(info.limits, asked) : []
+    if (!info || beyond.length === 0) continue
+    const words = beyond.map((limit) => `${limit} ${asked[limit]} (at most ${info.limits[limit]})`)
+    throw new ProtocolError('limits_too_high', `${name} does not give a program ${words.join(', ')}.`, {
+      hint: `Choose another provider, or deploy with less; "khachapuri limits --provider ${name}" shows what it gives.`,
+    })
   }
 }
 

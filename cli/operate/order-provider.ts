@@ -25,7 +25,16 @@ export async function orderProvider(
     body = {},
     bytesMax = limits.problemBytesMax,
   }: {
-    order: 'price' | 'rotate-key' | 'endpoint' | 'identity' | 'history' | 'status'
+    order:
+      | 'price'
+      | 'rotate-key'
+      | 'endpoint'
+      | 'identity'
+      | 'history'
+      | 'status'
+      | 'policy'
+      | 'policy-change'
+      | 'policy-reload'
     body?: object
     bytesMax?: number
   },

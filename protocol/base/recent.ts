@@ -5,6 +5,7 @@ export interface Recent<K, V> {
   has(key: K): boolean
   set(key: K, value: V): void
   delete(key: K): void
+  values(): IterableIterator<V>
 }
 
 export function createRecent<K, V>(sizeMax: number): Recent<K, V> {
@@ -25,5 +26,6 @@ export function createRecent<K, V>(sizeMax: number): Recent<K, V> {
       }
     },
     delete: (key) => void entries.delete(key),
+    values: () => entries.values(),
   }
 }

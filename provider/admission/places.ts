@@ -175,7 +175,10 @@ export function createPlaces(
 function neverFits({ memoryMiB }: PlaceWish, capacityMiB: number): ProtocolError {
   return new ProtocolError(
     'limits_too_high',
-    `With its runtime the program may hold ${memoryMiB} MiB, and all programs here ${capacityMiB} MiB together.`,
-    { hint: 'Deploy it with less memoryMiB, or call another provider.', details: { capacityMiB } },
+    `With all its processes the program may hold ${memoryMiB} MiB, and all programs here ${capacityMiB} MiB together.`,
+    {
+      hint: 'Deploy it with less memoryMiB (or concurrency, where each call has its own process), or call another provider.',
+      details: { capacityMiB },
+    },
   )
 }

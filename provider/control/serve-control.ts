@@ -13,8 +13,11 @@ import { problemResponse } from '../../protocol/http/problem-response.ts'
 import { limits } from '../../protocol/limits.ts'
 import { describeIssues, usdcSchema } from '../../protocol/schema.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
+import type { Places } from '../admission/places.ts'
 import type { LedgerHistory } from '../ledger/ledger.ts'
 import type { LedgerIdentity } from '../ledger/records.ts'
+import { policyChangeSchema } from '../policy/change-policy.ts'
+import type { Rules } from '../policy/rules.ts'
 import { historyOrderSchema, readHistory } from './history-orders.ts'
 import { type ProviderStatus, statusToJson } from './status.ts'
 
@@ -22,6 +25,8 @@ import { type ProviderStatus, statusToJson } from './status.ts'
 export interface ProviderControl {
   readonly identity: LedgerIdentity
   readonly history: LedgerHistory
+  readonly rules: Rules
+  readonly places: Pick<Places, 'status'>
   status(): ProviderStatus
   /** @returns the price before */
   setPrice(priceUsdc: Usdc): Promise<Usdc>
@@ -91,7 +96,11 @@ function createControlApp(
     lane = done.catch(() => undefined)
     return done
   }
-  app.use(bodyLimit({ maxSize: limits.problemBytesMax }))
+  // A list of what is denied may be long.
+  const isPolicy = (path: string) => path.startsWith('/policy')
+  const short = bodyLimit({ maxSize: limits.problemBytesMax })
+  const long = bodyLimit({ maxSize: limits.policyOrderBytesMax })
+  app.use((c, next) => (isPolicy(c.req.path) ? long : short)(c, next))
 
   app.post('/price', async (c) => {
     const { priceUsdc } = parseOrder(schemas.price, await c.req.text())
@@ -111,6 +120,24 @@ function createControlApp(
     const done = await inTurn(() => control.setEndpoint(endpoint, signal))
     log.info('endpoint_changed', { endpoint })
     return c.json({ endpoint, done })
+  })
+
+  const showPolicy = () => ({
+    policy: control.rules.policy,
+    pausedForFaults: control.rules.pausedForFaults(),
+    places: control.places.status(),
+  })
+  app.post('/policy', (c) => c.json(showPolicy()))
+  app.post('/policy-change', async (c) => {
+    const change = parseOrder(policyChangeSchema, await c.req.text())
+    await inTurn(() => control.rules.change(change))
+    log.info('policy_changed', { kind: change.kind })
+    return c.json(showPolicy())
+  })
+  app.post('/policy-reload', async (c) => {
+    await inTurn(() => control.rules.reload())
+    log.info('policy_changed', { kind: 'reload' })
+    return c.json(showPolicy())
   })
 
   app.post('/identity', (c) => {

@@ -33,6 +33,7 @@ function createWorld(offer: EgressOffer = 'listed') {
       sealKeys: new Map(),
       runtimes: ['js', 'wasm'],
       mayRun: () => true,
+      assertCid: () => undefined,
       allowsEgress: ({ limits: { egress } }) => isOffered(egress, offer),
     },
   )

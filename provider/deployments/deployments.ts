@@ -64,6 +64,8 @@ export interface DeploymentsOptions {
   readonly mayRun: (spec: DeploymentSpec) => boolean
   /** Whether its operator lets programs reach what it asks for. */
   readonly allowsEgress: (spec: DeploymentSpec) => boolean
+  /** Throws for a CID that is not even to be fetched. */
+  readonly assertCid: (cid: string) => void
 }
 
 export function createDeployments(
@@ -75,6 +77,7 @@ export function createDeployments(
 
   async function load(text: string): Promise<Deployment> {
     const cid = parseContentCid(text)
+    options.assertCid(cid.toString())
     const signal = AbortSignal.timeout(limits.contentFetchTimeoutMs)
     const bytes = await fetchFile(cid, { bytesMax: limits.sealedSpecBytesMax }, signal)
     const sealed = parseSealed(bytes)

@@ -1,9 +1,21 @@
-import { resolveLimits } from '../../protocol/program-limits.ts'
+import type { ProtocolError } from '../../protocol/errors.ts'
+import type { SetLimits } from '../../protocol/program-limits.ts'
 import type { ProviderInfo } from '../../protocol/provider.ts'
 import type { Deployment } from './deployments.ts'
 
+export interface DescribeFacts {
+  readonly info: ProviderInfo
+  /** What it gets here. */
+  readonly limits: SetLimits
+  /** Why its calls would be refused by the provider's own rules now. */
+  readonly refusal: ProtocolError | undefined
+}
+
 /** What anybody may know of a deployment: everything but its env and the key of its program. */
-export function describeDeployment(deployment: Deployment, info: ProviderInfo): Record<string, unknown> {
+export function describeDeployment(
+  deployment: Deployment,
+  { info, limits, refusal }: DescribeFacts,
+): Record<string, unknown> {
   const { cid, spec, programId, isSealed } = deployment
   const { ownerPays, origins } = spec.policy
   return {
@@ -13,7 +25,7 @@ export function describeDeployment(deployment: Deployment, info: ProviderInfo): 
     encrypted: spec.encrypted?.cid ?? null,
     runtime: spec.runtime,
     params: spec.params,
-    limits: { ...resolveLimits(spec.limits), egress: spec.limits.egress },
+    limits: { ...limits, egress: spec.limits.egress },
     owner: spec.owner,
     payer: spec.payer,
     policy: {
@@ -24,5 +36,6 @@ export function describeDeployment(deployment: Deployment, info: ProviderInfo): 
     sealed: isSealed,
     createdAt: spec.createdAt,
     price: info.price.toString(),
+    refusal: refusal ? { code: refusal.code, detail: refusal.message, hint: refusal.hint } : null,
   }
 }

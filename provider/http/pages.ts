@@ -9,12 +9,14 @@ import { type Receipt, receiptToJson } from '../../protocol/receipt.ts'
 import type { Deployments } from '../deployments/deployments.ts'
 import { describeDeployment } from '../deployments/describe.ts'
 import type { Fault } from '../faults.ts'
+import type { Rules } from '../policy/rules.ts'
 import { providerPage } from './provider-page.ts'
 
 export interface PagesDeps {
   readonly log: Log
   readonly info: () => ProviderInfo
   readonly deployments: Deployments
+  readonly rules: Pick<Rules, 'limitsOf' | 'refusalOf'>
   readonly readReceipt: (callId: Hex) => Promise<Receipt | undefined>
   /** The keeper's routes, `/ipfs/…`. */
   readonly keeper: Hono
@@ -30,6 +32,7 @@ export function createPages({
   log,
   info,
   deployments,
+  rules,
   readReceipt,
   keeper,
   account,
@@ -55,7 +58,12 @@ export function createPages({
 
   app.get('/_/d/:cid{[^/]+}', async (c) => {
     const deployment = await deployments.read(c.req.param('cid'), c.req.raw.signal)
-    const described = describeDeployment(deployment, info())
+    const facts = {
+      info: info(),
+      limits: rules.limitsOf(deployment.spec),
+      refusal: rules.refusalOf(deployment),
+    }
+    const described = describeDeployment(deployment, facts)
     return c.json(fault === 'wrong-id' ? { ...described, programId: `0x${'00'.repeat(32)}` } : described)
   })
 

@@ -9,7 +9,6 @@ import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/list
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Payer } from '../../protocol/payer.ts'
-import { programLimits } from '../../protocol/program-limits.ts'
 import { callIdBeginning } from '../../protocol/program-log.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import type { Market } from '../../protocol/typed-data.ts'
@@ -31,6 +30,7 @@ import type { StoredAnswer } from '../ledger/records.ts'
 import type { FreshEntry, ProgramLog } from '../logs/program-log.ts'
 import type { ProviderMetrics } from '../metrics.ts'
 import { processesMiB } from '../open-programs.ts'
+import type { Rules } from '../policy/rules.ts'
 import type { Instance } from '../runtime/runtime.ts'
 import { type EarlierCall, type HeldPayment, settlementPending } from '../x402/payment-desk.ts'
 import type { X402 } from '../x402/x402.ts'
@@ -59,6 +59,7 @@ export interface CallDeps {
   readonly findPayer: FindPayer
   readonly unpaidRuns: UnpaidRuns
   readonly places: Pick<Places, 'take'>
+  readonly rules: Pick<Rules, 'assertRuns' | 'countCall' | 'limitsOf'>
   readonly grants: MirroredMoney
   readonly ledger: GrantMoneyDeps['ledger'] & Pick<Ledger, 'claimKey'>
   /** The running program of a deployment, started if need be. */
@@ -115,6 +116,7 @@ interface Call extends CallRequest {
 export async function runCall(deps: CallDeps, options: CallOptions, incoming: CallRequest): Promise<void> {
   const { request, cid, signal } = incoming
   const deployment = deps.deployments.peek(cid) ?? (await deps.deployments.read(cid, signal))
+  deps.rules.assertRuns(deployment)
   const priceUsdc = options.priceUsdc()
   const terms = x402Terms(deps.x402, deployment, priceUsdc)
   const refuse = refuseWithTerms(incoming, { ...options, priceUsdc }, terms)
@@ -226,7 +228,7 @@ async function start(deps: CallDeps, options: CallOptions, ready: ReadyCall): Pr
         ? await reservePayment(payment, { callId: call.id, terms: call.terms }, signal)
         : await reserveFrom(deps, claimOf(deps, options, call))
     // Only who can pay may wait for a place.
-    const taken = deps.places.take(placeOf(call), signal)
+    const taken = deps.places.take(placeOf(deps, call), signal)
     place = taken instanceof Promise ? await taken : taken
     const instance = await deps.instanceOf(call.deployment, signal)
     signal.throwIfAborted()
@@ -262,12 +264,15 @@ function claimOf(
   }
 }
 
-const placeOf = ({ payer, deployment: { cid, spec } }: Call): PlaceWish => ({
-  payer: payer.address,
-  deployment: cid.toString(),
-  memoryMiB: processesMiB(spec),
-  concurrency: spec.limits.concurrency ?? programLimits.concurrency.default,
-})
+function placeOf({ rules }: CallDeps, { payer, deployment: { cid, spec } }: Call): PlaceWish {
+  const limitsHere = rules.limitsOf(spec)
+  return {
+    payer: payer.address,
+    deployment: cid.toString(),
+    memoryMiB: processesMiB(spec, limitsHere),
+    concurrency: limitsHere.concurrency,
+  }
+}
 
 const runOf = ({ payer, deployment }: Call): Run => ({ payer: payer.address, spec: deployment.specDigest })
 
@@ -299,6 +304,7 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
   async function book(ending: Ending): Promise<Booked> {
     // The program is done with it; what follows is ours.
     place[Symbol.dispose]()
+    deps.rules.countCall(call.deployment, ending.outcome)
     const isPaid = isCharged(ending.outcome, call.payer.kind === 'owner')
     const receipt = toReceipt(call, ending, {
       provider: options.provider,

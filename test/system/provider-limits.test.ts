@@ -1,9 +1,12 @@
+import { join } from 'node:path'
 import type { LocalAccount } from 'viem'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { callHeaders } from '../../protocol/call.ts'
 import { limits } from '../../protocol/limits.ts'
 import { parseUsdc } from '../../protocol/usdc.ts'
-import type { Provider, ProviderOptions } from '../../provider/provider.ts'
+import { emptyPolicy } from '../../provider/policy/policy.ts'
+import { writePolicy } from '../../provider/policy/policy-file.ts'
+import type { Provider } from '../../provider/provider.ts'
 import { curl } from '../support/curl.ts'
 import { echoProgram, nothing, openMarket, type TestMarket } from '../support/market.ts'
 
@@ -17,8 +20,9 @@ beforeAll(async () => {
 afterAll(() => at[Symbol.asyncDispose]())
 
 /** A provider that a new payer has a grant for. */
-async function start(name: string, changes: Partial<ProviderOptions> = {}): Promise<Provider> {
-  const provider = await at.startProvider(name, changes)
+async function start(name: string, policy = emptyPolicy): Promise<Provider> {
+  await writePolicy(join(at.dir, name), policy)
+  const provider = await at.startProvider(name)
   const grant = { provider: provider.address, priceUsdc: parseUsdc('0.001'), budgetUsdc: parseUsdc('1') }
   payer = (await at.createPayer({ name: `payer of ${name}`, grants: [grant] })).account
   return provider
@@ -79,11 +83,12 @@ describe('concurrency', () => {
 
 describe('capacity', () => {
   test('is shared: who is idle makes room, who is busy is not disturbed, and what never fits is told so at once', async () => {
-    const { address } = await start('small', { capacityMiB: 200 })
+    const { address } = await start('small', { ...emptyPolicy, capacityMiB: 200 })
     const [one, two, huge] = [
       await deploy('small', '--timeout', '20000'),
       await deploy('small', '--timeout', '20000'),
-      await deploy('small', '--memory', '300'),
+      // Published for anybody: for this provider, the command line would refuse it.
+      (await at.deploy(echoProgram, '--public', '--payer', 'caller', '--memory', '300')).cid,
     ]
     expect(new Set([one, two, huge]).size).toBe(3)
     const pass = await at.pass({ payer: payer.address, providers: [address] }, payer)
@@ -100,6 +105,28 @@ describe('capacity', () => {
     // What waits is let in when the program before it is idle.
     expect((await call(two, '/answer')).status).toBe(200)
     expect((await busy).status).toBe(200)
+  })
+})
+
+describe('a provider that pauses what fails', () => {
+  test('refuses it for a while, says so where anybody looks, and tells its owner', async () => {
+    const faults = { faultPercentMax: 50, callsMin: 4, windowSeconds: 60, pauseSeconds: 600 }
+    const { address } = await start('picky', { ...emptyPolicy, faults })
+    const cid = await deploy('picky')
+    const pass = await at.pass({ payer: payer.address, providers: [address] }, payer)
+    const call = (path: string) => at.call({ provider: 'picky', cid, pass, path })
+    expect((await call('/answer')).status).toBe(200)
+    for (const _ of [1, 2, 3]) expect((await call('/throw')).problem().code).toBe('program_crashed')
+    const costs = await at.costsOf(async () => {
+      const refused = await call('/answer')
+      expect(refused.problem()).toMatchObject({ status: 503, code: 'deployment_paused', retryable: true })
+      expect(Number(refused.header('retry-after'))).toBeGreaterThan(500)
+    })
+    expect(costs).toEqual(nothing)
+    const shown = (await at.call({ provider: 'picky', path: `/_/d/${cid}` })).json()
+    expect(shown['refusal']).toMatchObject({ code: 'deployment_paused' })
+    const { stdout } = await at.user.run(['logs', cid, '--provider', 'picky'])
+    expect(stdout).toContain('The provider paused the deployment for 600 s: 3 of its last 4 calls failed.')
   })
 })
 

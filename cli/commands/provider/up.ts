@@ -6,10 +6,12 @@ import { readBond } from '../../../protocol/chain/registry.ts'
 import { isDevChain } from '../../../protocol/dev-chain.ts'
 import { type EgressOffer, egressOffers } from '../../../protocol/egress.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
+import { limits } from '../../../protocol/limits.ts'
 import { type Name, parseName } from '../../../protocol/name.ts'
 import { assertRegistrable } from '../../../protocol/registration.ts'
 import { formatUsdc, parseUsdc } from '../../../protocol/usdc.ts'
 import { parseFault } from '../../../provider/faults.ts'
+import { readPolicy, writePolicy } from '../../../provider/policy/policy-file.ts'
 import { createProvider } from '../../../provider/provider.ts'
 import { changeSettings, readSettings } from '../../../provider/settings.ts'
 import { type CommandContext, defineCommand, usageError } from '../../command.ts'
@@ -55,7 +57,7 @@ export const providerUp = defineCommand({
     capacity: {
       type: 'string',
       value: '<MiB>',
-      help: 'Memory that all programs together may hold (default: no bound but that of each)',
+      help: 'Memory that all programs together may hold (default: what "provider policy" said, or no bound)',
     },
     'from-block': {
       type: 'string',
@@ -121,6 +123,7 @@ export const providerUp = defineCommand({
     const priceUsdc = wantedUsdc ?? saved.priceUsdc ?? parseUsdc(priceDefault)
     const endpoint = savedEndpoint(values, reach, saved.endpoint)
     await changeSettings(dir, { priceUsdc, endpoint })
+    if (capacityMiB !== undefined) await writePolicy(dir, { ...(await readPolicy(dir)), capacityMiB })
     const account = await openProviderAccount({ dir, flags: values, market }, context)
     await prepareAccount({ ...opened, name, account, yes: values.yes ?? false }, context)
 
@@ -152,7 +155,6 @@ export const providerUp = defineCommand({
         ...(metricsPort !== undefined && { metricsPort }),
         egress,
         egressAllowsPrivate: values['egress-private'] ?? false,
-        ...(capacityMiB !== undefined && { capacityMiB }),
         spending: parseSpending(values),
       },
       context.signal,
@@ -201,7 +203,7 @@ function parseEgressOffer(text: string): EgressOffer {
 }
 
 const parseCapacity = (text: string | undefined) =>
-  text === undefined ? undefined : parseCount('capacity', text, { min: 64, max: 2 ** 24 })
+  text === undefined ? undefined : parseCount('capacity', text, { min: limits.capacityMiBMin, max: 2 ** 24 })
 
 interface Preparation extends OpenMarket {
   readonly name: Name
