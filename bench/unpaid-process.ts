@@ -40,7 +40,8 @@ const base = { clock: systemClock, log: createLog({ level: 'warn' }) }
 await using parts = new AsyncDisposableStack()
 const deps = { ...base, programLog: parts.use(openProgramLog(base, dir)) }
 const rules = await openRules({ ...deps, onChange: () => undefined, peek: () => undefined }, dir)
-const { capacityMiB, limitsOf } = rules
+const { capacity, limitsOf } = rules
+const capacityMiB = capacity.memoryMiB
 const programs = parts.use(
   await openPrograms(
     deps,
@@ -84,7 +85,7 @@ const callDeps: CallDeps = {
   x402: undefined,
   unpaidRuns: createUnpaidRuns(deps),
   rules,
-  places: createPlaces(deps, { capacityMiB }),
+  places: createPlaces(deps, { capacity }),
   metrics: createProviderMetrics({
     clock: deps.clock,
     settler: () => ({ unsettledUsdc: zeroUsdc, unsettledSinceMs: undefined, alarms: [], failures: 0 }),

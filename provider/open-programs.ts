@@ -5,6 +5,7 @@ import { type EgressOffer, explainNoEgress, isOffered } from '../protocol/egress
 import { limits } from '../protocol/limits.ts'
 import type { RuntimeKind } from '../protocol/program.ts'
 import type { SetLimits } from '../protocol/program-limits.ts'
+import type { Capacity } from './admission/places.ts'
 import type { Deployment } from './deployments/deployments.ts'
 import { createOutputLines } from './logs/output-lines.ts'
 import type { ProgramLog } from './logs/program-log.ts'
@@ -39,13 +40,14 @@ export interface Programs extends AsyncDisposable {
   setCapacity(capacityMiB: number): void
 }
 
-/** What the processes of a deployment may hold: the program and what runs it, or as many of it as run at a time. */
-export function processesMiB(
+/** What the processes of a deployment may use: the program and what runs it, or as many of it as run at a time. */
+export function needsOf(
   { runtime, native }: Pick<DeploymentSpec, 'runtime' | 'native'>,
   { memoryMiB, concurrency }: Pick<SetLimits, 'memoryMiB' | 'concurrency'>,
-): number {
-  if (runtime !== 'native') return memoryMiB + limits.runtimeMemoryMiB
-  return native === 'http' ? memoryMiB : memoryMiB * Math.min(limits.cgiProcessesMax, concurrency)
+): Capacity {
+  if (runtime !== 'native') return { memoryMiB: memoryMiB + limits.runtimeMemoryMiB, cores: 1 }
+  const processes = native === 'http' ? 1 : Math.min(limits.cgiProcessesMax, concurrency)
+  return { memoryMiB: memoryMiB * processes, cores: processes }
 }
 
 function describeDeath(death: Death): string {
@@ -132,7 +134,7 @@ export async function openPrograms(
           }
         },
         acquireSignal,
-        { memoryMiB: processesMiB(deployment.spec, limitsOf(deployment.spec)) },
+        needsOf(deployment.spec, limitsOf(deployment.spec)),
       ),
     endAll: (why) => instances.endAll(why),
     setCapacity: (capacityMiB) => instances.setCapacity(capacityMiB),

@@ -221,15 +221,16 @@ export async function createProvider(
       log,
       programLog,
       peek: (cid) => deployments.peek(cid),
-      onChange({ capacityMiB }) {
-        places.setCapacity(capacityMiB)
-        programs.setCapacity(capacityMiB)
+      onChange({ capacity }) {
+        places.setCapacity(capacity)
+        programs.setCapacity(capacity.memoryMiB)
       },
     },
     dir,
   )
-  const { capacityMiB, limitsOf } = rules
-  const places = createPlaces({ clock }, { capacityMiB })
+  const { capacity, limitsOf } = rules
+  const capacityMiB = capacity.memoryMiB
+  const places = createPlaces({ clock }, { capacity })
   const programs = starting.use(
     await openPrograms(
       { clock, log, network, programLog },

@@ -11,13 +11,16 @@ const wish = (changes: Partial<PlaceWish> = {}): PlaceWish => ({
   payer: alice,
   deployment: 'one',
   memoryMiB: 100,
+  cores: 1,
   concurrency: 10,
   ...changes,
 })
 
+const giving = (memoryMiB: number, cores = Number.POSITIVE_INFINITY) => ({ memoryMiB, cores })
+
 function setup(options: Partial<PlacesOptions> = {}) {
   const clock = createTestClock()
-  return { clock, places: createPlaces({ clock }, { capacityMiB: 1_000, waitMsMax: 5_000, ...options }) }
+  return { clock, places: createPlaces({ clock }, { capacity: giving(1_000), waitMsMax: 5_000, ...options }) }
 }
 
 /** Lets everything that was decided take effect. */
@@ -28,7 +31,7 @@ test('a deployment has as many calls in flight as it says; the next one waits fo
   const first = places.take(wish({ concurrency: 1 }), never) as Place
   const second = places.take(wish({ concurrency: 1 }), never)
   expect(second).toBeInstanceOf(Promise)
-  expect(places.status()).toEqual({ calls: 1, waiting: 1, memoryMiB: 100, capacityMiB: 1_000 })
+  expect(places.status()).toMatchObject({ calls: 1, waiting: 1, memoryMiB: 100, cores: 1 })
   first[Symbol.dispose]()
   first[Symbol.dispose]()
   using _place = await second
@@ -36,7 +39,7 @@ test('a deployment has as many calls in flight as it says; the next one waits fo
 })
 
 test('who waits for too long is told what was lacking, and when to come back', async () => {
-  const { clock, places } = setup({ capacityMiB: 150 })
+  const { clock, places } = setup({ capacity: giving(150) })
   using _held = places.take(wish({ concurrency: 1 }), never) as Place
   const same = Promise.resolve(places.take(wish({ concurrency: 1 }), never))
   const other = Promise.resolve(places.take(wish({ deployment: 'two' }), never))
@@ -83,13 +86,16 @@ test('a payer that floods a full provider delays another by one call', async () 
 })
 
 test('a program larger than all that is given away never fits, and is told so; more capacity lets the waiting in', async () => {
-  const { places } = setup({ capacityMiB: 100 })
+  const { places } = setup({ capacity: giving(100) })
   expect(() => places.take(wish({ memoryMiB: 101 }), never)).toThrow(
-    expect.objectContaining({ code: 'limits_too_high', details: { capacityMiB: 100 } }),
+    expect.objectContaining({
+      code: 'limits_too_high',
+      details: { capacity: { memoryMiB: 100, cores: 2 ** 16 } },
+    }),
   )
   using _held = places.take(wish(), never) as Place
   const waiting = places.take(wish({ deployment: 'two' }), never)
-  places.setCapacity(200)
+  places.setCapacity(giving(200))
   using _second = await waiting
   expect(places.status()).toMatchObject({ calls: 2, memoryMiB: 200 })
 })
@@ -106,7 +112,7 @@ test('whatever comes, leaves and ends: no bound is passed, nobody waits who woul
   const needs = { one: 100, two: 200, three: 300 } as const
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 60 }), async (steps) => {
-      const { places } = setup({ capacityMiB: 350, callsMax: 4 })
+      const { places } = setup({ capacity: giving(350, 2), callsMax: 4 })
       const running: { wish: PlaceWish; place: Place }[] = []
       const waiting: { wish: PlaceWish; gone: AbortController }[] = []
       const check = () => {
@@ -115,17 +121,20 @@ test('whatever comes, leaves and ends: no bound is passed, nobody waits who woul
           (sum, name) => sum + (count(name) ? needs[name] : 0),
           0,
         )
+        const cores = Object.keys(needs).filter((name) => count(name) > 0).length
         expect(places.status()).toEqual({
           calls: running.length,
           waiting: waiting.length,
           memoryMiB,
-          capacityMiB: 350,
+          cores,
+          capacity: giving(350, 2),
         })
         expect(memoryMiB).toBeLessThanOrEqual(350)
+        expect(cores).toBeLessThanOrEqual(2)
         expect(running.length).toBeLessThanOrEqual(4)
         for (const { wish: wanted } of waiting) {
           const isOpen = count(wanted.deployment) > 0
-          const hasRoom = isOpen || memoryMiB + wanted.memoryMiB <= 350
+          const hasRoom = isOpen || (memoryMiB + wanted.memoryMiB <= 350 && cores + 1 <= 2)
           expect(running.length < 4 && count(wanted.deployment) < wanted.concurrency && hasRoom).toBe(false)
         }
       }
@@ -136,6 +145,7 @@ test('whatever comes, leaves and ends: no bound is passed, nobody waits who woul
             payer,
             deployment,
             memoryMiB: needs[deployment as keyof typeof needs],
+            cores: 1,
             concurrency: 2,
           }
           const gone = new AbortController()

@@ -11,6 +11,8 @@ export interface PlaceWish {
   readonly deployment: string
   /** Of that process, the runtime included. */
   readonly memoryMiB: number
+  /** Of that process while it is busy; of all of them where each call has one. */
+  readonly cores: number
   /** How many calls of the deployment may be in flight. */
   readonly concurrency: number
 }
@@ -29,8 +31,14 @@ export interface Places {
    */
   take(wish: PlaceWish, signal: AbortSignal): Place | Promise<Place>
   /** Changes what all programs may hold together. Calls in flight stay. */
-  setCapacity(capacityMiB: number): void
+  setCapacity(capacity: Capacity): void
   status(): PlacesStatus
+}
+
+/** What is given away to all programs together. */
+export interface Capacity {
+  readonly memoryMiB: number
+  readonly cores: number
 }
 
 export interface PlacesStatus {
@@ -38,11 +46,12 @@ export interface PlacesStatus {
   readonly waiting: number
   /** What programs with calls in flight may hold; those that are idle make room. */
   readonly memoryMiB: number
-  readonly capacityMiB: number
+  readonly cores: number
+  readonly capacity: Capacity
 }
 
 export interface PlacesOptions {
-  readonly capacityMiB: number
+  readonly capacity: Capacity
   readonly callsMax?: number
   readonly programsMax?: number
   readonly waitingMax?: number
@@ -53,6 +62,7 @@ export interface PlacesOptions {
 interface Program {
   calls: number
   readonly memoryMiB: number
+  readonly cores: number
 }
 
 interface Waiter {
@@ -73,24 +83,27 @@ export function createPlaces(
 ): Places {
   const programs = new Map<string, Program>()
   const queue = createFairQueue<Waiter>({ sizeMax: waitingMax, laneSizeMax: waitingPerPayerMax })
-  let { capacityMiB } = options
+  let { capacity } = options
   let calls = 0
   let memoryMiB = 0
+  let cores = 0
 
-  function lacking(wish: PlaceWish): 'concurrency' | 'calls' | 'memory' | undefined {
+  function lacking(wish: PlaceWish): 'concurrency' | 'calls' | 'capacity' | undefined {
     const program = programs.get(wish.deployment)
     if (program && program.calls >= wish.concurrency) return 'concurrency'
     if (calls >= callsMax) return 'calls'
     if (program) return undefined
-    return programs.size >= programsMax || memoryMiB + wish.memoryMiB > capacityMiB ? 'memory' : undefined
+    const fits = memoryMiB + wish.memoryMiB <= capacity.memoryMiB && cores + wish.cores <= capacity.cores
+    return fits && programs.size < programsMax ? undefined : 'capacity'
   }
 
-  function occupy({ deployment, memoryMiB: needed }: PlaceWish): Place {
+  function occupy({ deployment, memoryMiB: neededMiB, cores: neededCores }: PlaceWish): Place {
     let program = programs.get(deployment)
     if (!program) {
-      program = { calls: 0, memoryMiB: needed }
+      program = { calls: 0, memoryMiB: neededMiB, cores: neededCores }
       programs.set(deployment, program)
-      memoryMiB += needed
+      memoryMiB += neededMiB
+      cores += neededCores
     }
     program.calls += 1
     calls += 1
@@ -110,6 +123,7 @@ export function createPlaces(
     if (program.calls === 0) {
       programs.delete(deployment)
       memoryMiB -= program.memoryMiB
+      cores -= program.cores
     }
     if (queue.size > 0) admitWaiting()
   }
@@ -161,24 +175,26 @@ export function createPlaces(
 
   return {
     take(wish, signal) {
-      if (wish.memoryMiB > capacityMiB) throw neverFits(wish, capacityMiB)
+      if (wish.memoryMiB > capacity.memoryMiB || wish.cores > capacity.cores) throw neverFits(wish, capacity)
       return lacking(wish) === undefined ? occupy(wish) : wait(wish, signal)
     },
     setCapacity(wanted) {
-      capacityMiB = wanted
+      capacity = wanted
       admitWaiting()
     },
-    status: () => ({ calls, waiting: queue.size, memoryMiB, capacityMiB }),
+    status: () => ({ calls, waiting: queue.size, memoryMiB, cores, capacity }),
   }
 }
 
-function neverFits({ memoryMiB }: PlaceWish, capacityMiB: number): ProtocolError {
+function neverFits({ memoryMiB, cores }: PlaceWish, capacity: Capacity): ProtocolError {
+  const what = (of: Capacity) => `${of.memoryMiB} MiB and ${of.cores} ${of.cores === 1 ? 'core' : 'cores'}`
+  const given = { memoryMiB: Math.min(capacity.memoryMiB, 2 ** 24), cores: Math.min(capacity.cores, 2 ** 16) }
   return new ProtocolError(
     'limits_too_high',
-    `With all its processes the program may hold ${memoryMiB} MiB, and all programs here ${capacityMiB} MiB together.`,
+    `With all its processes the program may use ${what({ memoryMiB, cores })}, and all programs here ${what(given)} together.`,
     {
       hint: 'Deploy it with less memoryMiB (or concurrency, where each call has its own process), or call another provider.',
-      details: { capacityMiB },
+      details: { capacity: given },
     },
   )
 }

@@ -29,7 +29,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { StoredAnswer } from '../ledger/records.ts'
 import type { FreshEntry, ProgramLog } from '../logs/program-log.ts'
 import type { ProviderMetrics } from '../metrics.ts'
-import { processesMiB } from '../open-programs.ts'
+import { needsOf } from '../open-programs.ts'
 import type { Rules } from '../policy/rules.ts'
 import type { Instance } from '../runtime/runtime.ts'
 import { type EarlierCall, type HeldPayment, settlementPending } from '../x402/payment-desk.ts'
@@ -235,6 +235,7 @@ async function start(deps: CallDeps, options: CallOptions, ready: ReadyCall): Pr
     return startProgram(deps, options, { ...ready, money, place, instance })
   } catch (error) {
     place?.[Symbol.dispose]()
+    tellOwner(deps, call, error)
     await money?.release()
     held.dispose()
     throw error
@@ -269,10 +270,21 @@ function placeOf({ rules }: CallDeps, { payer, deployment: { cid, spec } }: Call
   return {
     payer: payer.address,
     deployment: cid.toString(),
-    memoryMiB: processesMiB(spec, limitsHere),
+    ...needsOf(spec, limitsHere),
     concurrency: limitsHere.concurrency,
   }
 }
+
+/** What keeps its callers out is told to whom it concerns; who could not pay is between others. */
+function tellOwner({ programLog }: CallDeps, { deployment }: Call, error: unknown): void {
+  if (!isProtocolError(error) || !ownersAffair.has(error.code)) return
+  programLog.add(deployment.digest, {
+    kind: 'event',
+    text: `A call was refused (${error.code}): ${error.message}`,
+  })
+}
+
+const ownersAffair: ReadonlySet<string> = new Set(['concurrency_reached', 'provider_busy', 'limits_too_high'])
 
 const runOf = ({ payer, deployment }: Call): Run => ({ payer: payer.address, spec: deployment.specDigest })
 

@@ -22,6 +22,7 @@ export const policyChangeSchema = z.discriminatedUnion('kind', [
     /** `null` takes a maximum away. */
     limits: z.strictObject(maximaShape).default({}),
     capacityMiB: policySchema.shape.capacityMiB.unwrap().optional(),
+    capacityCores: policySchema.shape.capacityCores.unwrap().optional(),
     faults: policySchema.shape.faults.unwrap().optional(),
   }),
   z.strictObject({
@@ -69,6 +70,7 @@ export function changePolicy(policy: Policy, change: PolicyChange, facts: Change
       const maxima = Object.entries({ ...next.limits, ...change.limits })
       next.limits = Object.fromEntries(maxima.filter(([, value]) => typeof value === 'number'))
       if (change.capacityMiB !== undefined) next.capacityMiB = change.capacityMiB
+      if (change.capacityCores !== undefined) next.capacityCores = change.capacityCores
       if (change.faults !== undefined) next.faults = change.faults
       break
     }

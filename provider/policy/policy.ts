@@ -63,6 +63,13 @@ export const policySchema = z.strictObject({
     .max(2 ** 24)
     .nullable()
     .default(null),
+  /** Processor cores that busy programs may use together; each counts with all that it may use. */
+  capacityCores: z
+    .int()
+    .min(1)
+    .max(2 ** 16)
+    .nullable()
+    .default(null),
   /** When a deployment is paused by itself; null for never. */
   faults: faultRuleSchema.nullable().default(null),
   /** By the operator, until they say otherwise. */

@@ -8,6 +8,7 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import type { Outcome } from '../../protocol/call.ts'
 import { parseContentCid } from '../../protocol/ipfs/cid.ts'
 import type { ProgramId } from '../../protocol/program.ts'
+import type { Capacity } from '../admission/places.ts'
 import type { Deployment } from '../deployments/deployments.ts'
 import { emptyPolicy } from './policy.ts'
 import { writePolicy } from './policy-file.ts'
@@ -54,7 +55,7 @@ async function setup() {
     clock,
     log: createTestLog(),
     programLog: { add: (_: unknown, entry: unknown) => void events.push(entry) },
-    onChange: ({ capacityMiB }: { capacityMiB: number }) => void changes.push(capacityMiB),
+    onChange: ({ capacity }: { capacity: Capacity }) => void changes.push(capacity.memoryMiB),
     peek: (text: string) => (text === cid.toString() ? deployment : undefined),
   }
   const rules = await openRules(deps, dir)
@@ -126,5 +127,5 @@ test('a change holds at once, is told to whoever asked, and is there after a res
   expect(world.codeOf()).toBeUndefined()
   await writePolicy(dir, { ...emptyPolicy, capacityMiB: 1 })
   await expect(rules.reload()).rejects.toMatchObject({ code: 'config_invalid' })
-  expect(rules.capacityMiB).toBe(Number.POSITIVE_INFINITY)
+  expect(rules.capacity.memoryMiB).toBe(Number.POSITIVE_INFINITY)
 })

@@ -11,6 +11,7 @@ import {
   type SetLimits,
   type SomeLimits,
 } from '../../protocol/program-limits.ts'
+import type { Capacity } from '../admission/places.ts'
 import type { Deployment } from '../deployments/deployments.ts'
 import type { ProgramLog } from '../logs/program-log.ts'
 import { changePolicy, type PolicyChange } from './change-policy.ts'
@@ -22,8 +23,8 @@ import { readPolicy, writePolicy } from './policy-file.ts'
 /** The rules of a provider while it runs: what it refuses, and whom it has paused. */
 export interface Rules {
   readonly policy: Policy
-  /** What all programs together may hold, in MiB. */
-  readonly capacityMiB: number
+  /** What all programs together may use. */
+  readonly capacity: Capacity
   /** What it gives less of than the table. */
   readonly maxima: SomeLimits
   /** @throws ProtocolError for a CID that is refused whatever is behind it */
@@ -101,13 +102,15 @@ export async function openRules(
     get policy() {
       return policy
     },
-    get capacityMiB() {
-      return policy.capacityMiB ?? Number.POSITIVE_INFINITY
+    get capacity() {
+      const { capacityMiB, capacityCores } = policy
+      const unbounded = Number.POSITIVE_INFINITY
+      return { memoryMiB: capacityMiB ?? unbounded, cores: capacityCores ?? unbounded }
     },
     get maxima() {
       const memoryMiB = Math.min(
         policy.limits.memoryMiB ?? programLimits.memoryMiB.max,
-        rules.capacityMiB - limits.runtimeMemoryMiB,
+        rules.capacity.memoryMiB - limits.runtimeMemoryMiB,
       )
       return { ...policy.limits, ...(memoryMiB < programLimits.memoryMiB.max && { memoryMiB }) }
     },

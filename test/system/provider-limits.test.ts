@@ -49,6 +49,8 @@ describe('concurrency', () => {
       expect(refused.header(callHeaders.call)).toBeUndefined()
     })
     expect(costs.earned).toEqual({ single: 500n })
+    const { stdout } = await at.user.run(['logs', cid, '--provider', 'single'])
+    expect(stdout).toContain('A call was refused (concurrency_reached)')
   })
 
   test('what was set is shown, and breaking it has its code', async () => {

@@ -93,12 +93,19 @@ test('a deployment is paused and resumed by hand, over a restart, and its owner 
   )
   await running.stop()
   // Where it does not run, its next start reads what is said now.
-  expect(await policy('set capacityMiB=1024 faults=50,20')).toMatchObject({ isRunning: false })
+  expect(await policy('set capacityMiB=1024 capacityCores=2 faults=50,20')).toMatchObject({
+    isRunning: false,
+  })
   running = await startServing(at.user, up)
   expect(await refused()).toEqual([503, 'deployment_paused'])
   expect(await policy(`resume ${cid}`)).toMatchObject({
-    policy: { paused: [], capacityMiB: 1024, faults: { faultPercentMax: 50, callsMin: 20 } },
-    places: { calls: 0, waiting: 0, capacityMiB: 1024 },
+    policy: {
+      paused: [],
+      capacityMiB: 1024,
+      capacityCores: 2,
+      faults: { faultPercentMax: 50, callsMin: 20 },
+    },
+    places: { calls: 0, waiting: 0, cores: 0 },
   })
   await expectOk()
 })

@@ -24,7 +24,7 @@ const answerSchema = z.object({
     calls: z.number(),
     waiting: z.number(),
     memoryMiB: z.number(),
-    capacityMiB: z.number().nullable(),
+    cores: z.number(),
   }),
 })
 
@@ -35,7 +35,7 @@ export const providerPolicy = defineCommand({
     '  show                        what holds now\n' +
     '  allow|deny|forget <what>…   owners (0x…), CIDs of deployments or programs, runtimes, or egress (none, listed, public).\n' +
     '                              What is denied comes first; once owners or CIDs are allowed, only those run\n' +
-    '  set <name>=<value>…         the most of a limit (memoryMiB=256), capacityMiB for all programs, faults=50 to pause a\n' +
+    '  set <name>=<value>…         the most of a limit (memoryMiB=256), capacityMiB and capacityCores for all programs, faults=50 to pause a\n' +
     '                              deployment of whose calls more than 50 % fail (faults=50,20: of 20 calls or more); =none undoes\n' +
     '  pause <cid> [why]           until "resume <cid>"\n' +
     '  reload                      read policy.json again\n' +
@@ -102,11 +102,12 @@ function parseSettings(words: readonly string[]): unknown {
       text === 'none' ? null : parseCount(name, text, bounds)
     if (limit) maxima[limit] = value(programLimits[limit])
     else if (name === 'capacityMiB') rest[name] = value({ min: limits.capacityMiBMin, max: 2 ** 24 })
+    else if (name === 'capacityCores') rest[name] = value({ min: 1, max: 2 ** 16 })
     else if (name === 'faults') rest[name] = text === 'none' ? null : parseFaults(text)
     else
       throw usageError(
         `"${word.slice(0, 60)}" sets nothing.`,
-        `Names are ${settableLimitNames.join(', ')}, capacityMiB, faults.`,
+        `Names are ${settableLimitNames.join(', ')}, capacityMiB, capacityCores, faults.`,
       )
   }
   return { kind: 'set', limits: maxima, ...rest }
@@ -121,7 +122,7 @@ function parseFaults(text: string): unknown {
 }
 
 function describe(policy: Policy, state?: Omit<z.output<typeof answerSchema>, 'policy'>): string {
-  const { allow, deny, faults, paused, capacityMiB } = policy
+  const { allow, deny, faults, paused, capacityMiB, capacityCores } = policy
   const namesOf = ({ owners, cids, runtimes, egress }: Policy['allow']) => [
     ...owners,
     ...cids,
@@ -141,7 +142,7 @@ function describe(policy: Policy, state?: Omit<z.output<typeof answerSchema>, 'p
     `allowed     ${list(namesOf(allow), 'everybody')}`,
     `denied      ${list(namesOf(deny), 'nobody')}`,
     `at most     ${list(maxima, 'what "khachapuri limits" says')}`,
-    `capacity    ${capacityMiB === null ? 'no bound' : `${capacityMiB} MiB`}`,
+    `capacity    ${capacityMiB === null ? 'any memory' : `${capacityMiB} MiB`}, ${capacityCores === null ? 'any cores' : `${capacityCores} cores`}`,
     `faults      ${rule ?? 'pause nothing'}`,
     `paused      ${list(pauses, 'nothing')}`,
     ...(state
