@@ -158,6 +158,8 @@ export async function startBenchMarket(
         ...[cli, 'deploy', programDir, ...providers.flatMap((name) => ['--provider', name])],
         ...['--owner-per-day', 'none', '--calls-per-minute', 'none', '--payer', payer, '--json'],
         ...(isPublic ? ['--public'] : []),
+        // A provider that keeps its things in another directory than before has other keys.
+        '--accept-identity',
       ]
       const { stdout } = await promisify(execFile)(process.execPath, args, {
         cwd: dir,
