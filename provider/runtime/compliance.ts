@@ -353,7 +353,7 @@ function watchMemory(): { look: () => void; grownBytes: () => number } {
   let highestBytes = 0
   return {
     look() {
-      if (grownBytes() > bufferedBytesMax) collectGarbage()
+      if (grownBytes() >= bufferedBytesMax) collectGarbage()
       highestBytes = Math.max(highestBytes, grownBytes())
     },
     grownBytes: () => highestBytes,
