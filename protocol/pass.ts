@@ -1,11 +1,11 @@
 import { type Address, type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
 import { z } from 'zod'
 import { base64url } from './base/bytes.ts'
-import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
+import { parseJson } from './canonical-json.ts'
 import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
 import { addressSchema, hexSchema, secondsSchema, usdcSchema } from './schema.ts'
-import { isCanonicalSignature } from './signed-token.ts'
+import { formatSignedToken, isCanonicalSignature } from './signed-token.ts'
 import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
 import type { Usdc } from './usdc.ts'
 
@@ -44,14 +44,7 @@ const message = (pass: Pass, market: Market) =>
 /** Signs a pass. @returns the token: `kp1.<payload>.<signature>`, both Base64url. */
 export async function signPass(pass: Pass, payer: LocalAccount, market: Market): Promise<string> {
   const signature = await payer.signTypedData(message(pass, market))
-  const payload = JSON.parse(
-    JSON.stringify(pass, (_key, value) => (typeof value === 'bigint' ? value.toString() : value)),
-  ) as Json
-  return [
-    prefix,
-    base64url.encode(encodeCanonicalJson(payload)),
-    base64url.encode(Buffer.from(signature.slice(2), 'hex')),
-  ].join('.')
+  return formatSignedToken(prefix, pass, signature)
 }
 
 /** The token of an `Authorization` header, if that holds a pass; other schemes are the program's own affair. */

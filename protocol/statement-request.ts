@@ -52,7 +52,7 @@ export function statementTokenOf(authorization: string | undefined): string | un
 }
 
 /**
- * Reads a token, and gives the check of its signature. Whether it is for now is `assertFresh`'s matter.
+ * Reads a token, and gives the check of its signature. `assertFresh` looks at its time.
  *
  * @throws ProtocolError `signature_invalid`
  */

@@ -36,19 +36,16 @@ export async function readWallet(
   return { balance, allowed }
 }
 
+const at = (registry: Address) => ({ address: registry, abi: registryAbi }) as const
+
 /** When a name expires, in seconds; 0 where nobody owns it. @throws ProtocolError `chain_unreachable` */
 export async function readExpiry(
   client: PublicClient,
   { registry, name }: { registry: Address; name: Name },
   signal: AbortSignal,
 ): Promise<number> {
-  const request = {
-    address: registry,
-    abi: registryAbi,
-    functionName: 'expiry',
-    args: [nameNode(name)],
-  } as const
-  return Number(await reachChain(client.readContract(request), 'read when the name expires', signal))
+  const reading = client.readContract({ ...at(registry), functionName: 'expiry', args: [nameNode(name)] })
+  return Number(await reachChain(reading, 'read when the name expires', signal))
 }
 
 /** When a commitment was made, in seconds; 0 where it was not, or was used. @throws ProtocolError `chain_unreachable` */
@@ -57,13 +54,8 @@ export async function readCommittedAt(
   { registry, commitment }: { registry: Address; commitment: Hex },
   signal: AbortSignal,
 ): Promise<number> {
-  const request = {
-    address: registry,
-    abi: registryAbi,
-    functionName: 'committedAt',
-    args: [commitment],
-  } as const
-  return Number(await reachChain(client.readContract(request), 'read the commitment', signal))
+  const reading = client.readContract({ ...at(registry), functionName: 'committedAt', args: [commitment] })
+  return Number(await reachChain(reading, 'read the commitment', signal))
 }
 
 /** From when on anybody may register a name that nobody owns, in seconds. @throws ProtocolError `chain_unreachable` */
@@ -72,11 +64,6 @@ export async function readFreeFrom(
   { registry, name }: { registry: Address; name: Name },
   signal: AbortSignal,
 ): Promise<number> {
-  const request = {
-    address: registry,
-    abi: registryAbi,
-    functionName: 'freeFrom',
-    args: [nameNode(name)],
-  } as const
-  return Number(await reachChain(client.readContract(request), 'read when the name is free', signal))
+  const reading = client.readContract({ ...at(registry), functionName: 'freeFrom', args: [nameNode(name)] })
+  return Number(await reachChain(reading, 'read when the name is free', signal))
 }
