@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { limits } from '../../protocol/limits.ts'
-import { type CommandContext, usageError } from '../command.ts'
+import { type CommandContext, type Options, usageError } from '../command.ts'
 import { readFileBounded } from '../files.ts'
 import { parseHttpUrl } from '../market/market.ts'
 
@@ -11,6 +11,23 @@ export interface CallRequest {
   readonly headers: Readonly<Record<string, string>>
   readonly body: Uint8Array | undefined
 }
+
+/** Flags that mean what they mean to curl. */
+export const requestOptions = {
+  request: {
+    type: 'string',
+    short: 'X',
+    value: '<method>',
+    help: 'The method (default GET, with data POST)',
+  },
+  header: {
+    type: 'string',
+    short: 'H',
+    multiple: true,
+    value: '<line>',
+    help: 'A header, as "Name: value"',
+  },
+} as const satisfies Options
 
 export interface RequestFlags {
   readonly request?: string | undefined

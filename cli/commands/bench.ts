@@ -8,7 +8,7 @@ import { formatUsdc, type Usdc } from '../../protocol/usdc.ts'
 import { loopbackLookup } from '../../tunnel-client/loopback-lookup.ts'
 import { type CallTerms, readCallTerms } from '../bench/read-terms.ts'
 import { type LoadResult, runLoad } from '../bench/run-load.ts'
-import { type CallRequest, parseRequest } from '../call/request.ts'
+import { type CallRequest, parseRequest, requestOptions } from '../call/request.ts'
 import { type CommandContext, defineCommand, usageError } from '../command.ts'
 import { parseCount, parseDuration } from '../duration.ts'
 import { formatBytes } from '../format.ts'
@@ -29,19 +29,7 @@ export const bench = defineCommand({
       value: '<n>',
       help: 'The most calls (default: 1000 where they cost money)',
     },
-    request: {
-      type: 'string',
-      short: 'X',
-      value: '<method>',
-      help: 'The method (default GET, with data POST)',
-    },
-    header: {
-      type: 'string',
-      short: 'H',
-      multiple: true,
-      value: '<line>',
-      help: 'A header, as "Name: value"',
-    },
+    ...requestOptions,
     data: { type: 'string', value: '<data>', help: 'The body; @file for a file, @- for standard input' },
     pass: { type: 'string', value: '<token>', help: 'Pay by a pass (or set KHACHAPURI_PASS)' },
     ...writeOptions,

@@ -2,7 +2,7 @@ import { limits } from '../../protocol/limits.ts'
 import { parseUsdc } from '../../protocol/usdc.ts'
 import { assertAnswered, readHead, showAnswer } from '../call/answer.ts'
 import { callByVoucher } from '../call/by-voucher.ts'
-import { parseRequest } from '../call/request.ts'
+import { parseRequest, requestOptions } from '../call/request.ts'
 import { commonOptions, defineCommand, usageError } from '../command.ts'
 import { parseCount } from '../duration.ts'
 import { openHttp } from '../http.ts'
@@ -16,19 +16,7 @@ export const call = defineCommand({
     'claims more than was called for. An answer of the program is an answer, whatever its status; what the network refuses\n' +
     'ends with 1.',
   options: {
-    request: {
-      type: 'string',
-      short: 'X',
-      value: '<method>',
-      help: 'The method (default GET, with data POST)',
-    },
-    header: {
-      type: 'string',
-      short: 'H',
-      multiple: true,
-      value: '<line>',
-      help: 'A header, as "Name: value"',
-    },
+    ...requestOptions,
     data: {
       type: 'string',
       short: 'd',
