@@ -67,3 +67,29 @@ test('a request that comes again is taken only if it was not taken before', asyn
   const first = await request({ lostAttempts: [{ tunnelId, streamId: 8 }] })
   expect([first.runs, first.seen.isAccepted, first.seen.isEnded]).toEqual([1, true, true])
 })
+
+test.each([
+  ['cancelled', false],
+  ['overloaded', false],
+  ['timed_out', true],
+  ['answer_invalid', true],
+] as const)(
+  'of what the gateway breaks off, only what its caller did is that caller’s (%s)',
+  async (reason, isWayLost) => {
+    const closed = Promise.withResolvers<boolean | undefined>()
+    const options: ServeOptions = {
+      log: createTestLog(),
+      taken: createTakenStreams(),
+      remoteAddress: undefined,
+      isLeaving: () => false,
+      handler: (_, response) => void response.once('close', () => closed.resolve(response.isWayLost)),
+    }
+    const pair = createMuxPair({ onStream: (stream, text) => serveStream(options, stream, text) })
+    const head = formatRequestHead({ method: 'GET', target: '/', rawHeaders: [], lostAttempts: [] })
+    const stream = pair.gateway.openWhole(createRecorder(), head)
+    await pair.run()
+    stream.reset(reason)
+    await pair.run()
+    expect(await closed.promise).toBe(isWayLost)
+  },
+)

@@ -143,7 +143,7 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
     try {
       head = parseResponseHead(text)
     } catch (error) {
-      this.fail(toProtocolError(error))
+      this.fail(toProtocolError(error), 'answer_invalid')
       return
     }
     const hasNoBody = this.#request.method === 'HEAD' || head.status === 204 || head.status === 304
@@ -158,14 +158,14 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
     // A byte too many would be read as the beginning of the next answer by whoever shares the caller's connection.
     if (this.#bytesLeft !== undefined) this.#bytesLeft -= chunk.length
     if (this.#bytesLeft !== undefined && this.#bytesLeft < 0)
-      this.fail(answerBroken('sent more than it announced'))
+      this.fail(answerBroken('sent more than it announced'), 'answer_invalid')
     else this.#handler.onData(chunk)
   }
 
   onEnd(): void {
     if (this.#isOver) return
     if (this.#bytesLeft) {
-      this.fail(answerBroken('sent less than it announced'))
+      this.fail(answerBroken('sent less than it announced'), 'answer_invalid')
       return
     }
     this.#finish()

@@ -135,3 +135,19 @@ test('an answer that stands still is given up: as its caller’s doing where tha
   ])
   expect(heard.map(({ reset }) => reset)).toEqual(['cancelled', 'timed_out'])
 })
+
+test('an answer that is not as it announced itself is given up, and not as its caller’s doing', async () => {
+  const { addSocket, call } = setup()
+  const { pair, streams, heard } = addSocket()
+  const [longer, broken] = [call(), call()]
+  await pair.run()
+  streams[0]?.sendHead('[200,["content-length","1"]]')
+  streams[0]?.write(Buffer.from('xy'))
+  streams[1]?.sendHead('[200,["content-length","1","content-length","2"]]')
+  await pair.run()
+  expect([longer.said, broken.said]).toEqual([
+    ['200', 'provider_answer_invalid'],
+    ['provider_answer_invalid'],
+  ])
+  expect(heard.map(({ reset }) => reset)).toEqual(['answer_invalid', 'answer_invalid'])
+})

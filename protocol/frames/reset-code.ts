@@ -13,6 +13,8 @@ export const resetCodes = {
   overloaded: 6,
   /** The gateway will wait no longer; its caller would have. */
   timed_out: 7,
+  /** What came cannot be passed on as an answer; its caller had no part in that. */
+  answer_invalid: 8,
 } as const
 
 export type ResetReason = keyof typeof resetCodes

@@ -16,7 +16,8 @@ import { type Ending, type RelayOptions, relay } from './relay.ts'
 async function setup({
   keptBytesMax = 0,
   waitsForBooks,
-}: Pick<Partial<RelayOptions>, 'keptBytesMax' | 'waitsForBooks'> = {}) {
+  method = 'GET',
+}: Pick<Partial<RelayOptions>, 'keptBytesMax' | 'waitsForBooks'> & { method?: string } = {}) {
   const booked = Promise.withResolvers<Booked>()
   const endings: Ending[] = []
   const aborted = Promise.withResolvers<void>()
@@ -34,7 +35,7 @@ async function setup({
   const server = createServer((_request, response) => {
     const call = relay({
       instance,
-      request: { method: 'GET', target: '/', rawHeaders: [] },
+      request: { method, target: '/', rawHeaders: [] },
       response: response as unknown as OutgoingResponse,
       callHeaders: ['Khachapuri-Call', '0x01'],
       keptBytesMax,
@@ -50,7 +51,8 @@ async function setup({
     response.on('close', () => left.resolve())
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const request = get({ port: (server.address() as AddressInfo).port, agent: false })
+  const { port } = server.address() as AddressInfo
+  const request = get({ port, agent: false, method })
   const answer = new Promise<IncomingMessage>((resolve, reject) => {
     request.on('response', resolve).on('error', reject)
   })
@@ -291,6 +293,40 @@ test.each(['at once', 'as a stream'])(
     expect(call.endings).toHaveLength(1)
   },
 )
+
+test.each([
+  ['longer', 'at once', ['abc']],
+  ['longer', 'as a stream', ['a', 'bc']],
+  ['shorter', 'at once', []],
+  ['shorter', 'as a stream', ['a']],
+])('a body that is %s than its length is the program’s fault, %s', async (how, pace, pieces) => {
+  await using call = await setup()
+  call.booked.resolve({ headers: [] })
+  call.program.onHead(200, ['content-length', '2'])
+  for (const [index, piece] of pieces.entries()) {
+    if (index === 1) await call.answer
+    call.program.onData(Buffer.from(piece))
+  }
+  if (how === 'longer') await call.aborted
+  else if (pace === 'as a stream') await call.answer
+  call.program.onEnd(answered)
+  const answer = await call.answer
+  if (pace === 'as a stream') await expect(readAll(answer)).rejects.toThrow()
+  else expect(JSON.parse(await readAll(answer))).toMatchObject({ code: 'program_output_invalid' })
+  expect(call.endings).toMatchObject([{ outcome: 'program_output_invalid', status: 502 }])
+})
+
+test.each([
+  ['HEAD', 200],
+  ['GET', 304],
+] as const)('the length of what a %s (%i) leaves out is no fault', async (method, status) => {
+  await using call = await setup({ method })
+  call.booked.resolve({ headers: [] })
+  call.program.onHead(status, ['content-length', '2'])
+  call.program.onEnd(answered)
+  expect((await call.answer).headers['content-length']).toBe('2')
+  expect(call.endings).toMatchObject([{ outcome: 'answered', status }])
+})
 
 test('an answer is kept for its repetition only while it is small', async () => {
   await using small = await setup({ keptBytesMax: 4 })

@@ -74,6 +74,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
   let status = 499
   let programHeaders: RawHeaders = []
   let expectedBytes = -1
+  let expectsBody = false
   let bytes = 0
   let isHeadSent = false
   let isCallerGone = false
@@ -87,6 +88,8 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
       status = headStatus
       programHeaders = toCallerHeaders(rawHeaders, isOurs)
       expectedBytes = contentLengthOf(programHeaders)
+      const isBodiless = options.request.method === 'HEAD' || status === 204 || status === 304
+      expectsBody = expectedBytes >= 0 && !isBodiless
       if (sizeOf(programHeaders) > limits.answerHeaderBytesMax) return breakOff(headTooLarge)
       // A program that streams may take its time between head and body: the caller should not wait for the latter.
       flushing = setImmediate(flush)
@@ -94,6 +97,8 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     onData(chunk) {
       hash.update(chunk)
       bytes += chunk.length
+      // The gateway breaks it off, too, and who is at fault then can only be guessed from here.
+      if (expectsBody && bytes > expectedBytes) return breakOff(lengthWrong('longer'))
       if (kept && bytes <= keptBytesMax) kept.push(chunk)
       else kept = undefined
       if (isCallerGone) return kept ? undefined : leave()
@@ -101,7 +106,10 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
       // The piece that completes a known length is the end, and waits for the books.
       if ((isHeadSent || hasWaited()) && bytes !== expectedBytes) flush()
     },
-    onEnd: (outcome) => over(outcome),
+    onEnd: (outcome) => {
+      const isShort = outcome.kind === 'answered' && expectsBody && bytes < expectedBytes
+      over(isShort ? lengthWrong('shorter') : outcome)
+    },
   })
 
   /** What is kept whole can wait for the books; what is too large for that has waited long enough. */
@@ -227,6 +235,11 @@ const headTooLarge: CallOutcome = {
   kind: 'headers_too_large',
   bytesMax: limits.answerHeaderBytesMax,
 }
+
+const lengthWrong = (how: 'longer' | 'shorter'): CallOutcome => ({
+  kind: 'output_invalid',
+  message: `The body of the program's answer is ${how} than its Content-Length.`,
+})
 
 /** As it counts on the wire: name, colon, space, value, line end. */
 function sizeOf(rawHeaders: RawHeaders): number {
