@@ -39,7 +39,7 @@ const base = { clock: systemClock, log: createLog({ level: 'warn' }) }
 
 await using parts = new AsyncDisposableStack()
 const deps = { ...base, programLog: parts.use(openProgramLog(base, dir)) }
-const rules = await openRules({ ...deps, onChange: () => undefined, peek: () => undefined }, dir)
+const rules = parts.use(await openRules({ ...deps, onChange: () => undefined, peek: () => undefined }, dir))
 const { capacity, limitsOf } = rules
 const capacityMiB = capacity.memoryMiB
 const programs = parts.use(

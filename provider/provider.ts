@@ -215,18 +215,20 @@ export async function createProvider(
   )
   if (x402) starting.use(x402)
   const programLog = starting.use(openProgramLog({ clock, log }, dir))
-  const rules = await openRules(
-    {
-      clock,
-      log,
-      programLog,
-      peek: (cid) => deployments.peek(cid),
-      onChange({ capacity }) {
-        places.setCapacity(capacity)
-        programs.setCapacity(capacity.memoryMiB)
+  const rules = starting.use(
+    await openRules(
+      {
+        clock,
+        log,
+        programLog,
+        peek: (cid) => deployments.peek(cid),
+        onChange({ capacity }) {
+          places.setCapacity(capacity)
+          programs.setCapacity(capacity.memoryMiB)
+        },
       },
-    },
-    dir,
+      dir,
+    ),
   )
   const { capacity, limitsOf } = rules
   const capacityMiB = capacity.memoryMiB

@@ -11,6 +11,7 @@ import { openMarket } from '../market/open.ts'
 import { type MarketFlags, marketOptions } from '../market/options.ts'
 import { readProvider } from '../market/resolve-provider.ts'
 import { priceDefault } from '../operate/default-price.ts'
+import { egressPrivateOption } from '../operate/egress.ts'
 import { nativeRootOption, parseNativeRoot } from '../operate/native.ts'
 import { readEnvFile } from '../project/env-file.ts'
 import { parseParams } from '../project/manifest.ts'
@@ -34,6 +35,7 @@ export const dev = defineCommand({
     params: { type: 'string', value: '<json>', help: 'Public params in place of those in the manifest' },
     price: { type: 'string', value: '<usdc>', help: `What a call would cost (default ${priceDefault})` },
     provider: { type: 'string', value: '<name>', help: 'Take the price of this provider instead' },
+    ...egressPrivateOption,
     ...nativeRootOption,
     ...marketOptions,
   },
@@ -42,12 +44,13 @@ export const dev = defineCommand({
     const { cwd, note, print, signal } = context
     const port = parseCount('port', values.port, { min: 0, max: 65_535 })
     const nativeRoot = parseNativeRoot(values)
+    const egressPrivate = values['egress-private'] ?? false
     const priceUsdc = await readPrice(values, context)
     const dir = resolvePath(cwd, path)
     using watching = watchProject(dir, context)
     await using server = await createProgramServer(
       createLog({ level: 'silent' }),
-      { port, nativeRoot, onCall: (call) => note(formatCall(call, priceUsdc)) },
+      { port, nativeRoot, egressPrivate, onCall: (call) => note(formatCall(call, priceUsdc)) },
       context,
     )
     const build = createBuilder({ path, flags: values, server }, context)

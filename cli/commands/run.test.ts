@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { listen } from '../../protocol/http/listen.ts'
 import { createTestUser, startServing, type TestUser } from '../testing.ts'
 
 async function start(user: TestUser, argv: readonly string[]) {
@@ -41,6 +42,31 @@ test('a zip runs as well, with other params than its own', async () => {
   const running = await start(user, ['app.zip', '--params', '{"other":[2]}'])
   expect(await (await fetch(running.url)).json()).toEqual({ other: [2] })
   await running.stop()
+})
+
+test('a program reaches this machine where its manifest lists it and its developer says so', async () => {
+  await using user = await createTestUser()
+  await using neighbour = await listen({
+    host: '127.0.0.1',
+    port: 0,
+    onRequest: (_request, response) => response.end('a neighbour'),
+  })
+  const { origin } = neighbour.url
+  const source = `export default { async fetch() {
+    const answer = await fetch(${JSON.stringify(origin)})
+    return new Response(answer.headers.get('khachapuri-egress') ?? await answer.text())
+  } }`
+  await writeFile(join(user.dir, 'index.js'), source)
+  const manifest = { name: 'near', entry: 'index.js', limits: { egress: [origin] } }
+  await writeFile(join(user.dir, 'khachapuri.json'), JSON.stringify(manifest))
+  for (const [argv, text] of [
+    [['--egress-private'], 'a neighbour'],
+    [[], 'egress_address_blocked'],
+  ] as const) {
+    const running = await start(user, argv)
+    expect(await (await fetch(running.url)).text()).toBe(text)
+    await running.stop()
+  }
 })
 
 test('a program that cannot start is refused with its own message', async () => {

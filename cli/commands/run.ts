@@ -1,6 +1,7 @@
 import { createLog } from '../../protocol/base/log.ts'
 import { defineCommand } from '../command.ts'
 import { parseCount } from '../duration.ts'
+import { egressPrivateOption } from '../operate/egress.ts'
 import { nativeRootOption, parseNativeRoot } from '../operate/native.ts'
 import { untilStopped } from '../operate/until-stopped.ts'
 import { readEnvFile } from '../project/env-file.ts'
@@ -21,6 +22,7 @@ export const run = defineCommand({
       help: 'Secrets (default: .env or secret in the directory)',
     },
     params: { type: 'string', value: '<json>', help: 'Public params in place of those in the manifest' },
+    ...egressPrivateOption,
     ...nativeRootOption,
   },
   examples: ['run', 'run dist/app.zip --port 3000'],
@@ -28,6 +30,7 @@ export const run = defineCommand({
     const { cwd, note, print, signal } = context
     const port = parseCount('port', values.port, { min: 0, max: 65_535 })
     const nativeRoot = parseNativeRoot(values)
+    const egressPrivate = values['egress-private'] ?? false
     const program = await openProgram(path, context)
     const params = values.params === undefined ? program.manifest.params : parseParams(values.params)
     const envPath = values['env-file']
@@ -39,7 +42,7 @@ export const run = defineCommand({
       note(`${method} ${target}  ${status ?? 'broken off'}  ${Math.round(tookMs)} ms`)
     await using served = await createProgramServer(
       createLog({ level: 'error' }),
-      { port, nativeRoot, onCall },
+      { port, nativeRoot, egressPrivate, onCall },
       context,
     )
     await served.start({ program, params, env: file?.env ?? {} })

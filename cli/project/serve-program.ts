@@ -5,6 +5,7 @@ import { type HttpResponse, listen } from '../../protocol/http/listen.ts'
 import type { IncomingRequest } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import type { Params } from '../../protocol/program.ts'
+import { createDnsLookup } from '../../provider/egress/lookup-names.ts'
 import { openBody } from '../../provider/http/call-body.ts'
 import { isNobodys, toProgramHeaders } from '../../provider/http/program-headers.ts'
 import { relay } from '../../provider/http/relay.ts'
@@ -21,6 +22,8 @@ export interface ServerOptions {
   readonly port: number
   /** What a native program sees of this machine. */
   readonly nativeRoot: NativeRoot
+  /** Whether it may reach this machine and its network, where its manifest lists them. */
+  readonly egressPrivate: boolean
   /** Hears of each call when it is over. */
   readonly onCall: (call: ServedCall) => void
 }
@@ -70,7 +73,7 @@ interface Generation {
 /** Serves a port of this machine; every path goes to the program. @throws ProtocolError `port_taken` */
 export async function createProgramServer(
   log: Log,
-  { port, nativeRoot, onCall }: ServerOptions,
+  { port, nativeRoot, egressPrivate, onCall }: ServerOptions,
   { clock, note, signal }: CommandContext,
 ): Promise<ProgramServer> {
   await using starting = new AsyncDisposableStack()
@@ -79,13 +82,16 @@ export async function createProgramServer(
   /** Those with the native runtime and those without, each opened when it is needed. */
   const opened = new Map<boolean, Promise<Instances>>()
   let current: Generation | undefined
+  const network = { lookup: createDnsLookup(), allowPrivate: egressPrivate }
   let builds = 0
   let failure = new ProtocolError('program_invalid', 'There is no program yet.', { hint: 'Wait a moment.' })
 
   const open = async (isNative: boolean): Promise<Instances> => {
     const native = isNative ? { root: nativeRoot } : undefined
     // One process in advance: enough to replace a program that has crashed.
-    const { runtimes } = running.use(await openRuntimes({ clock, log }, { zygotes: 1, native }, signal))
+    const { runtimes } = running.use(
+      await openRuntimes({ clock, log, network }, { zygotes: 1, native }, signal),
+    )
     return running.use(createInstances({ clock, log }, { runtimes }))
   }
 

@@ -11,7 +11,7 @@ import { addressSchema, hexSchema } from '../../protocol/schema.ts'
 export const egressKinds = ['none', 'listed', 'public'] as const
 export type EgressKind = (typeof egressKinds)[number]
 
-const cidSchema = z
+export const cidSchema = z
   .string()
   .max(limits.cidBytesMax)
   .regex(/^[a-z0-9]+$/, 'Expected a CID')

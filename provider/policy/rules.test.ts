@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { getAddress } from 'viem'
@@ -104,6 +104,30 @@ test('a deployment whose calls fail too often is paused for a while, and its own
   expect(world.codeOf()).toBe('deployment_paused')
   await rules.change({ kind: 'resume', cid: cid.toString() })
   expect(world.codeOf()).toBeUndefined()
+})
+
+test('a pause for faults goes on after a restart, for as long as it was to be', async () => {
+  await using world = await setup()
+  const { rules, clock, dir } = world
+  const faults = { faultPercentMax: 50, callsMin: 10, windowSeconds: 60, pauseSeconds: 30 }
+  await rules.change({ kind: 'set', limits: {}, faults })
+  world.calls('program_crashed', 10)
+  await rules[Symbol.asyncDispose]()
+
+  await clock.advance(10_000)
+  const again = await world.reopen()
+  expect(again.refusalOf(deployment)).toMatchObject({
+    code: 'deployment_paused',
+    details: { retryAfterSeconds: 20 },
+  })
+  expect(again.pausedForFaults()).toEqual(rules.pausedForFaults())
+  await again.change({ kind: 'resume', cid: cid.toString() })
+  await again[Symbol.asyncDispose]()
+  expect((await world.reopen()).pausedForFaults()).toEqual([])
+
+  // What cannot be read keeps no provider from starting.
+  await writeFile(join(dir, 'pauses.json'), '{"paused":[{}]}')
+  expect((await world.reopen()).pausedForFaults()).toEqual([])
 })
 
 test('a change holds at once, is told to whoever asked, and is there after a restart', async () => {

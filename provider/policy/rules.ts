@@ -1,7 +1,5 @@
-import type { Hex } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
-import { createRecent } from '../../protocol/base/recent.ts'
 import type { Outcome } from '../../protocol/call.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -16,12 +14,13 @@ import type { Deployment } from '../deployments/deployments.ts'
 import type { ProgramLog } from '../logs/program-log.ts'
 import { changePolicy, type PolicyChange } from './change-policy.ts'
 import { boundLimits, decideCid, decidePolicy, pausedError } from './decide-policy.ts'
+import { type FaultPause, openFaultPauses } from './fault-pauses.ts'
 import { createFaultRates } from './fault-rates.ts'
 import type { Policy } from './policy.ts'
 import { readPolicy, writePolicy } from './policy-file.ts'
 
-/** The rules of a provider while it runs: what it refuses, and whom it has paused. */
-export interface Rules {
+/** The rules of a provider while it runs: what it refuses, and whom it has paused. Disposal waits until that is written. */
+export interface Rules extends AsyncDisposable {
   readonly policy: Policy
   /** What all programs together may use. */
   readonly capacity: Capacity
@@ -45,13 +44,6 @@ export interface Rules {
   pausedForFaults(): readonly FaultPause[]
 }
 
-export interface FaultPause {
-  readonly cid: string
-  readonly reason: string
-  /** Milliseconds since 1970. */
-  readonly untilMs: number
-}
-
 export interface RulesDeps {
   readonly clock: Clock
   readonly log: Log
@@ -70,7 +62,7 @@ export async function openRules(
   let policy = await readPolicy(dir)
   let verdicts = new WeakMap<Deployment, { readonly refusal: ProtocolError | undefined }>()
   const rates = createFaultRates({ clock })
-  const pauses = createRecent<Hex, FaultPause>(limits.policyEntriesMax)
+  const pauses = await openFaultPauses({ log }, dir)
 
   function take(next: Policy): void {
     policy = next
@@ -160,6 +152,7 @@ export async function openRules(
       const nowMs = clock.nowMs()
       return [...pauses.values()].filter(({ untilMs }) => untilMs > nowMs)
     },
+    [Symbol.asyncDispose]: () => pauses[Symbol.asyncDispose](),
   }
 
   function tellOwner(change: PolicyChange): void {

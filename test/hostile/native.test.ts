@@ -11,7 +11,7 @@ import type { NativeMode } from '../../protocol/program.ts'
 import { type Answer, collectAnswer } from '../../provider/runtime/collect-answer.ts'
 import { createNativeRuntime } from '../../provider/runtime/native/native-runtime.ts'
 import { canRunNatively, compile } from '../../provider/runtime/native/testing/compile.ts'
-import type { Instance, Runtime } from '../../provider/runtime/runtime.ts'
+import { type CallOutcome, type Instance, type Runtime, toCallError } from '../../provider/runtime/runtime.ts'
 
 /** Native programs that attack what they run in. Each is held by limits of the kernel before it does anything. */
 describe.skipIf(!canRunNatively)(
@@ -112,6 +112,16 @@ describe.skipIf(!canRunNatively)(
         const [, count] = /(?:forked|started) (\d+)\n/.exec(textOf(await attack(program, name))) ?? []
         expect(Number(count)).toBeGreaterThan(10)
         expect(Number(count)).toBeLessThan(limits.programPidsMax)
+      })
+
+      test('no more processes than it may, which is told apart where it fails for that', async () => {
+        await using program = await start()
+        const { outcome } = await attack(program, 'need-processes')
+        expect(outcome).toEqual({ kind: 'out_of_pids', pidsMax: limits.programPidsMax })
+        expect(toCallError(outcome as Exclude<CallOutcome, { kind: 'answered' }>).code).toBe(
+          'program_out_of_pids',
+        )
+        expect(textOf(await attack(program, 'hello'))).toBe('hello\n')
       })
 
       test('no more time than it has, however it forks, and its neighbour answers meanwhile', async () => {

@@ -16,6 +16,8 @@ export interface CurlRequest {
   /** A stream goes out in chunks, of a length that nobody was told. */
   readonly body?: string | Uint8Array | Readable
   readonly signal?: AbortSignal
+  /** Hears of the answer's body as it comes. */
+  readonly onData?: (chunk: Buffer) => void
 }
 
 export interface CurlAnswer {
@@ -31,7 +33,7 @@ export interface CurlAnswer {
 }
 
 /** Sends one request on a connection of its own and waits for the whole answer; one that breaks off rejects. */
-export function curl({ port, host, path, method, rawHeaders = [], body, signal }: CurlRequest) {
+export function curl({ port, host, path, method, rawHeaders = [], body, signal, onData }: CurlRequest) {
   const { promise, resolve, reject } = Promise.withResolvers<CurlAnswer>()
   const isStream = body !== undefined && typeof body !== 'string' && !(body instanceof Uint8Array)
   const bytes = isStream || body === undefined ? undefined : Buffer.from(body)
@@ -52,7 +54,10 @@ export function curl({ port, host, path, method, rawHeaders = [], body, signal }
     },
     (response) => {
       const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => chunks.push(chunk))
+      response.on('data', (chunk: Buffer) => {
+        chunks.push(chunk)
+        onData?.(chunk)
+      })
       response.on('error', reject)
       response.on('end', () => {
         if (!response.complete) return reject(new Error('The answer broke off.'))

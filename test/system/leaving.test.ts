@@ -1,8 +1,10 @@
+import { PassThrough } from 'node:stream'
 import { createTestClient, http } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { MarketAccount } from '../../devnet/market.ts'
 import { readBalance } from '../../protocol/chain/escrow.ts'
+import { limits } from '../../protocol/limits.ts'
 import { parseUsdc, usdc } from '../../protocol/usdc.ts'
 import type { TestProcess } from '../support/child-process.ts'
 import { type Deployed, echoProgram, openMarket, type TestMarket } from '../support/market.ts'
@@ -44,7 +46,14 @@ async function createCaller(name: string): Promise<MarketAccount> {
   const payer = await at.createPayer({ name, depositedUsdc, grants })
   const pass = await at.pass({ payer: payer.account.address, providers: [dave] }, payer.account)
   const call = () => at.call({ provider: 'dave', cid: deployed.cid, pass })
-  // The provider looks at the chain by itself.
+  await untilGrantIsSeen(pass)
+  for (let more = 0; more < 9; more += 1) expect((await call()).status).toBe(200)
+  return payer
+}
+
+/** The provider looks at the chain by itself. Makes one call. */
+async function untilGrantIsSeen(pass: string): Promise<void> {
+  const call = () => at.call({ provider: 'dave', cid: deployed.cid, pass })
   let first = await call()
   const stop = AbortSignal.timeout(20_000)
   while (first.status === 402 && first.problem().code === 'grant_missing') {
@@ -52,8 +61,6 @@ async function createCaller(name: string): Promise<MarketAccount> {
     first = await call()
   }
   expect(first.status).toBe(200)
-  for (let more = 0; more < 9; more += 1) expect((await call()).status).toBe(200)
-  return payer
 }
 
 /** The payer's own command line. */
@@ -72,6 +79,36 @@ async function leave(payer: MarketAccount): Promise<void> {
   expect(await walletOf(at.dev, payer.account.address)).toBe(depositedUsdc - budgetUsdc)
   expect(await freeOf(payer.account.address)).toBe(0n)
 }
+
+test('who is asked to stop ends the calls that it has, sends others away with a time to come back, and exits in peace', async () => {
+  const grants = [{ provider: dave, priceUsdc: usdc(price), budgetUsdc }]
+  const payer = await at.createPayer({ name: 'patient', depositedUsdc, grants })
+  const pass = await at.pass({ payer: payer.account.address, providers: [dave] }, payer.account)
+  const body = new PassThrough()
+  const begun = Promise.withResolvers<void>()
+  const onData = () => begun.resolve()
+  await untilGrantIsSeen(pass)
+  const before = await freeOf(dave)
+  const running = at.call({ provider: 'dave', cid: deployed.cid, pass, path: '/body', body, onData })
+  body.write('begun ')
+  await begun.promise
+
+  provider.signal('SIGTERM')
+  const stop = AbortSignal.timeout(20_000)
+  let other = await at.call({ provider: 'dave', cid: deployed.cid, pass })
+  while (other.status === 200) {
+    stop.throwIfAborted()
+    other = await at.call({ provider: 'dave', cid: deployed.cid, pass })
+  }
+  expect(other.problem()).toMatchObject({ status: 503, code: 'provider_stopping' })
+  expect(other.header('retry-after')).toBe(String(limits.stoppingRetryAfterSeconds))
+  body.end('and ended')
+  expect((await running).text).toBe('begun and ended')
+  expect(await provider.ended).toBe(0)
+  // What was answered is settled before the end.
+  expect(await freeOf(dave)).toBeGreaterThanOrEqual(before + price)
+  provider = await start()
+}, 120_000)
 
 test('ten calls are paid within the notice, though their payer left at once; then the payer alone has the rest, though the provider is dead', async () => {
   const paid = await createCaller('paid')

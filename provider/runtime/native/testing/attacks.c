@@ -48,6 +48,13 @@ static int fork_bomb(void) {
   return 0;
 }
 
+/** What a program does that cannot work without them. */
+static int need_processes(void) {
+  fork_bomb();
+  fprintf(stderr, "no process is left\n");
+  return 3;
+}
+
 static void *wait_for_ever(void *nothing) {
   pause();
   return nothing;
@@ -316,6 +323,7 @@ int main(int argc, char **argv) {
 #define attack(name, run) \
   if (strncmp(query, name, strlen(name)) == 0) return run
   attack("fork-bomb", fork_bomb());
+  attack("need-processes", need_processes());
   attack("thread-bomb", thread_bomb());
   attack("restless-bomb", restless_bomb());
   attack("memory", memory());
