@@ -44,6 +44,8 @@ export interface StartGatewayOptions {
   /** Between two looks for changed names. */
   readonly pollIntervalMs?: number
   readonly logsCalls?: boolean
+  /** How long calls in flight may go on when it closes. */
+  readonly shutdownTimeoutMs?: number
 }
 
 /**

@@ -1,0 +1,87 @@
+import { isIP } from 'node:net'
+import { z } from 'zod'
+import { limits } from '../../protocol/limits.ts'
+import { addressSchema } from '../../protocol/schema.ts'
+
+/** Pieces of the configuration that say what they expect. */
+
+const httpUrl = (what: string) => z.url({ protocol: /^https?$/, error: `Expected ${what}` })
+
+/** A host with labels, and a port where it is not the scheme's own. */
+const domainSchema = z
+  .string()
+  .max(255)
+  .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$/i, 'Expected a host such as market.example')
+  .refine((text) => isIP(text) === 0, 'Expected a host, as an address has no subdomains')
+
+const fileName = z.string().min(1).max(4096)
+
+/**
+ * Everything that an operator can say of a gateway. One schema for file, environment and flags; `docs/operate-gateway.md`
+ * lists it, and a test compares the two.
+ */
+export const gatewaySettingsSchema = z.strictObject({
+  /** Address to listen on. */
+  host: z.string().min(1).max(255).default('127.0.0.1'),
+  /** 0 takes a free one. */
+  port: z.int().min(0).max(65_535).default(8080),
+  /** Host under which providers are subdomains; `localhost:<port>` where it is not said. */
+  domain: domainSchema.optional(),
+  /** How the world reaches the gateway, where something stands before it. */
+  publicUrl: httpUrl('an origin such as https://market.example').optional(),
+  /** Lets providers be on this machine or in its network. */
+  allowPrivate: z.boolean().default(false),
+  /** Blocks, bookkeeping and keys; `~/.khachapuri/gateway` where it is not said. */
+  dir: fileName.optional(),
+  /** How long calls in flight may go on when it closes. */
+  shutdownTimeoutMs: z.int().min(0).max(3_600_000).default(limits.shutdownTimeoutMs),
+  /** The chain that names are registered on, and the contracts of the market. */
+  chain: z
+    .strictObject({
+      rpc: httpUrl('the URL of a JSON-RPC server'),
+      chainId: z.int().min(1).max(Number.MAX_SAFE_INTEGER),
+      escrow: addressSchema,
+      registry: addressSchema,
+      usdc: addressSchema,
+    })
+    .prefault({} as never),
+  log: z
+    .strictObject({
+      level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
+      /** One line per call, at the level `info`. */
+      calls: z.boolean().default(true),
+    })
+    .prefault({}),
+})
+
+/** A gateway's settings, every one with a value or knowingly without. */
+export type GatewaySettings = z.output<typeof gatewaySettingsSchema>
+
+/** What a setting looks like where all is text: in the environment. */
+export type SettingKind = 'text' | 'number' | 'boolean' | 'list'
+
+/** A setting by its place: `['chain', 'rpc']`. */
+export interface SettingLeaf {
+  readonly path: readonly string[]
+  readonly kind: SettingKind
+}
+
+interface JsonSchema {
+  readonly type?: string
+  readonly properties?: Readonly<Record<string, JsonSchema>>
+}
+
+/** All settings, in the order of the schema. */
+export const settingLeaves: readonly SettingLeaf[] = leavesOf(
+  z.toJSONSchema(gatewaySettingsSchema, { io: 'input', unrepresentable: 'any' }) as JsonSchema,
+  [],
+)
+
+function leavesOf({ type, properties }: JsonSchema, path: readonly string[]): SettingLeaf[] {
+  if (properties) {
+    return Object.entries(properties).flatMap(([name, schema]) => leavesOf(schema, [...path, name]))
+  }
+  if (type === 'integer' || type === 'number') return [{ path, kind: 'number' }]
+  if (type === 'boolean') return [{ path, kind: 'boolean' }]
+  return [{ path, kind: type === 'array' ? 'list' : 'text' }]
+}
