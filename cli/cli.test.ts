@@ -75,6 +75,7 @@ test('the list of commands', async () => {
       faucet                Make USDC on a development chain
 
     Operating:
+      tunnel                Put a web server of this machine on a public URL, from behind any router
       provider up           Register a name and serve programs for money, from anywhere
       provider status       Show what a running provider is owed, and how it is
       provider price        Change what a call costs

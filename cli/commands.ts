@@ -142,6 +142,10 @@ export const commandGroups: readonly CommandGroup[] = [
   {
     title: 'Operating',
     commands: {
+      tunnel: {
+        summary: 'Put a web server of this machine on a public URL, from behind any router',
+        load: async () => (await import('./commands/tunnel.ts')).tunnel,
+      },
       'provider up': {
         summary: 'Register a name and serve programs for money, from anywhere',
         load: async () => (await import('./commands/provider/up.ts')).providerUp,

@@ -32,6 +32,7 @@ const code = await runCli(
       if (!process.stdout.write(output)) await once(process.stdout, 'drain')
     },
     writeError: (text) => void process.stderr.write(text),
+    ...(process.stderr.isTTY && { errorColumns: () => process.stderr.columns }),
   },
   interrupted.signal,
 )

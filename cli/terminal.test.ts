@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createTerminal, toPlainText } from './terminal.ts'
 
-function setup({ json = false }: { json?: boolean } = {}) {
+function setup({ json = false, columns }: { json?: boolean; columns?: number } = {}) {
   const written = { out: '', error: '', rawModes: [] as boolean[] }
   const keyboard = new PassThrough()
   const stdin = Object.assign(keyboard, {
@@ -19,6 +19,7 @@ function setup({ json = false }: { json?: boolean } = {}) {
     writeError(text: string) {
       written.error += text
     },
+    ...(columns !== undefined && { errorColumns: () => columns }),
   }
   return { terminal: createTerminal(streams, { json }, interrupt.signal), written, keyboard, interrupt }
 }
@@ -67,4 +68,20 @@ test('what strangers wrote cannot steer the terminal', () => {
       expect(toPlainText(text)).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/)
     }),
   )
+})
+
+test('a status line stays below the notes, is written over, never wraps, and is nowhere but at a terminal', () => {
+  const { terminal, written } = setup({ columns: 10 })
+  const erase = '\r\u001b[2K'
+  terminal.note('first')
+  terminal.status('1 request and more')
+  terminal.note('second')
+  terminal.status('2\u001b\n')
+  terminal.status('')
+  terminal.note('third')
+  expect(written.error).toBe(`first\n1 request${erase}second\n1 request${erase}2\\u001b ${erase}third\n`)
+  const piped = setup()
+  piped.terminal.status('nothing')
+  piped.terminal.note('note')
+  expect(piped.written.error).toBe('note\n')
 })

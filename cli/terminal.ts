@@ -20,6 +20,11 @@ export interface Terminal {
   /** Progress and warnings for people, on standard error: never part of the answer. */
   note(text: string): void
   /**
+   * One line that stands below all notes and is written over by the next; nothing where standard error is no terminal.
+   * Empty takes it away.
+   */
+  status(text: string): void
+  /**
    * Resolves when the person says yes.
    *
    * @throws ProtocolError `not_confirmed` for anything else, and where nobody can be asked.
@@ -38,17 +43,29 @@ export interface TerminalStreams {
   readonly stdin: Readable & { readonly isTTY?: boolean; setRawMode?(mode: boolean): unknown }
   readonly writeOut: (output: string | Uint8Array) => void | Promise<void>
   readonly writeError: (text: string) => void
+  /** Of the terminal that standard error is; absent where it is none. */
+  readonly errorColumns?: () => number
 }
 
 export function createTerminal(
-  { stdin, writeOut, writeError }: TerminalStreams,
+  { stdin, writeOut, writeError, errorColumns }: TerminalStreams,
   { json }: { json: boolean },
   signal: AbortSignal,
 ): Terminal {
+  let line = ''
   return {
     print: (text, facts) => void writeOut(json ? `${formatFacts(facts)}\n` : `${toPlainText(text)}\n`),
     writeBytes: async (bytes) => writeOut(bytes),
-    note: (text) => writeError(`${toPlainText(text)}\n`),
+    note: (text) => writeError(`${line && eraseLine}${toPlainText(text)}\n${line}`),
+    status(text) {
+      if (!errorColumns) return
+      const erase = line && eraseLine
+      // A line that wraps could not be erased as one.
+      line = toPlainText(text)
+        .replace(/[\n\t]/g, ' ')
+        .slice(0, Math.max(0, errorColumns() - 1))
+      writeError(erase + line)
+    },
     async confirm(question) {
       if (!stdin.isTTY) throw notConfirmed('Nobody can be asked, as standard input is not a terminal.')
       writeError(`${question} [y/N] `)
@@ -77,6 +94,9 @@ export function createTerminal(
     },
   }
 }
+
+/** To the beginning of the line, and nothing is left of it. */
+const eraseLine = '\r\u001b[2K'
 
 /** JSON of an answer: amounts as decimal strings, as everywhere on the wire. */
 export function formatFacts(facts: unknown): string {

@@ -19,6 +19,8 @@ export const limits = {
   listenerConnectionsMax: 10_000,
   /** Shorter than the 5 s after which Node servers close an idle connection. */
   upstreamKeepAliveMs: 4_000,
+  /** Of a service behind a tunnel: some servers close idle connections after 2 s. */
+  serviceKeepAliveMs: 1_000,
   providerPoolsMax: 2_000,
   /** What a caller may still send of a body that nobody wants any more. */
   unreadBodyBytesMax: 1 * MiB,
@@ -303,6 +305,9 @@ export const limits = {
   tunnelsMax: 10_000,
   tunnelSocketsPerProviderMax: 8,
   tunnelSocketsDefault: 2,
+  /** Between two looks at a status line, and how many answers its latency is made of. */
+  tunnelStatusIntervalMs: 1_000,
+  tunnelLatenciesMax: 100,
   tunnelPingIntervalMs: 20_000,
   tunnelPingsLostMax: 2,
   tunnelHandshakeTimeoutMs: 10_000,

@@ -19,6 +19,8 @@ export interface TunnelDeps {
   readonly log: Log
   /** How hosts are resolved; `*.localhost` is this machine unless given. */
   readonly lookup?: LookupFunction
+  /** Hears of every new state, and of its reason where it is one of trouble. */
+  readonly onState?: (status: TunnelStatus) => void
 }
 
 export interface TunnelOptions {
@@ -52,6 +54,13 @@ export interface TunnelStatus {
     /** Wall time. */
     readonly connectedAtMs: number
   }[]
+  /** Since when at least one connection stands without a gap. Wall time. */
+  readonly connectedSinceMs: number | undefined
+  /** Requests that were taken, by lost connections, too. */
+  readonly requests: number
+  /** Bytes of the connections, with what it takes to carry them. */
+  readonly receivedBytes: number
+  readonly sentBytes: number
   /** What the latest failure said. */
   readonly lastError: ProtocolError | undefined
 }
@@ -93,11 +102,48 @@ export function connectTunnel(
   let ticket: string | undefined
   let lastError: ProtocolError | undefined
   let wasConnected = false
+  let connectedSinceMs: number | undefined
+  let told: TunnelState = 'connecting'
+  /** Of connections that have gone. */
+  const gone = { requests: 0, receivedBytes: 0, sentBytes: 0 }
   let end: 'refused' | 'closed' | undefined
 
   // Whoever does not wait for these still finds the reason in the log.
   connected.promise.catch(() => undefined)
   closed.promise.catch(() => undefined)
+
+  const stateNow = (): TunnelState => {
+    if (end) return end
+    if (sessions.size > 0) return 'connected'
+    return wasConnected ? 'reconnecting' : 'connecting'
+  }
+
+  const statusNow = (): TunnelStatus => {
+    const all = [gone, ...sessions]
+    return {
+      state: stateNow(),
+      sockets: [...sessions].map(({ tunnelId, streams, rttMs, connectedAtMs }) => ({
+        tunnelId,
+        streams,
+        rttMs,
+        connectedAtMs,
+      })),
+      connectedSinceMs,
+      requests: all.reduce((sum, { requests }) => sum + requests, 0),
+      receivedBytes: all.reduce((sum, { receivedBytes }) => sum + receivedBytes, 0),
+      sentBytes: all.reduce((sum, { sentBytes }) => sum + sentBytes, 0),
+      lastError,
+    }
+  }
+
+  const tellState = () => {
+    const state = stateNow()
+    // Closed is only what has nothing open any more.
+    if (state === told || (state === 'closed' && sessions.size > 0)) return
+    told = state
+    connectedSinceMs = state === 'connected' ? clock.nowMs() : undefined
+    deps.onState?.(statusNow())
+  }
 
   const dial = async (): Promise<TunnelSession> => {
     const provider = options.provider ?? account.address
@@ -108,11 +154,14 @@ export function connectTunnel(
     sessions.add(session)
     session.closed.then(() => {
       sessions.delete(session)
+      for (const count of ['requests', 'receivedBytes', 'sentBytes'] as const) gone[count] += session[count]
       log.info('tunnel_lost', { tunnelId: session.tunnelId })
+      tellState()
     })
     wasConnected = true
     connected.resolve()
     log.info('tunnel_connected', { tunnelId: session.tunnelId })
+    tellState()
     return session
   }
 
@@ -152,6 +201,7 @@ export function connectTunnel(
     for (const session of sessions) session.cut()
     connected.reject(error)
     closed.reject(error)
+    tellState()
   }
 
   const abort = () => {
@@ -161,16 +211,11 @@ export function connectTunnel(
     for (const session of sessions) session.cut()
     connected.reject(signal.reason)
     closed.resolve()
+    tellState()
   }
   signal.addEventListener('abort', abort, { once: true })
   const lines = Array.from({ length: sockets }, keepConnected)
   if (signal.aborted) abort()
-
-  const stateNow = (): TunnelState => {
-    if (end) return end
-    if (sessions.size > 0) return 'connected'
-    return wasConnected ? 'reconnecting' : 'connecting'
-  }
 
   return {
     get state() {
@@ -178,16 +223,7 @@ export function connectTunnel(
     },
     connected: connected.promise,
     closed: closed.promise,
-    status: () => ({
-      state: stateNow(),
-      sockets: [...sessions].map(({ tunnelId, streams, rttMs, connectedAtMs }) => ({
-        tunnelId,
-        streams,
-        rttMs,
-        connectedAtMs,
-      })),
-      lastError,
-    }),
+    status: statusNow,
     async [Symbol.asyncDispose]() {
       signal.removeEventListener('abort', abort)
       end ??= 'closed'
@@ -197,6 +233,7 @@ export function connectTunnel(
       await Promise.all([...sessions].map((session) => session.leave()))
       await Promise.all(lines)
       closed.resolve()
+      tellState()
     },
   }
 }

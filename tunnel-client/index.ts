@@ -6,4 +6,10 @@ export {
   type TunnelState,
   type TunnelStatus,
 } from './connect-tunnel.ts'
+export {
+  type ForwardedRequest,
+  type ForwardOptions,
+  forwardToService,
+  type ServiceForwarder,
+} from './forward-to-service.ts'
 export { loopbackLookup } from './loopback-lookup.ts'

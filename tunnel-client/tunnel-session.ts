@@ -15,6 +15,10 @@ export interface TunnelSession {
   readonly rttMs: number | undefined
   /** Wall time. */
   readonly connectedAtMs: number
+  /** That were taken so far. */
+  readonly requests: number
+  readonly receivedBytes: number
+  readonly sentBytes: number
   /** Resolves when the connection has gone. */
   readonly closed: Promise<void>
   /** Resolves when a new connection should be dialled: this one has gone, or its gateway will. */
@@ -41,16 +45,19 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
   const closed = Promise.withResolvers<void>()
   const ending = Promise.withResolvers<void>()
   let isLeaving = false
+  let requests = 0
 
   const mux = createMux({
     transport: createWebSocketTransport(webSocket, socket),
     clock,
-    onStream: (stream, head) =>
-      serveStream(
+    onStream(stream, head) {
+      requests++
+      return serveStream(
         { log, handler, taken, remoteAddress: socket.remoteAddress, isLeaving: () => isLeaving },
         stream,
         head,
-      ),
+      )
+    },
     onGoaway() {
       log.info('gateway_leaving')
       ending.resolve()
@@ -86,6 +93,15 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
       return mux.rttMs
     },
     connectedAtMs: clock.nowMs(),
+    get requests() {
+      return requests
+    },
+    get receivedBytes() {
+      return socket.bytesRead
+    },
+    get sentBytes() {
+      return socket.bytesWritten
+    },
     closed: closed.promise,
     ending: ending.promise,
     async leave() {

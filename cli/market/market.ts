@@ -22,16 +22,31 @@ export interface MarketPlace {
   readonly keys: KeyDirectory | undefined
 }
 
+/** A market of which the way to its chain may not be known. */
+export interface GatewayPlace extends Omit<MarketPlace, 'rpc'> {
+  readonly rpc: URL | undefined
+}
+
 /**
  * Finds the market: by the flags, by the environment, by the market that runs in this directory or above it, or by the
  * user's settings, in this order.
  *
  * @throws ProtocolError `market_not_running` with what to do
  */
-export async function findMarket(
+export async function findMarket(flags: MarketFlags, context: CommandContext): Promise<MarketPlace> {
+  const place = await findGateway(flags, context)
+  if (place.rpc) return { ...place, rpc: place.rpc }
+  throw usageError(
+    `The chain of ${place.gateway.host} is not known.`,
+    'Add --rpc <url>, or set KHACHAPURI_RPC.',
+  )
+}
+
+/** The same for what can be done without the chain. @throws ProtocolError `market_not_running` */
+export async function findGateway(
   flags: MarketFlags,
   { cwd, env, signal }: CommandContext,
-): Promise<MarketPlace> {
+): Promise<GatewayPlace> {
   const inEnv = readEnvSettings(env)
   const named = { gateway: flags.gateway ?? inEnv.gateway, rpc: flags.rpc ?? inEnv.rpc }
   const running = named.gateway === undefined ? await findMarketFile(cwd) : undefined
@@ -49,10 +64,7 @@ export async function findMarket(
   if (gatewayText === undefined) throw noMarket()
   const gateway = parseHttpUrl('gateway', gatewayText)
   const rpcText = named.rpc ?? settings.rpc
-  if (rpcText === undefined) {
-    throw usageError(`The chain of ${gateway.host} is not known.`, 'Add --rpc <url>, or set KHACHAPURI_RPC.')
-  }
-  const rpc = parseHttpUrl('rpc', rpcText)
+  const rpc = rpcText === undefined ? undefined : parseHttpUrl('rpc', rpcText)
   const { chainId, escrow, registry, usdc } = await readGatewayInfo(gateway, signal)
   return { gateway, rpc, chainId, contracts: { escrow, registry, usdc }, keys: undefined }
 }

@@ -1,27 +1,21 @@
-import type { LocalAccount } from 'viem'
 import { createLog } from '../../../protocol/base/log.ts'
-import { reachChain } from '../../../protocol/chain/client.ts'
-import { createNameReader } from '../../../protocol/chain/name-reader.ts'
-import { readBond } from '../../../protocol/chain/registry.ts'
 import { isDevChain } from '../../../protocol/dev-chain.ts'
 import { type EgressOffer, egressOffers } from '../../../protocol/egress.ts'
-import { ProtocolError } from '../../../protocol/errors.ts'
 import { limits } from '../../../protocol/limits.ts'
-import { type Name, parseName } from '../../../protocol/name.ts'
-import { assertRegistrable } from '../../../protocol/registration.ts'
+import { parseName } from '../../../protocol/name.ts'
 import { formatUsdc, parseUsdc } from '../../../protocol/usdc.ts'
 import { parseFault } from '../../../provider/faults.ts'
 import { readPolicy, writePolicy } from '../../../provider/policy/policy-file.ts'
 import { createProvider } from '../../../provider/provider.ts'
 import { changeSettings, readSettings } from '../../../provider/settings.ts'
-import { type CommandContext, defineCommand, usageError } from '../../command.ts'
+import { defineCommand, usageError } from '../../command.ts'
 import { parseCount, parseDuration } from '../../duration.ts'
-import { giveBond, giveEther } from '../../market/dev-ether.ts'
 import { providerUrl, readGatewayInfo } from '../../market/market.ts'
-import { type OpenMarket, openMarket } from '../../market/open.ts'
+import { openMarket } from '../../market/open.ts'
 import { accountOptions, marketOptions } from '../../market/options.ts'
 import { priceDefault } from '../../operate/default-price.ts'
 import { nativeOptions, parseNative } from '../../operate/native.ts'
+import { prepareName } from '../../operate/prepare-name.ts'
 import { openProviderAccount } from '../../operate/provider-account.ts'
 import { providerDir, providerOptions } from '../../operate/provider-dir.ts'
 import { parseReach, reachOptions, savedEndpoint } from '../../operate/reach.ts'
@@ -125,7 +119,7 @@ export const providerUp = defineCommand({
     await changeSettings(dir, { priceUsdc, endpoint })
     if (capacityMiB !== undefined) await writePolicy(dir, { ...(await readPolicy(dir)), capacityMiB })
     const account = await openProviderAccount({ dir, flags: values, market }, context)
-    await prepareAccount({ ...opened, name, account, yes: values.yes ?? false }, context)
+    await prepareName({ ...opened, name, account, yes: values.yes ?? false }, context)
 
     await using provider = await createProvider(
       {
@@ -204,40 +198,3 @@ function parseEgressOffer(text: string): EgressOffer {
 
 const parseCapacity = (text: string | undefined) =>
   text === undefined ? undefined : parseCount('capacity', text, { min: limits.capacityMiBMin, max: 2 ** 24 })
-
-interface Preparation extends OpenMarket {
-  readonly name: Name
-  readonly account: LocalAccount
-  readonly yes: boolean
-}
-
-/** Registering costs gas and takes a bond: on a development chain both are a gift, elsewhere they are asked for. */
-async function prepareAccount(
-  { market, client, name, account, yes }: Preparation,
-  context: CommandContext,
-): Promise<void> {
-  const { clock, signal } = context
-  const { registry } = market.contracts
-  const isDev = isDevChain(market)
-  if (isDev) await giveEther({ market, client }, new Set([account.address]), signal)
-  const names = createNameReader({ client, clock, log: createLog({ level: 'silent' }) }, { registry })
-  if (await names.readName(name, signal)) return
-  assertRegistrable(name)
-  const bond = await readBond(client, registry, signal)
-  if (isDev) return giveBond({ market, client, account }, bond, context)
-  const { address } = account
-  const balanceWei = await reachChain(client.getBalance({ address }), 'read the ether', signal)
-  if (balanceWei === 0n) {
-    throw new ProtocolError(
-      'balance_too_low',
-      `The account ${address} has no ETH to register "${name}" with.`,
-      {
-        hint: `Send it some on chain ${market.chainId}, and start again.`,
-      },
-    )
-  }
-  context.note(
-    `"${name}" is not registered yet. This takes four transactions of ${address}, which cost gas, a minute, and a bond of ${formatUsdc(bond.amountUsdc)} USDC, which comes back when the name is given back.`,
-  )
-  if (!yes) await context.confirm(`Register "${name}"?`)
-}
