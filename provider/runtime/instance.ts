@@ -205,6 +205,9 @@ export function createInstance(
       end(call, { kind: 'refused', error })
     } else if (reason) {
       end(call, toOutcome(reason))
+    } else if (!cell.hasFolder) {
+      // Nobody reaches it any more, and that is not its doing.
+      kill({ kind: 'stopped', why: 'the folder of its sandbox has gone' })
     } else {
       // The sockets of a process close before it is gone, and only then is it known what it died of.
       void clock.sleep(limits.programDeathMsMax, dead.signal).then(

@@ -14,7 +14,7 @@ let ways: WaysToPay
 let cid: string
 beforeAll(async () => {
   at = await openMarket()
-  ways = await openWaysToPay(at, { name: 'alice', address: at.dev.providers.alice.address })
+  ways = await openWaysToPay(at, { name: 'alice', account: at.dev.accounts.alice.account })
   cid = (await at.deploy(echoProgram, '--payer', 'caller')).cid
 })
 afterAll(() => at[Symbol.asyncDispose]())

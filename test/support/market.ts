@@ -18,7 +18,12 @@ import { anyDeployment, type Pass, signPass } from '../../protocol/pass.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import { parseUsdc, type Usdc } from '../../protocol/usdc.ts'
 import type { Fault } from '../../provider/faults.ts'
-import { createProvider, type Provider, type ProviderOptions } from '../../provider/provider.ts'
+import {
+  createProvider,
+  type Provider,
+  type ProviderDeps,
+  type ProviderOptions,
+} from '../../provider/provider.ts'
 import type { NativeOptions } from '../../provider/runtime/native/native-runtime.ts'
 import { type CurlAnswer, type CurlRequest, curl } from './curl.ts'
 
@@ -88,7 +93,11 @@ export interface TestMarket extends AsyncDisposable {
   /** What an act changed in everybody's balances on chain, once all of it is settled. */
   costsOf(act: () => Promise<unknown>): Promise<Costs>
   /** One more provider, with an address and an account of its own; it ends with the market. */
-  startProvider(name: string, changes?: Partial<ProviderOptions>): Promise<Provider>
+  startProvider(
+    name: string,
+    changes?: Partial<ProviderOptions>,
+    deps?: Partial<ProviderDeps>,
+  ): Promise<Provider>
 }
 
 export interface TestMarketOptions {
@@ -233,8 +242,8 @@ export async function openMarket({
         earned: difference(before.providers, after.providers),
       }
     },
-    async startProvider(name, changes = {}) {
-      const account = privateKeyToAccount(generatePrivateKey())
+    async startProvider(name, changes = {}, deps = {}) {
+      const account = changes.account ?? privateKeyToAccount(generatePrivateKey())
       await dev.chain.fund(account.address)
       const sender = createSender(
         { client, clock: systemClock, log: createTestLog() },
@@ -244,7 +253,7 @@ export async function openMarket({
       await endowNames(sender, contracts, { account: account.address }, signal)
       const provider = guests.use(
         await createProvider(
-          { clock: systemClock, random: () => 0.5, log: createTestLog() },
+          { clock: systemClock, random: () => 0.5, log: createTestLog(), ...deps },
           {
             name: parseName(name),
             account,

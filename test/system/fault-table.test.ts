@@ -10,7 +10,14 @@ import { damageBlock } from '../support/blocks.ts'
 import { buildZip } from '../support/hostile-zip.ts'
 import { echoProgram, openMarket, type TestMarket } from '../support/market.ts'
 import { publish, publishSpec, readSpec } from '../support/specs.ts'
-import { noMoney, openWaysToPay, type WayName, type WaysToPay, wayNames } from '../support/ways-to-pay.ts'
+import {
+  noMoney,
+  openWaysToPay,
+  sumMoney,
+  type WayName,
+  type WaysToPay,
+  wayNames,
+} from '../support/ways-to-pay.ts'
 
 /**
  * KH-10: DESIGN's table of faults, each row with each way to pay. What each call costs is what the chain says before and
@@ -26,7 +33,7 @@ const cids = { owner: '', caller: '' }
 const patientCids = { owner: '', caller: '' }
 beforeAll(async () => {
   at = await openMarket()
-  ways = await openWaysToPay(at, { name: 'alice', address: at.dev.providers.alice.address })
+  ways = await openWaysToPay(at, { name: 'alice', account: at.dev.accounts.alice.account })
   const flags = ['--memory', '64', '--calls-per-minute', 'none']
   for (const payer of ['owner', 'caller'] as const) {
     cids[payer] = (await at.deploy(echoProgram, ...flags, '--timeout', '1000', '--payer', payer)).cid
@@ -80,9 +87,25 @@ async function readReceipt(callId: string | undefined): Promise<Record<string, u
   }
 }
 
+/** A program of this source, which nobody has run yet. */
+async function publishProgram(
+  source: string,
+  payer: 'owner' | 'caller',
+): Promise<{ cid: string; program: string }> {
+  const program = await publish(at, buildZip([{ name: 'index.js', bytes: utf8.encode(source) }]))
+  return { program, cid: await publishSpec(at, spec, { payer, program, entry: 'index.js' }) }
+}
+
+/** One after the other: a keeper takes few uploads of one owner at once. */
+async function prepareAllWays<T>(make: (way: WayName) => Promise<T>): Promise<(T & { way: WayName })[]> {
+  const made: (T & { way: WayName })[] = []
+  for (const way of wayNames) made.push({ way, ...(await make(way)) })
+  return made
+}
+
 describe.each(wayNames)('paid by %s', (way) => {
   const costOf = (isCharged: boolean) => (isCharged ? ways.all[way].price : noMoney)
-  const priceOf = (isCharged: boolean) => (isCharged ? '500' : '0')
+  const priceOf = (isCharged: boolean) => (isCharged ? ways.all[way].receiptPrice : '0')
   const ownerPays = way === 'owner'
 
   test('an answer is an answer, whatever its status, and costs its price', async () => {
@@ -92,7 +115,7 @@ describe.each(wayNames)('paid by %s', (way) => {
       expect(await readReceipt(seen.callId)).toMatchObject({
         outcome: 'answered',
         status: 500,
-        price: '500',
+        price: priceOf(true),
       })
     })
     expect(moved).toEqual(costOf(true))
@@ -143,30 +166,15 @@ describe.each(wayNames)('paid by %s', (way) => {
       expect(await readReceipt(answer.headers[callHeaders.call] as string)).toMatchObject({
         outcome: 'caller_gone',
         status: 499,
-        price: '500',
+        price: priceOf(true),
       })
     })
     expect(moved).toEqual(costOf(true))
   })
 
   const payer = ownerPays ? 'owner' : 'caller'
-  const missing = 'bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku'
-
-  /** A program of this source, which nobody has run yet. */
-  async function publishProgram(source: string): Promise<{ cid: string; program: string }> {
-    const program = await publish(at, buildZip([{ name: 'index.js', bytes: utf8.encode(source) }]))
-    return { program, cid: await publishSpec(at, spec, { payer, program, entry: 'index.js' }) }
-  }
-
-  const answers = (text: string) => `export default { fetch: () => new Response(${JSON.stringify(text)}) }`
 
   test.each<[string, () => Promise<string>, number, string]>([
-    [
-      'whose program is nowhere',
-      () => publishSpec(at, spec, { payer, program: missing }),
-      404,
-      'cid_not_found',
-    ],
     [
       'whose program is no zip',
       async () => publishSpec(at, spec, { payer, program: await publish(at, utf8.encode('no zip')) }),
@@ -182,7 +190,7 @@ describe.each(wayNames)('paid by %s', (way) => {
     ],
     [
       'that fails before its first answer',
-      async () => (await publishProgram('throw new Error("not today")')).cid,
+      async () => (await publishProgram('throw new Error("not today")', payer)).cid,
       502,
       'program_crashed',
     ],
@@ -197,23 +205,6 @@ describe.each(wayNames)('paid by %s', (way) => {
       expect(moved).toEqual(noMoney)
     },
   )
-
-  test('content that is damaged costs nobody anything; once it is mended the same payment pays', async () => {
-    const { cid, program } = await publishProgram(answers(`mended for ${way}`))
-    const rawHeaders = await ways.all[way].headers({ cid })
-    const mend = await damageBlock(join(at.dir, 'gateway', 'blocks'), program)
-    const moved = await ways.movedBy(async () => {
-      const answer = await at.call({ cid, rawHeaders })
-      expect([answer.status, answer.problem().code]).toEqual([502, 'cid_mismatch'])
-      expect(answer.header(callHeaders.call)).toBeUndefined()
-    })
-    expect(moved).toEqual(noMoney)
-    await mend()
-    const movedThen = await ways.movedBy(async () => {
-      expect((await at.call({ cid, rawHeaders })).text).toBe(`mended for ${way}`)
-    })
-    expect(movedThen).toEqual(costOf(true))
-  })
 
   test('a second call under one Idempotency-Key costs nothing, and another request under it nothing either', async () => {
     const cid = cidOf(way)
@@ -245,5 +236,59 @@ describe.each(wayNames)('paid by %s', (way) => {
       expect((await send()).problem().code).toBe(ownerPays ? 'idempotency_answer_gone' : 'program_crashed')
     })
     expect(moved).toEqual(costOf(ownerPays))
+  })
+})
+
+// What is looked for everywhere takes its time, so all look at once.
+describe('paid in all ways at once', () => {
+  const missing = 'bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku'
+
+  test('a deployment whose program is nowhere costs nobody anything, and no call of it is on record', async () => {
+    const lost = await prepareAllWays(async (way) => ({
+      cid: await publishSpec(at, spec, { payer: ways.all[way].payerChoice, program: missing }),
+    }))
+    const moved = await ways.movedBy(() =>
+      Promise.all(
+        lost.map(async ({ way, cid }) => {
+          const seen = await see(way, { cid })
+          expect({ way, ...seen }).toEqual({
+            way,
+            status: 404,
+            code: 'cid_not_found',
+            callId: undefined,
+            isWhole: true,
+          })
+        }),
+      ),
+    )
+    expect(moved).toEqual(noMoney)
+  })
+
+  test('content that is damaged costs nobody anything; once it is mended the same payment pays', async () => {
+    const damaged = await prepareAllWays(async (way) => {
+      const source = `export default { fetch: () => new Response('mended for ${way}') }`
+      const { cid, program } = await publishProgram(source, ways.all[way].payerChoice)
+      const rawHeaders = await ways.all[way].headers({ cid })
+      return { cid, rawHeaders, mend: await damageBlock(join(at.dir, 'gateway', 'blocks'), program) }
+    })
+    const moved = await ways.movedBy(() =>
+      Promise.all(
+        damaged.map(async ({ way, cid, rawHeaders }) => {
+          const answer = await at.call({ cid, rawHeaders })
+          expect([way, answer.status, answer.problem().code]).toEqual([way, 502, 'cid_mismatch'])
+          expect(answer.header(callHeaders.call)).toBeUndefined()
+        }),
+      ),
+    )
+    expect(moved).toEqual(noMoney)
+    for (const { mend } of damaged) await mend()
+    const movedThen = await ways.movedBy(() =>
+      Promise.all(
+        damaged.map(async ({ way, cid, rawHeaders }) => {
+          expect((await at.call({ cid, rawHeaders })).text).toBe(`mended for ${way}`)
+        }),
+      ),
+    )
+    expect(movedThen).toEqual(sumMoney(wayNames.map((way) => ways.all[way].price)))
   })
 })

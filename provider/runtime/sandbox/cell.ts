@@ -1,4 +1,5 @@
 import type { ChildProcess } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import type { Duplex, Readable, Writable } from 'node:stream'
 import type { Log } from '../../../protocol/base/log.ts'
@@ -11,6 +12,8 @@ import { readCounter, tryRead } from './files.ts'
 export interface Cell extends AsyncDisposable {
   /** The host's path of the folder that it shares with us. */
   readonly folder: string
+  /** Whether it is still there: who tidies up the host's temporary files may take it, and the program with it. */
+  readonly hasFolder: boolean
   /** The path by which the process knows it. */
   readonly insideFolder: string
   readonly stdin: Writable
@@ -83,6 +86,9 @@ export function createCell({ child, pid, folder, insideFolder, cgroup, log }: Ce
 
   return {
     folder,
+    get hasFolder() {
+      return existsSync(folder)
+    },
     insideFolder,
     stdin: child.stdin!,
     stdout: child.stdout!,

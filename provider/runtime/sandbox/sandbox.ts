@@ -184,9 +184,9 @@ async function fillPlace(
 ): Promise<Cell> {
   signal.throwIfAborted()
   const folder = join(site.folder, String(++site.cells))
-  mkdirSync(folder, { mode: 0o700 })
   let cgroup: Cgroup | undefined
   try {
+    mkdirSync(folder, { mode: 0o700 })
     if (user !== undefined) chownSync(folder, user, user)
     cgroup = site.cgroups?.create()
     cgroup?.limit(cgroupLimits((limits.programMemoryMiBMax + limits.runtimeMemoryMiB) * 1024 * 1024))

@@ -31,13 +31,22 @@ export function createZygotes(
     const index = waiting.indexOf(cell)
     if (index < 0) return
     waiting.splice(index, 1)
+    lose(cell)
+  }
+
+  function lose(cell: Cell): void {
     void cell[Symbol.asyncDispose]()
     log.warn('zygote_lost')
   }
 
   return {
     async take(signal) {
-      return waiting.shift() ?? (await spawn(signal))
+      for (let cell = waiting.shift(); cell; cell = waiting.shift()) {
+        // No program should be blamed for that.
+        if (cell.hasFolder) return cell
+        lose(cell)
+      }
+      return spawn(signal)
     },
     refill() {
       filling ??= fill()
