@@ -427,15 +427,15 @@ test("the gateway's own host has pages, and a problem for everything else", asyn
   expect(info.tunnel).toBe(`ws://${front.gateway.domain}/_/tunnel`)
 })
 
-test('a handshake at /_/tunnel goes to the tunnels, any other is refused', async () => {
+test('a handshake at /_/tunnel goes to the tunnels, one for a provider to that, any other is refused', async () => {
   await using front = await openGatewayFront()
   const upgrade = (host: string, path: string) =>
     front.sendRaw(
       `GET ${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`,
     )
   expect(await upgrade('localhost', '/_/tunnel')).toContain('101 Taken')
-  expect(await upgrade('localhost', '/_/other')).toContain('HTTP/1.1 501')
-  expect(await upgrade(alice, '/_/tunnel')).toContain('websocket_unsupported')
+  expect(await upgrade('localhost', '/_/other')).toContain('websocket_unsupported')
+  expect(await upgrade(alice, '/_/tunnel')).toContain('provider_unknown')
 })
 
 test('closing lets calls in flight finish', async () => {

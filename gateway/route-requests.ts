@@ -3,9 +3,10 @@ import type { Duplex } from 'node:stream'
 import { ProtocolError } from '../protocol/errors.ts'
 import type { HttpResponse } from '../protocol/http/listen.ts'
 import { rawProblem, sendProblem } from '../protocol/http/problem-response.ts'
+import { openSwitch } from '../protocol/http/switch.ts'
 import { type HostMeaning, resolveHost } from './names/resolve-host.ts'
 import type { DataPlane } from './proxy/data-plane.ts'
-import { type RequestShape, readRequestShape } from './proxy/request-shape.ts'
+import { type CallerRequest, type RequestShape, readRequestShape } from './proxy/request-shape.ts'
 
 /** Where providers connect by themselves. */
 export interface TunnelDoor {
@@ -29,7 +30,7 @@ export interface HandlerDeps {
 
 /** Parts the requests by their host: calls go to the data plane, which knows no framework, the rest to the pages. */
 export function createHandlers(deps: HandlerDeps): GatewayHandlers {
-  const read = (request: IncomingMessage): { shape: RequestShape; meaning: HostMeaning } => {
+  const read = (request: CallerRequest): { shape: RequestShape; meaning: HostMeaning } => {
     const shape = readRequestShape(request)
     return { shape, meaning: requireMeaning(resolveHost(shape.host, deps.host), shape.host, deps.host) }
   }
@@ -51,8 +52,11 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
     onUpgrade(request, socket, head) {
       try {
         const { shape, meaning } = read(request)
-        if (meaning.kind !== 'control' || shape.target !== '/_/tunnel') throw webSocketUnsupported()
-        deps.tunnels.upgrade(request, socket, head)
+        if (meaning.kind === 'provider') {
+          const call = { ...openSwitch(request, socket, head), shape, name: meaning.name }
+          deps.dataPlane({ ...call, expectsContinue: false }, deps.signal)
+        } else if (shape.target === '/_/tunnel') deps.tunnels.upgrade(request, socket, head)
+        else throw webSocketUnsupported()
       } catch (error) {
         socket.end(rawProblem(error), 'latin1', () => socket.destroy())
       }
@@ -74,7 +78,7 @@ function requireMeaning(meaning: HostMeaning, header: string, host: string): Hos
 }
 
 function webSocketUnsupported(): ProtocolError {
-  return new ProtocolError('websocket_unsupported', 'WebSockets to programs are not passed on.', {
-    hint: 'Use requests and streamed answers.',
+  return new ProtocolError('websocket_unsupported', 'The gateway itself has no page for WebSockets.', {
+    hint: 'Call ws://<provider>.<gateway>/<cid>.',
   })
 }

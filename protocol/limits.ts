@@ -26,6 +26,10 @@ export const limits = {
   unreadBodyBytesMax: 1 * MiB,
   chunkLineBytesMax: 256,
   informationalHeadsMax: 16,
+  /** Connections to one provider that have left HTTP for WebSockets, beside those that carry requests. */
+  webSocketsPerUpstreamMax: 1_024,
+  /** From our end of a WebSocket to the end of its connection, for a caller that does not close its own. */
+  switchLingerMs: 2_000,
 
   // A call
   requestBodyBytesMax: 100 * MiB,
@@ -34,6 +38,9 @@ export const limits = {
   answerHeaderBytesMax: 24 * KiB,
   callTimeoutMsDefault: 10_000,
   callTimeoutMsMax: 300_000,
+  /** A WebSocket is one call: so long in all, and so long without a byte in either direction. */
+  webSocketMsMax: 300_000,
+  webSocketIdleMsMax: 120_000,
   callsInFlightPerInstanceMax: 512,
   /** Those that wait for a place included. */
   callsInFlightPerProviderMax: 1024 + 256,
@@ -425,6 +432,11 @@ assert(
   limits.answerHeaderBytesMax + 4 * KiB <= limits.headerBytesMax &&
     2 * limits.answerHeaderBytesMax + 8 * KiB <= limits.frameBytesMax,
   'the head of every answer fits, escaped or not',
+)
+assert(limits.webSocketMsMax <= limits.callTimeoutMsMax, 'what bounds a call bounds a WebSocket, too')
+assert(
+  limits.webSocketIdleMsMax < limits.idleTimeoutMs,
+  'the provider ends a silent WebSocket, not the way to it, which would be nobody’s doing',
 )
 assert(limits.voucherDoubtMs >= 2 * limits.callTimeoutMsMax, 'a call that is in doubt is over by then')
 assert(limits.frameBytesMax <= limits.streamWindowBytesMin, 'a frame fits the smallest window')

@@ -255,7 +255,7 @@ export async function createProvider(
   }
   const listener =
     reach.kind === 'direct' &&
-    starting.use(await listen({ host: reach.host, port: reach.port, onRequest: serve }))
+    starting.use(await listen({ host: reach.host, port: reach.port, onRequest: serve, onSwitch: serve }))
   const server = options.endpoint ?? serverRecord(reach, listener ? listener.url : undefined)
 
   const content = starting.use(

@@ -48,7 +48,11 @@ function runHandler(
   stream: MuxStream,
   head: RequestHead,
 ): StreamHandler {
-  const response = new TunnelResponse({ stream, method: head.method })
+  const response = new TunnelResponse({
+    stream,
+    method: head.method,
+    maySwitch: head.switchesTo !== undefined,
+  })
   const peer = {
     remoteAddress,
     encrypted: false,

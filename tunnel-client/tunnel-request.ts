@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { RequestHead } from '../protocol/frames/head.ts'
 import type { MuxStream } from '../protocol/frames/mux-stream.ts'
-import type { IncomingRequest } from '../protocol/http/listener.ts'
+import type { IncomingRequest, Switch } from '../protocol/http/listener.ts'
 import type { RawHeaders } from '../protocol/http/upstream.ts'
 
 /** What handlers written for `node:http` look for on a socket. */
@@ -19,6 +19,7 @@ export class TunnelRequest extends Readable implements IncomingRequest {
   readonly rawHeaders: string[]
   readonly httpVersion = '1.1'
   readonly socket: TunnelPeer
+  readonly switchesTo: Switch | undefined
   /** Whether all of it has come. */
   complete = false
   readonly #stream: MuxStream
@@ -31,6 +32,7 @@ export class TunnelRequest extends Readable implements IncomingRequest {
     this.url = head.target
     this.rawHeaders = [...head.rawHeaders]
     this.socket = peer
+    this.switchesTo = head.switchesTo
     this.#stream = stream
   }
 
@@ -44,7 +46,7 @@ export class TunnelRequest extends Readable implements IncomingRequest {
    * own, so nothing else in the head does.
    */
   announceBody(): void {
-    const isOpenEnded = !this.complete && this.headers['content-length'] === undefined
+    const isOpenEnded = !this.complete && !this.switchesTo && this.headers['content-length'] === undefined
     if (!isOpenEnded) return
     this.rawHeaders.push('transfer-encoding', 'chunked')
     this.#headers = undefined

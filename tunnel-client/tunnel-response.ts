@@ -17,13 +17,24 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
   isWayLost = false
   readonly #stream: MuxStream
   readonly #isHead: boolean
+  readonly #maySwitch: boolean
   readonly #headers = new Map<string, { name: string; value: HeaderValue }>()
   #rawHeaders: string[] | undefined
   #isWhole = false
   #onRoom: (() => void) | undefined
 
-  constructor({ stream, method }: { stream: MuxStream; method: string }) {
+  /** @param maySwitch - Whether the request asked for another protocol, so that it may be answered 101. */
+  constructor({
+    stream,
+    method,
+    maySwitch = false,
+  }: {
+    stream: MuxStream
+    method: string
+    maySwitch?: boolean
+  }) {
     super({ decodeStrings: true })
+    this.#maySwitch = maySwitch
     this.#stream = stream
     this.#isHead = method === 'HEAD'
   }
@@ -31,10 +42,15 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
   /** @throws RangeError for a status that ends no exchange. */
   writeHead(status: number, reasonOrHeaders?: string | HeadersLike, headers?: HeadersLike): this {
     if (this.headersSent || this.#rawHeaders) throw new Error('The head has been written already.')
-    if (!Number.isInteger(status) || status < 200 || status > 599) throw new RangeError(`Status ${status}`)
+    const isSwitch = status === 101 && this.#maySwitch
+    if (!isSwitch && (!Number.isInteger(status) || status < 200 || status > 599)) {
+      throw new RangeError(`Status ${status}`)
+    }
     this.statusCode = status
     const given = typeof reasonOrHeaders === 'string' ? headers : (reasonOrHeaders ?? headers)
     this.#rawHeaders = this.#merge(toRawHeaders(given ?? []))
+    // Nobody speaks the other protocol before.
+    if (isSwitch) this.flushHeaders()
     return this
   }
 

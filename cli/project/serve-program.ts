@@ -1,8 +1,8 @@
 import type { Log } from '../../protocol/base/log.ts'
 import type { Outcome } from '../../protocol/call.ts'
 import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
-import { type HttpResponse, listen } from '../../protocol/http/listen.ts'
-import type { IncomingRequest } from '../../protocol/http/listener.ts'
+import { listen } from '../../protocol/http/listen.ts'
+import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import type { Params } from '../../protocol/program.ts'
 import { createDnsLookup } from '../../provider/egress/lookup-names.ts'
@@ -100,10 +100,11 @@ export async function createProgramServer(
       host: '127.0.0.1',
       port,
       onRequest: (request, response) => serve(request as IncomingRequest, response),
+      onSwitch: serve,
     }),
   )
 
-  function serve(request: IncomingRequest, response: HttpResponse): void {
+  function serve(request: IncomingRequest, response: OutgoingResponse): void {
     const startedMs = clock.monotonicMs()
     const generation = current
     let outcome: Outcome | undefined
@@ -163,7 +164,7 @@ export async function createProgramServer(
 
 async function answer(
   generation: Generation,
-  { request, response }: { readonly request: IncomingRequest; readonly response: HttpResponse },
+  { request, response }: { readonly request: IncomingRequest; readonly response: OutgoingResponse },
   onOutcome: (outcome: Outcome) => void,
 ): Promise<void> {
   const instance = await generation.acquire()
@@ -175,6 +176,7 @@ async function answer(
     method: request.method ?? 'GET',
     target: request.url ?? '/',
     rawHeaders: toProgramHeaders(request.rawHeaders, isNobodys),
+    switchesTo: request.switchesTo,
   }
   relaying = relay({
     instance,

@@ -1,15 +1,19 @@
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
-import type { HttpResponse } from '../../protocol/http/listen.ts'
+import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import type { Name } from '../../protocol/name.ts'
 import type { NameAnswer, NameCache } from '../names/name-cache.ts'
 import type { ProviderRoutes } from './provider-routes.ts'
 import { proxyCall } from './proxy-call.ts'
-import { type RequestShape, refuseLoop, refuseWideServiceWorker } from './request-shape.ts'
+import {
+  type CallerRequest,
+  type RequestShape,
+  refuseLoop,
+  refuseWideServiceWorker,
+} from './request-shape.ts'
 
 export interface DataPlaneDeps {
   readonly clock: Clock
@@ -29,10 +33,15 @@ export interface DataPlaneOptions {
   readonly logsCalls: boolean
 }
 
+/** Node's own is one; a WebSocket handshake never waits for `100 Continue`. */
+export interface CallerResponse extends OutgoingResponse {
+  writeContinue?(): void
+}
+
 /** A request to a provider, with what was read out of it so far. */
 export interface ProviderRequest {
-  readonly request: IncomingMessage
-  readonly response: HttpResponse
+  readonly request: CallerRequest
+  readonly response: CallerResponse
   readonly shape: RequestShape
   readonly name: Name
   /** Whether the caller waits for `100 Continue`. */
@@ -56,7 +65,7 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
     refuseLoop(request, options.domain)
     refuseWideServiceWorker(request, shape.target)
     const route = routes.routeTo(provider)
-    if (call.expectsContinue) response.writeContinue()
+    if (call.expectsContinue) response.writeContinue?.()
     return proxyCall(request, response, route, {
       shape,
       requestId,
@@ -116,7 +125,7 @@ function requireKnown(answer: NameAnswer, name: Name): NameAnswer & { kind: 'kno
 }
 
 /** A caller's own id where it is harmless, so that it finds its request in both logs. */
-function readRequestId({ headers }: IncomingMessage): string {
+function readRequestId({ headers }: CallerRequest): string {
   const given = headers['x-request-id']
   return typeof given === 'string' && /^[A-Za-z0-9._-]{1,128}$/.test(given) ? given : randomUUID()
 }

@@ -31,6 +31,10 @@ export interface ProviderRoutesOptions extends DialOptions {
   readonly ownHosts: readonly string[]
 }
 
+interface PooledRoute extends ProviderRoute {
+  readonly pools: readonly HttpPool[]
+}
+
 /** An answer may take as long as the longest call, and a little for the way. */
 const firstByteTimeoutMs = limits.callTimeoutMsMax + 10_000
 
@@ -42,9 +46,9 @@ export function createProviderRoutes(
   tunnels: TunnelDirectory,
   options: ProviderRoutesOptions,
 ): ProviderRoutes {
-  const pools = new Map<string, ProviderRoute & { readonly pool: HttpPool }>()
+  const routes = new Map<string, PooledRoute>()
 
-  function openRoute(provider: ProviderName): ProviderRoute & { readonly pool: HttpPool } {
+  function openRoute(provider: ProviderName): PooledRoute {
     const server = parseProviderServer(provider.server, options)
     if (server.kind === 'tunnel') throw offline(provider, server.gatewayHost)
     const { origin } = server
@@ -54,16 +58,26 @@ export function createProviderRoutes(
       connectionsMax: limits.connectionsPerUpstreamMax,
       firstByteTimeoutMs,
     })
-    return { upstream: pool, host: origin.host, pool }
+    // WebSockets last; if they came out of the same number, a few of them could keep every other call waiting.
+    const webSockets = createHttpPool({
+      connect: () => connectToProvider(origin, options),
+      connectionsMax: limits.webSocketsPerUpstreamMax,
+      requestsWaitingMax: 0,
+      firstByteTimeoutMs,
+    })
+    const upstream: Upstream = {
+      send: (request, handler) => (request.switchesTo ? webSockets : pool).send(request, handler),
+    }
+    return { upstream, host: origin.host, pools: [pool, webSockets] }
   }
 
   /** The oldest first, and never one that carries a request. */
   function closeIdlePools(): void {
-    for (const [key, { pool }] of pools) {
-      if (pools.size <= limits.providerPoolsMax) break
-      if (pool.inFlight > 0) continue
-      pools.delete(key)
-      pool.close()
+    for (const [key, { pools }] of routes) {
+      if (routes.size <= limits.providerPoolsMax) break
+      if (pools.some(({ inFlight }) => inFlight > 0)) continue
+      routes.delete(key)
+      for (const pool of pools) pool.close()
     }
   }
 
@@ -72,16 +86,16 @@ export function createProviderRoutes(
       const tunnel = tunnels.upstreamFor(provider.address)
       if (tunnel) return { upstream: tunnel, host: undefined }
       const key = `${provider.address} ${provider.server}`
-      const known = pools.get(key)
+      const known = routes.get(key)
       if (known) return known
       const route = openRoute(provider)
-      pools.set(key, route)
+      routes.set(key, route)
       closeIdlePools()
       return route
     },
     [Symbol.dispose]() {
-      for (const { pool } of pools.values()) pool.close()
-      pools.clear()
+      for (const { pools } of routes.values()) for (const pool of pools) pool.close()
+      routes.clear()
     },
   }
 }

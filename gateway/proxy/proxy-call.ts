@@ -1,12 +1,11 @@
-import type { IncomingMessage } from 'node:http'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { drainBody } from '../../protocol/http/drain-body.ts'
 import { forwardHeaders } from '../../protocol/http/headers.ts'
-import type { HttpResponse } from '../../protocol/http/listen.ts'
+import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import type { UpstreamExchange, UpstreamHandler } from '../../protocol/http/upstream.ts'
 import type { ProviderRoute } from './provider-routes.ts'
-import type { RequestShape } from './request-shape.ts'
+import type { CallerRequest, RequestShape } from './request-shape.ts'
 import { type AnswerFacts, cleanResponseHeaders } from './response-headers.ts'
 
 /** What is known of a call once it is clear whom it is for. */
@@ -26,14 +25,15 @@ const mergedBytesMax = 16 * 1024
  * @returns how many bytes of the body have gone to the caller, for the log.
  */
 export function proxyCall(
-  request: IncomingMessage,
-  response: HttpResponse,
+  request: CallerRequest,
+  response: OutgoingResponse,
   route: ProviderRoute,
   facts: CallFacts,
 ): { readonly sentBytes: number } {
   const { shape } = facts
   const progress = { sentBytes: 0 }
-  const body = hasBody(request) ? request : undefined
+  const { switchesTo } = request
+  const body = switchesTo || hasBody(request) ? request : undefined
   let isAborted = false
   let exchange: UpstreamExchange | undefined
   let announcedBytes = -1
@@ -84,7 +84,7 @@ export function proxyCall(
       target: shape.target,
       rawHeaders: forwardHeaders({
         rawHeaders: request.rawHeaders,
-        connection: request.headers.connection,
+        connection: request.headers['connection'] as string | undefined,
         host: route.host ?? shape.host,
         forwardedHost: shape.host,
         forwardedProto: facts.proto,
@@ -93,6 +93,7 @@ export function proxyCall(
         via: facts.via,
       }),
       ...(body ? { body } : {}),
+      switchesTo,
     },
     handler,
   )
@@ -110,7 +111,7 @@ function malformedHead(cause: unknown): ProtocolError {
   })
 }
 
-function hasBody({ headers }: IncomingMessage): boolean {
+function hasBody({ headers }: CallerRequest): boolean {
   if (headers['transfer-encoding'] !== undefined) return true
   return headers['content-length'] !== undefined && headers['content-length'] !== '0'
 }

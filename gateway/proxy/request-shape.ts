@@ -1,7 +1,14 @@
-import type { IncomingMessage } from 'node:http'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { connectionOptions, headerValues } from '../../protocol/http/headers.ts'
+import type { IncomingRequest } from '../../protocol/http/listener.ts'
 import { limits } from '../../protocol/limits.ts'
+
+/** A request as it came in; Node's own is one. */
+export interface CallerRequest extends IncomingRequest {
+  readonly httpVersion: string
+  /** Whether all of it has come. */
+  readonly complete: boolean
+}
 
 /** What the gateway reads out of a request before it knows whom it is for. */
 export interface RequestShape {
@@ -21,7 +28,7 @@ const endToEnd = ['host', 'content-length', 'authorization', 'via', 'x-request-i
  *
  * @throws `bad_request`, `method_not_allowed`, `headers_too_large`
  */
-export function readRequestShape(request: IncomingMessage): RequestShape {
+export function readRequestShape(request: CallerRequest): RequestShape {
   const { method = '', url = '', headers } = request
   if (method === 'TRACE' || method === 'CONNECT') {
     throw new ProtocolError('method_not_allowed', `${method} is not passed on.`, {
@@ -37,14 +44,15 @@ export function readRequestShape(request: IncomingMessage): RequestShape {
     })
   }
   checkTransferEncoding(request)
-  const hidden = connectionOptions(headers.connection).find(
+  if (isHandshake(request)) checkHandshake(request)
+  const hidden = connectionOptions(headers['connection'] as string | undefined).find(
     (option) => endToEnd.includes(option) || option.startsWith('x-forwarded-'),
   )
   if (hidden !== undefined) refuse(`Connection may not name ${hidden}.`)
   return { method, host, target: readTarget(method, url, host) }
 }
 
-function checkTransferEncoding({ httpVersion, rawHeaders, headers }: IncomingMessage): void {
+function checkTransferEncoding({ httpVersion, rawHeaders, headers }: CallerRequest): void {
   if (headers['transfer-encoding'] === undefined) return
   const codings = headerValues(rawHeaders, 'transfer-encoding')
   if (codings.length > 1 || codings[0]?.toLowerCase() !== 'chunked') {
@@ -52,6 +60,16 @@ function checkTransferEncoding({ httpVersion, rawHeaders, headers }: IncomingMes
   }
   if (httpVersion === '1.0') refuse('HTTP/1.0 has no transfer codings.')
   if (headers['content-length'] !== undefined) refuse('A body has a length or is chunked, not both.')
+}
+
+/** Whether Node took it for the beginning of another protocol: what follows the head is then not HTTP. */
+function isHandshake({ headers }: CallerRequest): boolean {
+  return typeof headers['upgrade'] === 'string' && headers['upgrade'].toLowerCase() === 'websocket'
+}
+
+function checkHandshake({ method, headers }: CallerRequest): void {
+  const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined
+  if (method !== 'GET' || hasBody) refuse('A WebSocket handshake is a GET without a body.')
 }
 
 function readTarget(method: string, url: string, host: string): string {
@@ -69,14 +87,14 @@ function readTarget(method: string, url: string, host: string): string {
  *
  * @throws `bad_request`
  */
-export function refuseWideServiceWorker({ headers }: IncomingMessage, target: string): void {
+export function refuseWideServiceWorker({ headers }: CallerRequest, target: string): void {
   if (headers['service-worker'] === undefined || /^\/[^/?#]+\//.test(target)) return
   refuse('A service worker lies below the path of its deployment.')
 }
 
 /** @throws `provider_address_blocked` where a request has been through this gateway before. */
-export function refuseLoop({ headers: { via } }: IncomingMessage, ownName: string): void {
-  if (via === undefined) return
+export function refuseLoop({ headers: { via } }: CallerRequest, ownName: string): void {
+  if (typeof via !== 'string') return
   const hops = via.split(',').map((hop) => hop.trim().split(' ')[1])
   if (!hops.includes(ownName)) return
   throw new ProtocolError(

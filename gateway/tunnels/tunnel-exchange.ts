@@ -50,6 +50,7 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
   #attempts = 0
   #isAccepted = false
   #isAnswered = false
+  #isSwitched = false
   #isPaused = false
   #isOver = false
   #bytesLeft: number | undefined
@@ -102,6 +103,7 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
         target: this.#request.target,
         rawHeaders: toTunnelHeaders(this.#request),
         lostAttempts: this.#lostAttempts,
+        switchesTo: this.#request.switchesTo,
       })
     } catch (error) {
       this.fail(toProtocolError(error))
@@ -113,7 +115,8 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
     const { body } = this.#request
     if (this.#body) {
       this.#stream = socket.mux.open(this, head)
-      this.#body.sendTo(this.#stream)
+      // A provider that does not switch has nothing to read.
+      if (!this.#request.switchesTo) this.#body.sendTo(this.#stream)
     } else this.#stream = socket.mux.openWhole(this, head, body as Buffer | undefined)
     if (this.#isPaused) this.#stream.pause()
   }
@@ -130,7 +133,8 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
   expire(nowMs: number): void {
     const idleMsMax = this.#isAnswered ? limits.idleTimeoutMs : limits.firstByteTimeoutMs
     if (nowMs - this.#activeMs <= idleMsMax) return
-    this.fail(answerTimedOut(), this.#isPaused ? 'cancelled' : 'timed_out')
+    // On a WebSocket nobody owes anybody anything: silence ends it, and it was a call all the same.
+    this.fail(answerTimedOut(), this.#isPaused || this.#isSwitched ? 'cancelled' : 'timed_out')
   }
 
   onAccept(): void {
@@ -141,15 +145,17 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
     this.#noteActivity()
     let head: ResponseHead
     try {
-      head = parseResponseHead(text)
+      head = parseResponseHead(text, this.#request.switchesTo !== undefined)
     } catch (error) {
       this.fail(toProtocolError(error), 'answer_invalid')
       return
     }
+    this.#isSwitched = head.status === 101
     const hasNoBody = this.#request.method === 'HEAD' || head.status === 204 || head.status === 304
-    this.#bytesLeft = hasNoBody ? 0 : head.contentLength
+    this.#bytesLeft = hasNoBody ? 0 : this.#isSwitched ? undefined : head.contentLength
     this.#isAnswered = true
     this.#handler.onHead(head.status, head.rawHeaders)
+    if (this.#isSwitched && this.#stream && !this.#isOver) this.#body?.sendTo(this.#stream)
   }
 
   onData(chunk: Buffer): void {

@@ -32,8 +32,10 @@ describe('heads', () => {
             maxLength: limits.tunnelAttemptsMax,
           },
         ),
-        (method, target, headers, lostAttempts) => {
-          const head = { method, target, rawHeaders: headers, lostAttempts }
+        fc.boolean(),
+        (method, target, headers, lostAttempts, isSwitch) => {
+          const plain = { method, target, rawHeaders: headers, lostAttempts }
+          const head = isSwitch ? { ...plain, method: 'GET', switchesTo: 'websocket' as const } : plain
           expect(parseRequestHead(formatRequestHead(head))).toEqual(head)
         },
       ),
@@ -92,9 +94,19 @@ describe('heads', () => {
     ['a space in its method', ['GE T', '/', []]],
     ['a header that belongs to one connection', ['GET', '/', ['Upgrade', 'x']]],
     ['attempts that are none', ['GET', '/', [], [['x', 1]]]],
-    ['a fifth field', ['GET', '/', [], [], 1]],
+    ['a protocol that is none', ['GET', '/', [], [], 1]],
+    ['a protocol that nobody speaks here', ['GET', '/', [], [], 'h2c']],
+    ['a handshake that is no GET', ['POST', '/', [], [], 'websocket']],
+    ['a handshake with a body', ['GET', '/', ['content-length', '1'], [], 'websocket']],
+    ['a sixth field', ['GET', '/', [], [], 'websocket', 1]],
   ])('a request with %s is refused', (_, head) => {
     expect(codeOf(() => parseRequestHead(JSON.stringify(head)))).toBe('bad_request')
+  })
+
+  test('101 is an answer where it was asked for', () => {
+    const text = formatResponseHead({ status: 101, rawHeaders: ['a', 'b'] })
+    expect(parseResponseHead(text, true)).toMatchObject({ status: 101, rawHeaders: ['a', 'b'] })
+    expect(codeOf(() => parseResponseHead(text))).toBe('provider_answer_invalid')
   })
 
   test('characters beyond Latin-1 are never written, because they would become other bytes', () => {

@@ -1,4 +1,5 @@
 import { ProtocolError } from '../errors.ts'
+import type { Switch } from '../http/listener.ts'
 import { limits } from '../limits.ts'
 
 /** Names and values in turn. */
@@ -17,6 +18,8 @@ export interface RequestHead {
   readonly rawHeaders: RawHeaders
   /** Where this request was sent before. The provider takes it only if it took none of these. */
   readonly lostAttempts: readonly LostAttempt[]
+  /** Set where the request asks for another protocol: after an answer 101 the data frames of both sides are raw bytes. */
+  readonly switchesTo?: Switch | undefined
 }
 
 export interface ResponseHead {
@@ -27,16 +30,20 @@ export interface ResponseHead {
 }
 
 /**
- * A head as Latin-1 JSON, `[method, target, rawHeaders]` and the lost attempts if there are any. JSON, because V8
- * reads a whole head in one native call; Latin-1, because that is what HTTP's header bytes are to Node.
+ * A head as Latin-1 JSON, `[method, target, rawHeaders, lostAttempts, switchesTo]`, of which the last two are left out where
+ * there is nothing to say. JSON, because V8 reads a whole head in one native call; Latin-1, because that is what HTTP's
+ * header bytes are to Node.
  *
  * @throws ProtocolError `headers_too_large`, `bad_request`
  */
-export function formatRequestHead({ method, target, rawHeaders, lostAttempts }: RequestHead): string {
-  const attempts = lostAttempts.map(({ tunnelId, streamId }) => [tunnelId, streamId])
-  const text = JSON.stringify(
-    attempts.length === 0 ? [method, target, rawHeaders] : [method, target, rawHeaders, attempts],
-  )
+export function formatRequestHead(head: RequestHead): string {
+  const { method, target, rawHeaders, lostAttempts, switchesTo } = head
+  const fields: unknown[] = [method, target, rawHeaders]
+  if (lostAttempts.length > 0 || switchesTo !== undefined) {
+    fields.push(lostAttempts.map(({ tunnelId, streamId }) => [tunnelId, streamId]))
+  }
+  if (switchesTo !== undefined) fields.push(switchesTo)
+  const text = JSON.stringify(fields)
   if (text.length > limits.frameBytesMax) throw headersTooLarge(text.length)
   if (beyondLatin1.test(text)) throw requestInvalid('a character beyond Latin-1')
   return text
@@ -44,7 +51,7 @@ export function formatRequestHead({ method, target, rawHeaders, lostAttempts }: 
 
 /** @throws ProtocolError `bad_request`, `headers_too_large` */
 export function parseRequestHead(text: string): RequestHead {
-  const [method, target, rawHeaders, attempts, ...rest] = parseArray(text, requestInvalid)
+  const [method, target, rawHeaders, attempts, switchesTo, ...rest] = parseArray(text, requestInvalid)
   if (typeof method !== 'string' || method.length > 32 || !token.test(method)) {
     throw requestInvalid('no valid method')
   }
@@ -52,12 +59,15 @@ export function parseRequestHead(text: string): RequestHead {
     throw requestInvalid('no valid target')
   }
   if (rest.length > 0) throw requestInvalid('too many fields')
-  parseHeaders(rawHeaders, requestInvalid)
+  if (switchesTo !== undefined && switchesTo !== 'websocket') throw requestInvalid('an unknown protocol')
+  const contentLength = parseHeaders(rawHeaders, requestInvalid)
+  if (switchesTo && (method !== 'GET' || contentLength)) throw requestInvalid('no handshake')
   return {
     method,
     target,
     rawHeaders: rawHeaders as RawHeaders,
     lostAttempts: attempts === undefined ? [] : parseLostAttempts(attempts),
+    ...(switchesTo && { switchesTo }),
   }
 }
 
@@ -69,12 +79,14 @@ export function formatResponseHead({ status, rawHeaders }: Omit<ResponseHead, 'c
   return text
 }
 
-/** @throws ProtocolError `provider_answer_invalid` */
-export function parseResponseHead(text: string): ResponseHead {
+/**
+ * @param maySwitch - Whether the request asked for another protocol, so that 101 is an answer to it.
+ * @throws ProtocolError `provider_answer_invalid`
+ */
+export function parseResponseHead(text: string, maySwitch = false): ResponseHead {
   const [status, rawHeaders, ...rest] = parseArray(text, answerInvalid)
-  if (!Number.isInteger(status) || (status as number) < 200 || (status as number) > 599) {
-    throw answerInvalid('no valid status')
-  }
+  const isFinal = Number.isInteger(status) && (status as number) >= 200 && (status as number) <= 599
+  if (!isFinal && !(maySwitch && status === 101)) throw answerInvalid('no valid status')
   if (rest.length > 0) throw answerInvalid('too many fields')
   const contentLength = parseHeaders(rawHeaders, answerInvalid)
   return { status: status as number, rawHeaders: rawHeaders as RawHeaders, contentLength }

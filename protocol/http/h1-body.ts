@@ -42,6 +42,47 @@ export function sendBody(
   return undefined
 }
 
+/**
+ * After an answer 101: passes bytes on as they are, no faster than the socket takes them; the end of the source ends this
+ * direction only.
+ *
+ * @returns how to stop, as `sendBody` does.
+ */
+export function sendRaw(
+  socket: Duplex,
+  source: Readable | Buffer | undefined,
+  events: Pick<BodyEvents, 'onProgress' | 'onError'>,
+): (() => void) | undefined {
+  if (source === undefined || Buffer.isBuffer(source)) return undefined
+  const onData = (chunk: Buffer) => {
+    events.onProgress()
+    if (!socket.write(chunk)) source.pause()
+  }
+  const onDrain = () => {
+    events.onProgress()
+    source.resume()
+  }
+  const onEnd = () => {
+    stop()
+    socket.end()
+  }
+  const onClose = () => {
+    stop()
+    events.onError(brokenBody('broke off'))
+  }
+  const stop = () => {
+    source.off('data', onData).off('end', onEnd).off('error', onClose).off('close', onClose)
+    socket.off('drain', onDrain)
+    source.pause()
+  }
+  socket.on('drain', onDrain)
+  source.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose)
+  if (source.readableEnded) queueMicrotask(onEnd)
+  else if (source.destroyed) queueMicrotask(onClose)
+  else source.resume()
+  return stop
+}
+
 function pump(socket: Duplex, head: RequestHead, body: Readable, events: BodyEvents): () => void {
   let sentBytes = 0
   let isStopped = false
@@ -72,9 +113,7 @@ function pump(socket: Duplex, head: RequestHead, body: Readable, events: BodyEve
   }
   const fail = (what: string) => {
     stop()
-    events.onError(
-      new ProtocolError('bad_request', `The request body ${what}.`, { hint: 'Send the whole body.' }),
-    )
+    events.onError(brokenBody(what))
   }
   socket.on('drain', onDrain)
   body.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose)
@@ -94,4 +133,8 @@ function write(socket: Duplex, head: RequestHead, chunk: Buffer): boolean {
   const hasRoom = socket.write('\r\n', 'latin1')
   socket.uncork()
   return hasRoom
+}
+
+function brokenBody(what: string): ProtocolError {
+  return new ProtocolError('bad_request', `The request body ${what}.`, { hint: 'Send the whole body.' })
 }

@@ -183,9 +183,9 @@ export function createHttpPool(options: HttpPoolOptions): HttpPool {
 }
 
 /** Nothing but safe requests: a paid call must never run twice, and nobody can prove that a lost one did not run. */
-function mayBeSentAgain({ method, body }: UpstreamRequest, error: ProtocolError): boolean {
+function mayBeSentAgain({ method, body, switchesTo }: UpstreamRequest, error: ProtocolError): boolean {
   const isSafe = method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
-  return isSafe && body === undefined && error.code === 'provider_unreachable'
+  return isSafe && (body === undefined || switchesTo !== undefined) && error.code === 'provider_unreachable'
 }
 
 function timeoutError(isAnswered: boolean, idleMs: number): ProtocolError {

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { isProtocolError, ProtocolError } from '../errors.ts'
-import { sendBody } from './h1-body.ts'
+import { sendBody, sendRaw } from './h1-body.ts'
 import { formatRequestHead } from './request-head.ts'
 import { createResponseParser } from './response-parser.ts'
 import type { UpstreamHandler, UpstreamRequest } from './upstream.ts'
@@ -52,12 +52,23 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
   const parser = createResponseParser({
     onHead(head) {
       isAnswered = true
+      if (head.status === 101 && job) stopBody = sendRaw(socket, job.request.body, bodyEvents)
       job?.handler.onHead(head.status, head.rawHeaders)
     },
     onData: (chunk) => job?.handler.onData(chunk),
     onEnd: (reusable) => finish(reusable && isBodySent),
     onError: (error) => leave(error),
   })
+
+  const bodyEvents = {
+    onSent() {
+      isBodySent = true
+    },
+    onProgress() {
+      connection.ticksIdle = 0
+    },
+    onError: (error: ProtocolError) => leave(error),
+  }
 
   function finish(reusable: boolean): void {
     const finished = job
@@ -104,23 +115,17 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
       return isAnswered
     },
     begin(next) {
+      const { method, body, switchesTo } = next.request
       const head = formatRequestHead(next.request)
       job = next
       next.connection = connection
       isAnswered = false
       connection.ticksIdle = 0
-      parser.expect(next.request.method)
+      parser.expect(method, switchesTo)
       if (next.isPaused) socket.pause()
       isBodySent = false
-      stopBody = sendBody(socket, head, next.request.body, {
-        onSent() {
-          isBodySent = true
-        },
-        onProgress() {
-          connection.ticksIdle = 0
-        },
-        onError: (error) => leave(error),
-      })
+      // What comes before the answer 101 would be read as another request by a server that does not switch.
+      stopBody = sendBody(socket, head, switchesTo ? undefined : body, bodyEvents)
     },
     pause: () => void socket.pause(),
     resume() {

@@ -9,8 +9,9 @@ import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
-import type { OutgoingResponse } from './listener.ts'
+import type { OutgoingResponse, RequestListener } from './listener.ts'
 import { rawProblem } from './problem-response.ts'
+import { openSwitch } from './switch.ts'
 
 /** Node's response, whose typings do not know that `writeHead` leaves a list of headers as it is. */
 export type HttpResponse = ServerResponse & OutgoingResponse
@@ -26,8 +27,10 @@ export interface ListenOptions {
   readonly onRequest: HttpListenerFunction
   /** A request that waits for `100 Continue`; the listener sends it, or refuses. Without this, it is always sent. */
   readonly onExpectContinue?: HttpListenerFunction
-  /** A WebSocket handshake; whoever takes it owns the socket. Without this, it is an ordinary request. */
+  /** A WebSocket handshake; whoever takes it owns the socket. */
   readonly onUpgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+  /** The same as a request that may be answered 101. Without either, it is an ordinary request. */
+  readonly onSwitch?: RequestListener
   /** How long requests in flight may go on once the listener closes. */
   readonly shutdownTimeoutMs?: number
 }
@@ -48,6 +51,14 @@ const closeCheckMs = 20
  * @throws `port_taken`, `config_invalid` (an address that this machine does not have)
  */
 export async function listen(options: ListenOptions): Promise<HttpListener> {
+  const { onSwitch } = options
+  const onUpgrade =
+    options.onUpgrade ??
+    (onSwitch &&
+      ((message: IncomingMessage, socket: Duplex, head: Buffer) => {
+        const { request, response } = openSwitch(message, socket, head)
+        onSwitch(request, response)
+      }))
   const server = createServer({
     maxHeaderSize: limits.headerBytesMax,
     headersTimeout: limits.headerTimeoutMs,
@@ -58,7 +69,7 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     insecureHTTPParser: false,
     noDelay: true,
     shouldUpgradeCallback: ({ headers }) =>
-      options.onUpgrade !== undefined && headers.upgrade?.toLowerCase() === 'websocket',
+      onUpgrade !== undefined && headers.upgrade?.toLowerCase() === 'websocket',
   })
   server.maxConnections = limits.listenerConnectionsMax
   server.on('request', options.onRequest as HttpRequestListener)
@@ -70,7 +81,7 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     upgraded.add(socket)
     socket.once('close', () => upgraded.delete(socket))
     socket.on('error', () => socket.destroy())
-    options.onUpgrade?.(request, socket, head)
+    onUpgrade?.(request, socket, head)
   })
 
   const port = await bind(server, options)

@@ -13,11 +13,21 @@ export interface IncomingRequest extends Readable {
   /** Lower-case names; duplicates joined as Node does. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
   readonly socket: { readonly remoteAddress?: string | undefined }
+  /** Set where the caller wants to go on in another protocol. See `Switch`. */
+  readonly switchesTo?: Switch | undefined
 }
+
+/**
+ * A protocol that a request asks for (RFC 9110 section 7.8). Whoever answers 101 gets raw bytes from then on: the stream of
+ * the request is what the caller sends, and what is written to the response is what it gets. Nothing is to be read of the
+ * request before, and any other answer is an ordinary one.
+ */
+export type Switch = 'websocket'
 
 /** The answer to an `IncomingRequest`. `close` before `writableFinished` means that the caller has gone. */
 export interface OutgoingResponse extends Writable {
   readonly headersSent: boolean
+  readonly statusCode: number
   /**
    * Whether it closed because the way to the caller broke, and not because the caller left. A tunnel knows; a socket looks
    * the same from this end in both cases, and has no such field.
@@ -25,6 +35,8 @@ export interface OutgoingResponse extends Writable {
   readonly isWayLost?: boolean
   /** @param rawHeaders - Name, value, name, value. */
   writeHead(status: number, rawHeaders: RawHeaders): this
+  /** Sends the head, although no body has come yet. */
+  flushHeaders(): void
 }
 
 export type RequestListener = (request: IncomingRequest, response: OutgoingResponse) => void

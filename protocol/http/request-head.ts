@@ -30,7 +30,13 @@ const methodsWithBody = new Set(['POST', 'PUT', 'PATCH'])
  *
  * @throws `bad_request` for anything that could begin another header or another request.
  */
-export function formatRequestHead({ method, target, rawHeaders, body }: UpstreamRequest): RequestHead {
+export function formatRequestHead({
+  method,
+  target,
+  rawHeaders,
+  body,
+  switchesTo,
+}: UpstreamRequest): RequestHead {
   if (!isToken(method) || !isTarget(target)) refuse('The request line is malformed.')
   let text = `${method} ${target} HTTP/1.1\r\n`
   let announcedBytes: number | undefined
@@ -41,6 +47,11 @@ export function formatRequestHead({ method, target, rawHeaders, body }: Upstream
     const lowerName = name.toLowerCase()
     if (!framingHeaders.has(lowerName)) text += `${name}: ${value}\r\n`
     else if (lowerName === 'content-length') announcedBytes = parseLength(value, announcedBytes)
+  }
+  if (switchesTo !== undefined) {
+    if (announcedBytes !== undefined) refuse('A request that asks for another protocol has no body.')
+    text += `connection: Upgrade\r\nupgrade: ${switchesTo}\r\n\r\n`
+    return { text, isChunked: false, lengthBytes: undefined }
   }
   const lengthBytes = decideLength(body, announcedBytes)
   if (lengthBytes !== undefined && (body !== undefined || methodsWithBody.has(method))) {

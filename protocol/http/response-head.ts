@@ -16,6 +16,8 @@ export interface ResponseHead {
   readonly framing: BodyFraming
   /** Whether the connection may carry another request after this answer. */
   readonly reusable: boolean
+  /** What a 101 switches to, in lower case. */
+  readonly upgrade: string | undefined
 }
 
 const statusLine = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/
@@ -44,6 +46,7 @@ export function parseResponseHead(text: string, requestMethod: string): Response
   const announcesStrayBody = status === 204 && (fields.isChunked || (fields.lengthBytes ?? 0) > 0)
   return {
     status,
+    upgrade: fields.upgrade,
     rawHeaders: status === 204 ? without(fields.rawHeaders, new Set(['content-length'])) : fields.rawHeaders,
     framing,
     reusable: minor === '1' && !fields.closes && framing.kind !== 'until_close' && !announcesStrayBody,
@@ -55,12 +58,14 @@ interface Fields {
   readonly lengthBytes: number | undefined
   readonly isChunked: boolean
   readonly closes: boolean
+  readonly upgrade: string | undefined
 }
 
 function readFields(lines: readonly string[]): Fields {
   const rawHeaders: string[] = []
   let lengthBytes: number | undefined
   let isChunked = false
+  let upgrade: string | undefined
   let connection = ''
   for (let index = 1; index < lines.length; index++) {
     const line = lines[index]!
@@ -85,14 +90,16 @@ function readFields(lines: readonly string[]): Fields {
       case 'proxy-authenticate':
       case 'te':
       case 'trailer':
+        continue
       case 'upgrade':
+        upgrade = value.toLowerCase()
         continue
     }
     rawHeaders.push(name, value)
   }
   if (connection === '' || connection === ',keep-alive')
-    return { rawHeaders, lengthBytes, isChunked, closes: false }
-  return { lengthBytes, isChunked, ...applyConnection(rawHeaders, connection) }
+    return { rawHeaders, lengthBytes, isChunked, upgrade, closes: false }
+  return { lengthBytes, isChunked, upgrade, ...applyConnection(rawHeaders, connection) }
 }
 
 /** `Connection: close` ends the connection, and any other name in it is a header for this hop only. */

@@ -1,6 +1,7 @@
 import { isProtocolError, type ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { createChunkedDecoder } from './chunked-decoder.ts'
+import type { Switch } from './listener.ts'
 import { parseResponseHead, type ResponseHead, refuse } from './response-head.ts'
 
 export interface ResponseEvents {
@@ -14,7 +15,7 @@ export interface ResponseEvents {
 /** Reads the answers that come one after the other on one connection, in whatever pieces the network delivers. */
 export interface ResponseParser {
   /** Expects one answer to a request of this method; bytes that nobody expects are an error. */
-  expect(requestMethod: string): void
+  expect(requestMethod: string, switchesTo?: Switch): void
   push(chunk: Buffer): void
   /** The far side has finished writing; only an answer without a length ends by this. */
   close(): void
@@ -31,6 +32,7 @@ const headEnd = '\r\n\r\n'
 export function createResponseParser(events: ResponseEvents): ResponseParser {
   let state: State = 'idle'
   let method = 'GET'
+  let wanted: Switch | undefined
   let started = false
   let held: Buffer | undefined
   let bytesLeft = 0
@@ -58,12 +60,22 @@ export function createResponseParser(events: ResponseEvents): ResponseParser {
     if (end < 0) return Buffer.alloc(0)
     const head = parseResponseHead(bytes.toString('latin1', 0, end), method)
     const rest = bytes.subarray(end + headEnd.length)
-    if (head.status < 200) return skipInformational(head, rest)
+    if (head.status === 101) return switchProtocols(head, rest)
+    if (head.status < 200) return skipInformational(rest)
     return beginBody(head, rest)
   }
 
-  function skipInformational({ status }: ResponseHead, rest: Buffer): Buffer {
-    if (status === 101) refuse('switches protocols, which nobody asked for')
+  /** @returns what came with the head: the beginning of the other protocol. */
+  function switchProtocols(head: ResponseHead, rest: Buffer): Buffer {
+    if (wanted === undefined) refuse('switches protocols, which nobody asked for')
+    if (head.upgrade !== wanted) refuse('switches to another protocol than it was asked for')
+    reusable = false
+    state = 'until_close'
+    events.onHead(head)
+    return rest
+  }
+
+  function skipInformational(rest: Buffer): Buffer {
     if (++informationalHeads > limits.informationalHeadsMax) refuse('has too many informational heads')
     return rest.length > 0 ? readHead(rest) : rest
   }
@@ -104,8 +116,9 @@ export function createResponseParser(events: ResponseEvents): ResponseParser {
   }
 
   return {
-    expect(requestMethod) {
+    expect(requestMethod, switchesTo) {
       if (state === 'stopped') return
+      wanted = switchesTo
       method = requestMethod
       state = 'head'
       started = false

@@ -1,5 +1,6 @@
 import type { Readable } from 'node:stream'
 import type { ProtocolError } from '../errors.ts'
+import type { Switch } from './listener.ts'
 
 /** Header names and values in turn, as Node's `rawHeaders`: order, case and duplicates survive. */
 export type RawHeaders = readonly string[]
@@ -24,10 +25,15 @@ export interface UpstreamRequest {
   readonly rawHeaders: RawHeaders
   /** Absent where there is none; a buffer is sent with the head. Its size is in `content-length` if it is known. */
   readonly body?: Readable | Buffer
+  /** Asks to go on in another protocol. `body` is then what follows the answer 101, raw, and is not touched before it. */
+  readonly switchesTo?: Switch | undefined
 }
 
 export interface UpstreamHandler {
-  /** The final response head (1xx are dropped). Hop-by-hop and framing headers but `content-length` are gone. */
+  /**
+   * The final response head (other 1xx are dropped). Hop-by-hop and framing headers but `content-length` are gone. 101 only
+   * where the request asked to switch; what follows is raw then, and ends when the far side ends it.
+   */
   onHead(status: number, rawHeaders: RawHeaders): void
   /** A part of the body. The buffer is the handler's to keep. */
   onData(chunk: Buffer): void

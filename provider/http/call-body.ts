@@ -45,13 +45,13 @@ const nothing = () => undefined
 const noBody = { body: undefined, discardRest: nothing, release: nothing }
 
 /**
- * Prepares a request's body. The stream stays paused until the runtime reads it.
+ * Prepares a request's body, or what a caller sends on a WebSocket. The stream stays paused until the runtime reads it.
  *
  * @param onTooLarge - Called when a body of unknown length passes the limit.
  * @throws ProtocolError `body_too_large` for one that says so itself
  */
 export function openBody(request: IncomingRequest, onTooLarge: (error: ProtocolError) => void): CallBody {
-  if (!hasBody(request)) return { ...noBody, digest: () => emptyDigest }
+  if (!request.switchesTo && !hasBody(request)) return { ...noBody, digest: () => emptyDigest }
   const bodyHash = createBodyHash()
   assertLength(request, limits.requestBodyBytesMax)
   let bytes = 0

@@ -48,6 +48,7 @@ import {
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 import { type CallRecord, isNobodys, isPaymentHeader, toProgramHeaders } from './program-headers.ts'
 import { type Ending, relay } from './relay.ts'
+import { assertMaySwitch, assertPaysForSwitch } from './web-socket.ts'
 import { refuseWithTerms, x402Terms } from './x402-terms.ts'
 
 export interface CallDeps {
@@ -117,11 +118,13 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
   const { request, cid, signal } = incoming
   const deployment = deps.deployments.peek(cid) ?? (await deps.deployments.read(cid, signal))
   deps.rules.assertRuns(deployment)
+  assertMaySwitch(request, deployment)
   const priceUsdc = options.priceUsdc()
-  const terms = x402Terms(deps.x402, deployment, priceUsdc)
+  const terms = request.switchesTo ? undefined : x402Terms(deps.x402, deployment, priceUsdc)
   const refuse = refuseWithTerms(incoming, { ...options, priceUsdc }, terms)
   try {
     const payer = await deps.findPayer({ headers: request.headers, deployment, priceUsdc })
+    assertPaysForSwitch(request, payer)
     const call: Call = {
       ...incoming,
       refuse,
@@ -350,6 +353,7 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
       target: call.target,
       rawHeaders: toProgramHeaders(request.rawHeaders, isOurs, toRecord(call)),
       ...(body.body && { body: body.body }),
+      switchesTo: request.switchesTo,
     },
     response,
     callHeaders: [callHeaders.call, call.id, callHeaders.price, priceUsdc.toString(), ...chainAge(deps)],

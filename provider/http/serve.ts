@@ -44,6 +44,7 @@ export function createFront({ log, pages, runCall }: ServeDeps): Front {
     try {
       const route = parseRoute(request.url ?? '/')
       if (route.kind === 'page') {
+        if (request.switchesTo) throw noWebSockets()
         servePage(request as IncomingMessage, response as unknown as ServerResponse)
         return
       }
@@ -97,6 +98,12 @@ function stopping(): ProtocolError {
   return new ProtocolError('provider_stopping', 'The provider is shutting down, and takes no more calls.', {
     hint: `Send it again in ${retryAfterSeconds} s, or to another provider.`,
     details: { retryAfterSeconds },
+  })
+}
+
+function noWebSockets(): ProtocolError {
+  return new ProtocolError('websocket_unsupported', 'The provider itself has no page for WebSockets.', {
+    hint: 'Call ws://<provider>.<gateway>/<cid>.',
   })
 }
 

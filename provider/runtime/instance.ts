@@ -1,4 +1,4 @@
-import type { Duplex } from 'node:stream'
+import { type Duplex, Readable } from 'node:stream'
 import type { Clock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { createHttpPool } from '../../protocol/http/h1-client.ts'
@@ -63,6 +63,7 @@ export function createInstance(
   let pinging: Promise<boolean> | undefined
   let background: { startMs: number; lastMs: number; quietTicks: number } | undefined
   let callsAnswered = 0
+  let webSockets = 0
   let stopping: Promise<void> | undefined
   let seenCpuMs = 0
 
@@ -76,8 +77,11 @@ export function createInstance(
 
   const watch = watchdog.watch(() => {
     const nowMs = clock.monotonicMs()
-    if (isCpuCounted) checkCpu()
-    for (const call of calls) checkTime(call, nowMs)
+    if (isCpuCounted || webSockets > 0) checkCpu()
+    for (const call of calls) {
+      if (call.webSocket) checkWebSocket(call, call.webSocket, nowMs)
+      else checkTime(call, nowMs)
+    }
     if (cell.isMemoryUnguarded && cell.wasOutOfMemory()) kill({ kind: 'out_of_memory' })
     if (calls.size === 0) return checkAfterwards()
     background = undefined
@@ -96,6 +100,7 @@ export function createInstance(
     const share = (cpuMs - seenCpuMs) / calls.size
     seenCpuMs = cpuMs
     for (const call of calls) {
+      if (!isCpuCounted && !call.webSocket) continue
       call.cpuMs += share
       if (call.cpuMs > cpuMsMax) stopLate(call, { kind: 'out_of_cpu', cpuMs: cpuMsMax })
     }
@@ -120,6 +125,27 @@ export function createInstance(
     else call.ranMs += elapsedMs
     if (call.ranMs > timeoutMs) stopLate(call, { kind: 'timeout', timeoutMs })
     else if (call.waitedMs > limits.idleTimeoutMs) stopSlow(call)
+  }
+
+  /**
+   * Nobody can say whose turn it is on a WebSocket, so its bounds are its own: they end it, and it was answered. The time
+   * that its program works on it is bounded like that of any call, by its processor time.
+   */
+  function checkWebSocket(call: RunningCall, { sinceMs, movedMs }: OpenWebSocket, nowMs: number): void {
+    if (nowMs - sinceMs <= limits.webSocketMsMax && nowMs - movedMs <= limits.webSocketIdleMsMax) return
+    end(call, answered)
+    call.exchange?.abort()
+  }
+
+  function switchProtocols(call: RunningCall): void {
+    const nowMs = clock.monotonicMs()
+    const webSocket = { sinceMs: nowMs, movedMs: nowMs }
+    call.webSocket = webSocket
+    if (!isCpuCounted && webSockets === 0) seenCpuMs = cell.usage().cpuMs ?? seenCpuMs
+    webSockets++
+    // It flows by now; nobody else is kept from anything by one who counts.
+    const { body } = call.request
+    if (body instanceof Readable) body.on('data', () => (webSocket.movedMs = clock.monotonicMs()))
   }
 
   /** A caller that trickles may not hold a place for ever. */
@@ -190,6 +216,7 @@ export function createInstance(
 
   function forget(call: RunningCall): boolean {
     if (!calls.delete(call)) return false
+    if (call.webSocket) webSockets--
     budget?.callEnded()
     if (calls.size === 0) for (const resolve of idleWaiters.splice(0)) resolve()
     return true
@@ -273,12 +300,14 @@ export function createInstance(
     const exchange = pool.send(call.request, {
       onHead(status, rawHeaders) {
         if (!calls.has(call)) return
+        if (status === 101) switchProtocols(call)
         fault = options.readFault(status, rawHeaders)
         if (!fault) call.handler.onHead(status, rawHeaders)
       },
       onData(chunk) {
         if (fault || !calls.has(call)) return
         receivedBytes += chunk.length
+        if (call.webSocket) call.webSocket.movedMs = clock.monotonicMs()
         if (receivedBytes <= responseBytesMax) return call.handler.onData(chunk)
         end(call, { kind: 'output_too_large', bytesMax: responseBytesMax })
         call.exchange?.abort()
@@ -294,5 +323,7 @@ export function createInstance(
 
 /** After as much rest a program is taken to have finished. */
 const quietTicksEnough = 20
+
+type OpenWebSocket = NonNullable<RunningCall['webSocket']>
 
 const answered: CallOutcome = { kind: 'answered' }

@@ -15,6 +15,8 @@ export interface RunningCall {
   waitedMs: number
   /** Its share of the processor time. */
   cpuMs: number
+  /** Set once it is a WebSocket. */
+  webSocket: { readonly sinceMs: number; movedMs: number } | undefined
   /** How often its program had been refused more of the network before. */
   readonly egressBreaches: number
 }
@@ -34,6 +36,7 @@ export function createCall(
     waitedMs: 0,
     egressBreaches,
     cpuMs: 0,
+    webSocket: undefined,
   }
 }
 
