@@ -1,14 +1,13 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import { type AddressInfo, connect } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
-import { createHttpPool } from '../protocol/http/h1-client.ts'
-import type { RequestListener } from '../protocol/http/listener.ts'
-import { sendProblem } from '../protocol/http/problem-response.ts'
+import { systemClock } from '../protocol/base/clock.ts'
 import { accountOf, type GatewayFront, openGatewayFront } from '../test/support/gateway-front.ts'
 import { openOrigin, openRawOrigin } from '../test/support/http-origin.ts'
 import { setupTunnel, until } from '../test/support/tunnels.ts'
+import { forwardToService } from '../tunnel-client/index.ts'
 
 /** WebSockets from a caller to a provider's own server, on both ways that a gateway has. */
 const ways = ['to its own address', 'through its tunnel'] as const
@@ -188,8 +187,9 @@ async function openEcho(): Promise<Echo> {
 async function openFront(way: Way, port: number): Promise<GatewayFront> {
   if (way === 'to its own address') return openGatewayFront({ alice: `http://127.0.0.1:${port}` })
   await using parts = new AsyncDisposableStack()
-  const pool = parts.use(createHttpPool({ connect: () => connect(port, '127.0.0.1'), connectionsMax: 16 }))
-  const tunnel = parts.use(await setupTunnel(forwardTo(pool), { sockets: 1 }))
+  const service = new URL(`http://127.0.0.1:${port}`)
+  const forwarder = parts.use(forwardToService({ clock: systemClock }, { service }))
+  const tunnel = parts.use(await setupTunnel(forwarder.serve, { sockets: 1 }))
   const front = await openGatewayFront({ alice: 'ws://localhost/_/tunnel' })
   const upstream = tunnel.gateway.hub.upstreamFor(tunnel.account.address)
   if (upstream) front.tunnels.set(accountOf('alice'), upstream)
@@ -202,29 +202,6 @@ async function openFront(way: Way, port: number): Promise<GatewayFront> {
     },
   })
 }
-
-/** What stands behind a tunnel at home: it passes everything on to a server of that machine. */
-const forwardTo =
-  (pool: ReturnType<typeof createHttpPool>): RequestListener =>
-  (request, response) => {
-    const exchange = pool.send(
-      {
-        method: request.method ?? 'GET',
-        target: request.url ?? '/',
-        rawHeaders: request.rawHeaders,
-        switchesTo: request.switchesTo,
-        ...(request.switchesTo && { body: request }),
-      },
-      {
-        onHead: (status, rawHeaders) => void response.writeHead(status, rawHeaders),
-        onData: (chunk) => response.write(chunk) || exchange.pause(),
-        onEnd: () => void response.end(),
-        onError: (error) => sendProblem(response, error),
-      },
-    )
-    response.on('drain', () => exchange.resume())
-    response.on('close', () => response.writableFinished || exchange.abort())
-  }
 
 function dial({ gateway }: GatewayFront, path = '/', options: { headers?: Record<string, string> } = {}) {
   const socket = new WebSocket(`ws://127.0.0.1:${gateway.port}${path}`, ['chat'], {

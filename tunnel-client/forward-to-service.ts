@@ -71,7 +71,8 @@ export function forwardToService(
         method,
         target,
         rawHeaders: hostHeader === undefined ? request.rawHeaders : withHost(request.rawHeaders, hostHeader),
-        ...(hasBody(request) && { body: request }),
+        ...((request.switchesTo || hasBody(request)) && { body: request }),
+        switchesTo: request.switchesTo,
       },
       {
         onHead(head, rawHeaders) {

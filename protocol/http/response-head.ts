@@ -47,7 +47,10 @@ export function parseResponseHead(text: string, requestMethod: string): Response
   return {
     status,
     upgrade: fields.upgrade,
-    rawHeaders: status === 204 ? without(fields.rawHeaders, new Set(['content-length'])) : fields.rawHeaders,
+    rawHeaders:
+      status === 204 || status === 101
+        ? without(fields.rawHeaders, new Set(['content-length']))
+        : fields.rawHeaders,
     framing,
     reusable: minor === '1' && !fields.closes && framing.kind !== 'until_close' && !announcesStrayBody,
   }

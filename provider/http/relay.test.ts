@@ -116,6 +116,16 @@ test('a stream goes out as it comes, and ends only after it was booked', async (
   expect(answer.complete).toBe(true)
 })
 
+test('the head of a stream that is still silent does not wait for its first byte', async () => {
+  await using call = await setup()
+  call.program.onHead(200, ['content-type', 'text/event-stream'])
+  const answer = await call.answer
+  expect(answer.headers['content-type']).toBe('text/event-stream')
+  call.program.onEnd(answered)
+  call.booked.resolve({ headers: [] })
+  expect(await readAll(answer)).toBe('')
+})
+
 test('the last piece of a known length waits for the books', async () => {
   await using call = await setup()
   call.program.onHead(200, ['content-length', '4'])

@@ -121,6 +121,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     if (isOver || isCallerGone || isHeldBack() || (pending.length > 0 && bytes === expectedBytes)) return
     const isSent = trySend(() => {
       sendHead(waitsForBooks?.earlyHeaders ?? [])
+      if (pending.length === 0) response.flushHeaders()
       for (const chunk of pending) if (!response.write(chunk)) exchange.pause()
     })
     pending = []
