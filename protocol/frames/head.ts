@@ -1,5 +1,4 @@
 import { ProtocolError } from '../errors.ts'
-import type { Switch } from '../http/listener.ts'
 import { limits } from '../limits.ts'
 
 /** Names and values in turn. */
@@ -19,7 +18,7 @@ export interface RequestHead {
   /** Where this request was sent before. The provider takes it only if it took none of these. */
   readonly lostAttempts: readonly LostAttempt[]
   /** Set where the request asks for another protocol: after an answer 101 the data frames of both sides are raw bytes. */
-  readonly switchesTo?: Switch | undefined
+  readonly switchesTo?: 'websocket' | undefined
 }
 
 export interface ResponseHead {
