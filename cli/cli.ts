@@ -14,6 +14,8 @@ export type ExitCode = 0 | 1 | 2 | 70 | 130
 export interface World extends TerminalStreams {
   readonly cwd: string
   readonly env: Readonly<Record<string, string | undefined>>
+  /** Absent where nobody can ask for that. */
+  readonly onReload?: CommandContext['onReload']
 }
 
 /**
@@ -25,7 +27,8 @@ export interface World extends TerminalStreams {
 export async function runCli(argv: readonly string[], world: World, signal: AbortSignal): Promise<ExitCode> {
   const json = argv.includes('--json')
   const terminal = createTerminal(world, { json }, signal)
-  const context: CommandContext = { ...terminal, cwd: world.cwd, env: world.env, clock: systemClock, signal }
+  const { cwd, env, onReload = neverReloads } = world
+  const context: CommandContext = { ...terminal, cwd, env, onReload, clock: systemClock, signal }
   try {
     await dispatch(argv, context)
     return 0
@@ -33,6 +36,8 @@ export async function runCli(argv: readonly string[], world: World, signal: Abor
     return reportFailure(error, { world, json, signal })
   }
 }
+
+const neverReloads: CommandContext['onReload'] = () => ({ [Symbol.dispose]: () => undefined })
 
 async function dispatch(argv: readonly string[], context: CommandContext): Promise<void> {
   const { name, rest } = splitCommand(argv)

@@ -28,6 +28,8 @@ export interface CommandContext extends Terminal {
   readonly clock: Clock
   /** Aborts on Ctrl-C. */
   readonly signal: AbortSignal
+  /** Calls `listener` whenever whoever supervises the process wants settings to be read again (SIGHUP). */
+  readonly onReload: (listener: () => void) => Disposable
 }
 
 export interface CommandInput<Values> {

@@ -27,6 +27,11 @@ const code = await runCli(
   {
     cwd: process.cwd(),
     env: process.env,
+    // Only who asks for it hears it: everybody else ends with its terminal, as programs do.
+    onReload(listener) {
+      process.on('SIGHUP', listener)
+      return { [Symbol.dispose]: () => void process.off('SIGHUP', listener) }
+    },
     stdin: process.stdin,
     writeOut: async (output) => {
       if (!process.stdout.write(output)) await once(process.stdout, 'drain')

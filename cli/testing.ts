@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly cwd?: string
   readonly signal?: AbortSignal
+  /** Wants settings to be read again at each of its `reload` events. */
+  readonly reloads?: EventTarget
   /** Hears standard output as it comes, for commands that serve. */
   readonly onOut?: (text: string) => void
   /** Hears standard error as it comes. */
@@ -62,7 +64,7 @@ export async function createTestUser(): Promise<TestUser> {
   const home = join(dir, '.home')
   return {
     dir,
-    async run(argv, { stdin = '', typed, env = {}, cwd = dir, signal, onOut, onNote } = {}) {
+    async run(argv, { stdin = '', typed, env = {}, cwd = dir, signal, reloads, onOut, onNote } = {}) {
       let stdout = ''
       let stderr = ''
       const exitCode = await runCli(
@@ -70,6 +72,10 @@ export async function createTestUser(): Promise<TestUser> {
         {
           cwd,
           env: { KHACHAPURI_HOME: home, ...env },
+          onReload(listener) {
+            reloads?.addEventListener('reload', listener)
+            return { [Symbol.dispose]: () => reloads?.removeEventListener('reload', listener) }
+          },
           stdin: typed ? keyboard(typed) : Readable.from([Buffer.from(stdin)]),
           writeOut(output) {
             const text = typeof output === 'string' ? output : Buffer.from(output).toString('utf8')

@@ -10,6 +10,8 @@ import { listen } from '../protocol/http/listen.ts'
 import { limits } from '../protocol/limits.ts'
 import { type NameReader, parseName } from '../protocol/name.ts'
 import { createApp } from './http/app.ts'
+import { createFrontGuard, type FrontGuard } from './limits/front-guard.ts'
+import { type FrontRules, frontRulesDefault } from './limits/front-rules.ts'
 import { createNameCache, type NameCache } from './names/name-cache.ts'
 import { domainHost } from './names/resolve-host.ts'
 import { createDataPlane } from './proxy/data-plane.ts'
@@ -64,6 +66,8 @@ export interface GatewayOptions {
   /** Lets several processes share the port. */
   readonly isShared?: boolean
   readonly shutdownTimeoutMs?: number
+  /** What strangers may do; what is careful unless given. */
+  readonly rules?: FrontRules
   /** What `/_/info` says beside addresses of the gateway itself. */
   readonly info: Pick<GatewayInfo, 'chainId' | 'escrow' | 'registry' | 'usdc' | 'peers' | 'version'>
 }
@@ -78,6 +82,8 @@ export interface Gateway extends AsyncDisposable {
   readonly host: string
   readonly port: number
   readonly info: GatewayInfo
+  /** Who and what is refused, which may change. */
+  readonly guard: Pick<FrontGuard, 'change' | 'denied' | 'rules'>
 }
 
 /**
@@ -91,11 +97,14 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   const closed = new AbortController()
   let isReady = true
 
+  const guard = createFrontGuard({ clock }, options.rules ?? frontRulesDefault)
+
   // The port is known only once the listener stands; no request is read before this function goes on.
   let handlers: GatewayHandlers | undefined
   const listener = starting.use(
     await listen({
       ...options,
+      admitConnection: guard.admitConnection,
       onRequest: (request, response) => handlers?.onRequest(request, response, false),
       onExpectContinue: (request, response) => handlers?.onRequest(request, response, true),
       onUpgrade: (request, socket, head) => handlers?.onUpgrade(request, socket, head),
@@ -129,21 +138,24 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   starting.defer(() => closed.abort(new Error('The gateway has closed.')))
 
   const app = createApp({
+    clock,
     log,
     info,
     knownProviders: () => names.known(),
     tunnelledProviders: () => tunnels.connected().map(({ provider }) => provider),
     isReady: () => isReady,
+    abuse: () => guard.rules.abuse,
     keeper: deps.keeper,
   })
   handlers = createHandlers({
     host: place.domainHost,
     dataPlane: createDataPlane(
-      { clock, log, names, routes },
+      { clock, log, names, routes, guard },
       { ...place, logsCalls: options.logsCalls ?? true },
     ),
     serveControl: getRequestListener(app.fetch, { overrideGlobalObjects: false, hostname: place.domainHost }),
     tunnels,
+    guard,
     signal: closed.signal,
   })
   // The first thing to close: nothing new comes in, and what is in flight still needs all that stands above.
@@ -164,6 +176,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     host: listener.host,
     port: listener.port,
     info,
+    guard,
     async [Symbol.asyncDispose]() {
       await parts.disposeAsync()
       log.info('gateway_stopped')

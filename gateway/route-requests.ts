@@ -4,6 +4,7 @@ import { ProtocolError } from '../protocol/errors.ts'
 import type { HttpResponse } from '../protocol/http/listen.ts'
 import { rawProblem, sendProblem } from '../protocol/http/problem-response.ts'
 import { openSwitch } from '../protocol/http/switch.ts'
+import { type Caller, type FrontGuard, refusalHeaders } from './limits/front-guard.ts'
 import { type HostMeaning, resolveHost } from './names/resolve-host.ts'
 import type { DataPlane } from './proxy/data-plane.ts'
 import { type CallerRequest, type RequestShape, readRequestShape } from './proxy/request-shape.ts'
@@ -25,6 +26,7 @@ export interface HandlerDeps {
   readonly dataPlane: DataPlane
   readonly serveControl: (request: IncomingMessage, response: HttpResponse) => Promise<void>
   readonly tunnels: TunnelDoor
+  readonly guard: Pick<FrontGuard, 'admit'>
   readonly signal: AbortSignal
 }
 
@@ -36,28 +38,39 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
   }
   return {
     onRequest(request, response, expectsContinue) {
+      let caller: Caller | undefined
       try {
+        caller = deps.guard.admit(request)
+        response.on('close', caller.leave)
         const { shape, meaning } = read(request)
         if (meaning.kind === 'provider') {
-          deps.dataPlane({ request, response, shape, name: meaning.name, expectsContinue }, deps.signal)
+          const { name } = meaning
+          deps.dataPlane({ request, response, caller, shape, name, expectsContinue }, deps.signal)
         } else {
           if (expectsContinue) response.writeContinue()
           request.url = shape.target
           void deps.serveControl(request, response)
         }
       } catch (error) {
-        sendProblem(response, error)
+        sendProblem(response, error, caller?.headers() ?? refusalHeaders(error))
       }
     },
     onUpgrade(request, socket, head) {
+      let caller: Caller | undefined
       try {
+        caller = deps.guard.admit(request)
         const { shape, meaning } = read(request)
         if (meaning.kind === 'provider') {
-          const call = { ...openSwitch(request, socket, head), shape, name: meaning.name }
+          socket.once('close', caller.leave)
+          const call = { ...openSwitch(request, socket, head), caller, shape, name: meaning.name }
           deps.dataPlane({ ...call, expectsContinue: false }, deps.signal)
-        } else if (shape.target === '/_/tunnel') deps.tunnels.upgrade(request, socket, head)
-        else throw webSocketUnsupported()
+        } else if (shape.target === '/_/tunnel') {
+          // The tunnels have bounds of their own, and stay for days.
+          caller.leave()
+          deps.tunnels.upgrade(request, socket, head)
+        } else throw webSocketUnsupported()
       } catch (error) {
+        caller?.leave()
         socket.end(rawProblem(error), 'latin1', () => socket.destroy())
       }
     },

@@ -12,6 +12,7 @@ import { openBlockstore } from '../protocol/ipfs/open-blockstore.ts'
 import { limits } from '../protocol/limits.ts'
 import { marketDomain } from '../protocol/typed-data.ts'
 import { createGateway, type Gateway } from './gateway.ts'
+import type { FrontRules } from './limits/front-rules.ts'
 import { createTunnelHub } from './tunnels/tunnel-hub.ts'
 
 export interface StartGatewayDeps {
@@ -46,6 +47,8 @@ export interface StartGatewayOptions {
   readonly logsCalls?: boolean
   /** How long calls in flight may go on when it closes. */
   readonly shutdownTimeoutMs?: number
+  /** What strangers may do; what is careful unless given. */
+  readonly rules?: FrontRules
 }
 
 /**
@@ -83,7 +86,7 @@ export async function startGateway(
     ),
   )
   keeper = await createKeeper(
-    { blockstore, clock, log },
+    { blockstore, clock, log, isDenied: (cid) => gateway.guard.denied.hasContent(cid) },
     { dir: join(dir, 'keeper'), audience: () => gateway.url.origin, market },
   )
   starting.use(

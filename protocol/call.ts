@@ -11,6 +11,8 @@ export type CallId = Hex
 export const callHeaders = {
   call: 'khachapuri-call',
   price: 'khachapuri-price',
+  /** Who is charged: `owner`, or how the caller pays: `pass`, `voucher`, `x402`, `trial`. */
+  payer: 'khachapuri-payer',
   replayed: 'khachapuri-replayed',
   /** All that was charged to the voucher's grant, this call included, in base units. */
   spent: 'khachapuri-spent',

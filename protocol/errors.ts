@@ -96,6 +96,8 @@ export const errorTable = {
   // Gateway and tunnel
   name_malformed: { status: 400, retryable: false },
   provider_unknown: { status: 404, retryable: false },
+  blocked_by_gateway: { status: 451, retryable: false },
+  client_blocked: { status: 403, retryable: false },
   provider_offline: { status: 502, retryable: true },
   provider_unreachable: { status: 502, retryable: true },
   provider_address_blocked: { status: 502, retryable: false },

@@ -31,6 +31,13 @@ export const limits = {
   /** From our end of a WebSocket to the end of its connection, for a caller that does not close its own. */
   switchLingerMs: 2_000,
 
+  // What a gateway remembers of strangers
+  /** Clients, providers or deployments of one limit; twice as many within two windows. */
+  limitKeysMax: 50_000,
+  /** Addresses that need not be looked up in lists again. */
+  limitClientsCachedMax: 10_000,
+  contentKeysCachedMax: 10_000,
+
   // A call
   requestBodyBytesMax: 100 * MiB,
   responseBodyBytesMax: 100 * MiB,

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile, stat } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
@@ -140,6 +140,32 @@ test('a second gateway joins the market of its directory, and finds its provider
   expect(escrow).toBe(at.market.contracts.escrow)
   expect(JSON.parse((await get(`${url}_/info`)).text)).toMatchObject({ domain, escrow })
   expect(JSON.parse((await get(`http://alice.${domain}/_/info`)).text)).toMatchObject({ name: 'alice' })
+  expect((await running.stop()).exitCode).toBe(0)
+})
+
+test('a gateway reads its file again when it is told to, and keeps what held where that is broken', async () => {
+  const path = join(at.user.dir, 'gateway.json')
+  const write = (settings: unknown) =>
+    writeFile(path, JSON.stringify({ port: 0, allowPrivate: true, ...Object(settings) }))
+  await write({})
+  const reloads = new EventTarget()
+  const running = await startServing(at.user, ['gateway', 'up', '--config', 'gateway.json', '--json'], {
+    reloads,
+  })
+  const { domain } = JSON.parse(running.first)
+  const status = async () => (await get(`http://alice.${domain}/_/info`)).status
+  expect(await status()).toBe(200)
+  await write({ deny: { providers: ['alice'] } })
+  reloads.dispatchEvent(new Event('reload'))
+  await expect.poll(status).toBe(451)
+  await write({ deny: { providers: [], cids: ['nonsense'] } })
+  reloads.dispatchEvent(new Event('reload'))
+  await write({ abuse: { contact: 'mailto:abuse@market.example' }, deny: { providers: ['alice'] } })
+  reloads.dispatchEvent(new Event('reload'))
+  await expect
+    .poll(async () => (await get(`http://${domain}/_/abuse`)).text)
+    .toContain('abuse@market.example')
+  expect(await status()).toBe(451)
   expect((await running.stop()).exitCode).toBe(0)
 })
 

@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { limits } from '../../protocol/limits.ts'
 import { addressSchema } from '../../protocol/schema.ts'
+import { frontRulesShape } from '../limits/front-rules.ts'
 
 /** Pieces of the configuration that say what they expect. */
 
@@ -52,6 +53,7 @@ export const gatewaySettingsSchema = z.strictObject({
       calls: z.boolean().default(true),
     })
     .prefault({}),
+  ...frontRulesShape,
 })
 
 /** A gateway's settings, every one with a value or knowingly without. */

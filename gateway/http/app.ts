@@ -1,13 +1,17 @@
 import { Hono } from 'hono'
 import type { Address } from 'viem'
+import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import type { GatewayInfo } from '../../protocol/gateway.ts'
 import { problemResponse } from '../../protocol/http/problem-response.ts'
 import type { ProviderName } from '../../protocol/name.ts'
+import type { AbuseSettings } from '../limits/front-rules.ts'
+import { createAbusePages } from './abuse-pages.ts'
 import { formatPage } from './page.ts'
 
 export interface AppDeps {
+  readonly clock: Clock
   readonly log: Log
   readonly info: GatewayInfo
   /** Providers whose names have been read. */
@@ -16,6 +20,8 @@ export interface AppDeps {
   readonly tunnelledProviders: () => readonly Address[]
   /** False once the gateway is closing. */
   readonly isReady: () => boolean
+  /** Whom strangers write to, as the settings say now. */
+  readonly abuse: () => AbuseSettings
   /** Routes that a keeper answers. */
   readonly keeper?: Hono | undefined
 }
@@ -52,6 +58,7 @@ export function createApp(deps: AppDeps): Hono {
       hint: 'Use khachapuri provider up --tunnel.',
     })
   })
+  app.route('/', createAbusePages(deps))
   if (deps.keeper) app.route('/', deps.keeper)
 
   app.notFound((c) =>

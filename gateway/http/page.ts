@@ -21,7 +21,7 @@ ${
     : html`<ul>${providers.map(formatProvider)}</ul>`
 }
 <p>For programs: <a href="/_/info">/_/info</a>, <a href="/_/providers">/_/providers</a>.
-Chain ${String(info.chainId)}, escrow <code>${info.escrow}</code>.</p>
+Chain ${String(info.chainId)}, escrow <code>${info.escrow}</code>. <a href="/_/abuse">Report abuse</a>.</p>
 </html>
 `
 }

@@ -5,6 +5,7 @@ import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import type { Name } from '../../protocol/name.ts'
+import { type Caller, type FrontGuard, refusalHeaders } from '../limits/front-guard.ts'
 import type { NameAnswer, NameCache } from '../names/name-cache.ts'
 import type { ProviderRoutes } from './provider-routes.ts'
 import { proxyCall } from './proxy-call.ts'
@@ -20,6 +21,7 @@ export interface DataPlaneDeps {
   readonly log: Log
   readonly names: NameCache
   readonly routes: ProviderRoutes
+  readonly guard: Pick<FrontGuard, 'admitCall'>
 }
 
 export interface DataPlaneOptions {
@@ -42,6 +44,7 @@ export interface CallerResponse extends OutgoingResponse {
 export interface ProviderRequest {
   readonly request: CallerRequest
   readonly response: CallerResponse
+  readonly caller: Caller
   readonly shape: RequestShape
   readonly name: Name
   /** Whether the caller waits for `100 Continue`. */
@@ -53,17 +56,19 @@ export type DataPlane = (call: ProviderRequest, signal: AbortSignal) => void
 
 /** The path of every call through the gateway: name, route, proxy, log. Nothing on it waits while the name is known. */
 export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions): DataPlane {
-  const { clock, log, names, routes } = deps
+  const { clock, log, names, routes, guard } = deps
 
   function pass(
     call: ProviderRequest,
     answer: NameAnswer,
     requestId: string,
   ): { readonly sentBytes: number } {
-    const { request, response, shape, name } = call
+    const { request, response, caller, shape, name } = call
     const { provider, staleMs } = requireKnown(answer, name)
     refuseLoop(request, options.domain)
     refuseWideServiceWorker(request, shape.target)
+    const { headers } = request
+    const ticket = guard.admitCall(caller, { provider, cid: cidOf(shape.target), headers })
     const route = routes.routeTo(provider)
     if (call.expectsContinue) response.writeContinue?.()
     return proxyCall(request, response, route, {
@@ -73,7 +78,9 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
       hostname: `${name}.${options.domainHost}`,
       via: options.domain,
       proto: options.proto,
-      remoteAddress: request.socket.remoteAddress ?? '',
+      remoteAddress: caller.address,
+      callerHeaders: caller.headers(),
+      onPayer: ticket.onPayer,
     })
   }
 
@@ -98,7 +105,7 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
     }
     const refuse = (error: unknown) => {
       if (!isProtocolError(error)) log.error('call_failed', { requestId, error: String(error) })
-      sendProblem(response, error, ['x-request-id', requestId])
+      sendProblem(response, error, ['x-request-id', requestId, ...refusalHeaders(error)])
     }
     const serve = (answer: NameAnswer) => {
       // The caller may have gone while the name was looked up.
@@ -128,6 +135,12 @@ function requireKnown(answer: NameAnswer, name: Name): NameAnswer & { kind: 'kno
 function readRequestId({ headers }: CallerRequest): string {
   const given = headers['x-request-id']
   return typeof given === 'string' && /^[A-Za-z0-9._-]{1,128}$/.test(given) ? given : randomUUID()
+}
+
+/** What stands where a call has its CID. */
+function cidOf(target: string): string {
+  const end = target.slice(1).search(/[/?#]/)
+  return end < 0 ? target.slice(1) : target.slice(1, end + 1)
 }
 
 function pathOf(target: string): string {

@@ -1,3 +1,4 @@
+import { callHeaders } from '../../protocol/call.ts'
 import { gatewayHeaders } from '../../protocol/http/headers.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 
@@ -8,6 +9,10 @@ export interface AnswerFacts {
   /** See `NameAnswer.staleMs`. */
   readonly staleMs: number | undefined
   readonly via: string
+  /** Headers of the gateway about who called. */
+  readonly callerHeaders: readonly string[]
+  /** Hears whom the provider charges, where it says so. */
+  readonly onPayer: (payer: string) => void
 }
 
 /**
@@ -29,6 +34,9 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
       case 12:
         if (name.toLowerCase() === 'x-request-id') continue
         break
+      case 16:
+        if (name.toLowerCase() === callHeaders.payer) facts.onPayer(value)
+        break
       case 19:
         if (name.toLowerCase() === gatewayHeaders.nameAge) continue
         break
@@ -39,6 +47,7 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
     cleaned.push(name, value)
   }
   cleaned.push('x-request-id', facts.requestId, 'via', `1.1 ${facts.via}`)
+  if (facts.callerHeaders.length > 0) cleaned.push(...facts.callerHeaders)
   if (facts.staleMs !== undefined) {
     cleaned.push(gatewayHeaders.nameAge, String(Math.floor(facts.staleMs / 1000)))
   }

@@ -1,5 +1,6 @@
 import type { Clock } from '../../protocol/base/clock.ts'
 import { limits } from '../../protocol/limits.ts'
+import { clientNetwork } from '../limits/client-network.ts'
 
 /** Bounds handshakes before anything is paid for them. */
 export interface HandshakeLimiter {
@@ -22,7 +23,7 @@ export function createHandshakeLimiter({ clock }: { clock: Clock }): HandshakeLi
         counts = new Map()
         windowStartMs = nowMs
       }
-      const key = toNetwork(remoteAddress ?? '')
+      const key = clientNetwork(remoteAddress ?? '')
       const count = (counts.get(key) ?? 0) + 1
       if (count > limits.tunnelHandshakesPerAddressMax || pending >= limits.tunnelHandshakesMax) return false
       if (!counts.has(key) && counts.size >= limits.tunnelsMax) return false
@@ -34,15 +35,4 @@ export function createHandshakeLimiter({ clock }: { clock: Clock }): HandshakeLi
       pending--
     },
   }
-}
-
-function toNetwork(address: string): string {
-  const mapped = /^::ffff:([0-9.]+)$/i.exec(address)?.[1]
-  if (mapped) return mapped
-  if (!address.includes(':')) return address
-  const [left = '', right = ''] = address.split('::')
-  const head = left.split(':').filter(Boolean)
-  const tail = right.split(':').filter(Boolean)
-  const zeros = Array.from({ length: Math.max(0, 8 - head.length - tail.length) }, () => '0')
-  return [...head, ...zeros, ...tail].slice(0, 4).join(':')
 }

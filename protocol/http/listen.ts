@@ -5,7 +5,7 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
@@ -31,6 +31,8 @@ export interface ListenOptions {
   readonly onUpgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
   /** The same as a request that may be answered 101. Without either, it is an ordinary request. */
   readonly onSwitch?: RequestListener
+  /** @returns what to call when the connection has closed; undefined for one that is to be closed at once. */
+  readonly admitConnection?: ((remoteAddress: string) => (() => void) | undefined) | undefined
   /** How long requests in flight may go on once the listener closes. */
   readonly shutdownTimeoutMs?: number
 }
@@ -72,6 +74,8 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
       onUpgrade !== undefined && headers.upgrade?.toLowerCase() === 'websocket',
   })
   server.maxConnections = limits.listenerConnectionsMax
+  const { admitConnection } = options
+  if (admitConnection) server.on('connection', (socket: Socket) => admitSocket(socket, admitConnection))
   server.on('request', options.onRequest as HttpRequestListener)
   if (options.onExpectContinue) server.on('checkContinue', options.onExpectContinue as HttpRequestListener)
   server.on('clientError', refuseMalformed)
@@ -93,6 +97,13 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     [Symbol.asyncDispose]: () =>
       close(server, upgraded, options.shutdownTimeoutMs ?? limits.shutdownTimeoutMs),
   }
+}
+
+/** Whoever is refused here is told nothing: a word for each of very many connections would be work, too. */
+function admitSocket(socket: Socket, admitConnection: NonNullable<ListenOptions['admitConnection']>): void {
+  const onClose = admitConnection(socket.remoteAddress ?? '')
+  if (onClose) socket.once('close', onClose)
+  else socket.destroy()
 }
 
 function bind(server: Server, { host, port, isShared = false }: ListenOptions): Promise<number> {

@@ -1,3 +1,4 @@
+import { createReload } from '../../../gateway/config/reload.ts'
 import { startGateway } from '../../../gateway/start-gateway.ts'
 import { createLog } from '../../../protocol/base/log.ts'
 import { assertChain, createChainClient } from '../../../protocol/chain/client.ts'
@@ -20,7 +21,7 @@ export const gatewayUp = defineCommand({
   ],
   async run({ values }, context) {
     const { clock, print, note, signal } = context
-    const { settings, dir } = await readGatewaySettings(values, context)
+    const { settings, dir, configPath } = await readGatewaySettings(values, context)
     const { chain, domain, publicUrl } = settings
     const log = createLog({ level: settings.log.level })
     const client = createChainClient({ chainId: chain.chainId, rpcUrls: [new URL(chain.rpc)] })
@@ -36,11 +37,20 @@ export const gatewayUp = defineCommand({
         version,
         logsCalls: settings.log.calls,
         shutdownTimeoutMs: settings.shutdownTimeoutMs,
+        rules: settings,
         ...(domain !== undefined && { domain }),
         ...(publicUrl !== undefined && { publicUrl: new URL(publicUrl).origin }),
       },
       signal,
     )
+    const reload = createReload({
+      log,
+      read: async () => (await readGatewaySettings(values, context)).settings,
+      apply: gateway.guard.change,
+      first: settings,
+    })
+    // Without a file there is nothing to read again, and a hang-up is one.
+    using _reloads = configPath === undefined ? undefined : context.onReload(() => void reload())
     const { info } = gateway
     print(
       [

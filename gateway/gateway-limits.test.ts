@@ -1,0 +1,215 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { base36 } from 'multiformats/bases/base36'
+import { CID } from 'multiformats/cid'
+import { expect, test } from 'vitest'
+import { accountOf, type GatewayFront, openGatewayFront } from '../test/support/gateway-front.ts'
+import { openOrigin } from '../test/support/http-origin.ts'
+import { type FrontRules, frontRulesDefault } from './limits/front-rules.ts'
+
+const alice = 'alice.localhost'
+const cid = 'bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku'
+
+/** Rules for strangers that hold for this machine, too. */
+function rulesOf({
+  limits,
+  ...rest
+}: Partial<Omit<FrontRules, 'limits'>> & { limits?: Partial<FrontRules['limits']> } = {}): FrontRules {
+  return { ...frontRulesDefault, ...rest, limits: { ...frontRulesDefault.limits, exempt: [], ...limits } }
+}
+
+const quota = (requests: number) => ({ requests, windowSeconds: 60 })
+const from = (address: string) => ({ 'x-forwarded-for': address })
+
+test('a client that asks too often is told so and when to come back; others are served meanwhile', async () => {
+  await using provider = await openOrigin((request, response) =>
+    response.end(request.headers['x-forwarded-for']),
+  )
+  const rules = rulesOf({ limits: { client: quota(3) }, trustedProxies: ['127.0.0.1'] })
+  await using front = await openGatewayFront({ alice: provider.url }, { rules })
+  const ask = (address: string) => front.ask(alice, { headers: from(address) })
+  const first = await ask('192.0.2.1')
+  expect(first.body.toString()).toBe('192.0.2.1')
+  expect(first.headers).toMatchObject({
+    'ratelimit-policy': '"client";q=3;w=60',
+    ratelimit: '"client";r=2;t=20',
+  })
+  await ask('192.0.2.1')
+  await ask('192.0.2.1')
+  const refused = await ask('192.0.2.1')
+  expect(refused).toMatchObject({ status: 429, code: 'too_many_requests' })
+  expect(refused.headers).toMatchObject({ 'retry-after': '20', ratelimit: '"client";r=0;t=60' })
+  expect(provider.requests()).toBe(3)
+  expect((await ask('192.0.2.2')).status).toBe(200)
+  // Hosts of one /64 are one client.
+  for (const host of ['1', '2', '3']) expect((await ask(`2001:bd8:0:1::${host}`)).status).toBe(200)
+  expect((await ask('2001:bd8:0:1::4')).status).toBe(429)
+  expect((await ask('2001:bd8:0:2::1')).status).toBe(200)
+
+  await front.clock.advance(20_000)
+  expect((await ask('192.0.2.1')).status).toBe(200)
+  expect((await ask('192.0.2.1')).status).toBe(429)
+})
+
+test("whose X-Forwarded-For is not believed counts for itself, and pages of the gateway's own count, too", async () => {
+  await using front = await openGatewayFront({}, { rules: rulesOf({ limits: { client: quota(2) } }) })
+  expect((await front.ask('localhost', { path: '/_/info', headers: from('192.0.2.1') })).status).toBe(200)
+  expect((await front.ask(alice, { headers: from('192.0.2.2') })).code).toBe('provider_unknown')
+  const refused = await front.ask('localhost', { path: '/_/info', headers: from('192.0.2.3') })
+  expect(refused.code).toBe('too_many_requests')
+})
+
+test('calls that an owner pays for are bounded for each client and deployment; who pays is not held to that', async () => {
+  // As a provider does: a pass counts where the deployment lets callers pay.
+  await using provider = await openOrigin((request, response) => {
+    const isOwners = request.url?.includes('owner-only') || request.headers.authorization === undefined
+    response.setHeader('khachapuri-payer', isOwners ? 'owner' : 'pass')
+    response.end('ok')
+  })
+  const rules = rulesOf({ limits: { ownerPaid: quota(2) } })
+  await using front = await openGatewayFront({ alice: provider.url }, { rules })
+  const pass = { authorization: 'Bearer kp1.AAAA.BBBB' }
+  const ask = async (path: string, headers = {}) => (await front.ask(alice, { path, headers })).status
+
+  expect([await ask(`/${cid}/a`), await ask(`/${cid}?b`), await ask(`/${cid}`)]).toEqual([200, 200, 429])
+  expect(await ask(`/${CID.parse(cid).toString(base36)}/`)).toBe(429)
+  const refused = await front.ask(alice, {
+    path: `/${cid}/`,
+    headers: { authorization: 'Bearer of something else' },
+  })
+  expect(JSON.parse(refused.body.toString())).toMatchObject({ limit: 'owner-paid', retryAfterSeconds: 30 })
+  for (let n = 0; n < 5; n++) expect(await ask(`/${cid}/`, pass)).toBe(200)
+  expect(await ask('/_/info')).toBe(200)
+
+  const other = 'bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy'
+  const statuses: number[] = []
+  for (let n = 0; n < 4; n++) statuses.push(await ask(`/${other}/owner-only`, pass))
+  expect(statuses).toEqual([200, 200, 429, 429])
+})
+
+test('providers and deployments can be given a bound for all of their callers', async () => {
+  await using provider = await openOrigin((_, response) => response.end('ok'))
+  const rules = rulesOf({
+    limits: { provider: quota(4), deployment: quota(2) },
+    trustedProxies: ['127.0.0.1'],
+  })
+  await using front = await openGatewayFront({ alice: provider.url, bob: provider.url }, { rules })
+  const ask = async (host: string, path: string, client: number) =>
+    JSON.parse(
+      (await front.ask(host, { path, headers: from(`192.0.2.${client}`) })).body
+        .toString()
+        .replace('ok', '{}'),
+    ).limit
+  expect(await ask(alice, `/${cid}/`, 1)).toBeUndefined()
+  expect(await ask(alice, `/${cid}/`, 2)).toBeUndefined()
+  expect(await ask(alice, `/${cid}/`, 3)).toBe('deployment')
+  expect(await ask(alice, '/', 4)).toBeUndefined()
+  expect(await ask(alice, '/', 5)).toBe('provider')
+  expect(await ask('bob.localhost', '/', 5)).toBeUndefined()
+})
+
+test('what the operator denies is refused with its code, from the moment that the rules change', async () => {
+  await using provider = await openOrigin((_, response) => response.end('ok'))
+  await using front = await openGatewayFront(
+    { alice: provider.url, bob: provider.url, carol: provider.url },
+    { rules: { ...frontRulesDefault, trustedProxies: ['127.0.0.1'] } },
+  )
+  const { guard } = front.gateway
+  const codes = async () => {
+    const path = `/${CID.parse(cid).toString(base36)}/x`
+    const answers = [
+      await front.ask(alice, { path }),
+      await front.ask(alice),
+      await front.ask('bob.localhost'),
+      await front.ask('carol.localhost'),
+      await front.ask(alice, { headers: from('198.51.100.7') }),
+      await front.ask('localhost', { path: '/_/info', headers: from('198.51.100.7') }),
+    ]
+    return answers.map(({ status, code }) => code ?? status)
+  }
+  expect(await codes()).toEqual([200, 200, 200, 200, 200, 200])
+  const deny = {
+    cids: [cid],
+    providers: ['bob', accountOf('carol').toLowerCase()],
+    clients: ['198.51.100.0/24'],
+  }
+  guard.change({ ...guard.rules, deny })
+  expect(await codes()).toEqual([
+    'blocked_by_gateway',
+    200,
+    'blocked_by_gateway',
+    'blocked_by_gateway',
+    'client_blocked',
+    'client_blocked',
+  ])
+  expect((await front.ask('bob.localhost')).status).toBe(451)
+  expect(guard.denied.hasContent(CID.parse(cid))).toBe(true)
+  guard.change(frontRulesDefault)
+  expect((await codes()).slice(0, 4)).toEqual([200, 200, 200, 200])
+})
+
+test('a client has only so many requests in flight, and gets its places back', async () => {
+  const held = Promise.withResolvers<() => void>()
+  await using provider = await openOrigin((request, response) => {
+    if (request.url === '/held') held.resolve(() => response.end())
+    else response.end()
+  })
+  const rules = rulesOf({ limits: { requestsPerClientMax: 1 } })
+  await using front = await openGatewayFront({ alice: provider.url }, { rules })
+  const slow = front.ask(alice, { path: '/held' })
+  const finish = await held.promise
+  const refused = await front.ask(alice)
+  expect(JSON.parse(refused.body.toString())).toMatchObject({ limit: 'in-flight', retryAfterSeconds: 1 })
+  finish()
+  await slow
+  const left = front.send(alice, { path: '/' })
+  left.on('error', () => undefined)
+  left.destroy()
+  await expect.poll(async () => (await front.ask(alice)).status).toBe(200)
+})
+
+/** Connections that say nothing. */
+async function crowd(front: GatewayFront, count: number) {
+  const sockets = Array.from({ length: count }, () => connect(front.gateway.port, front.gateway.host))
+  for (const socket of sockets) socket.on('error', () => undefined)
+  await Promise.all(sockets.map((socket) => Promise.race([once(socket, 'connect'), once(socket, 'close')])))
+  return sockets
+}
+
+test('a client has only so many connections, those that say nothing included', async () => {
+  await using provider = await openOrigin((_, response) => response.end('ok'))
+  const rules = rulesOf({ limits: { connectionsPerClientMax: 10 } })
+  await using front = await openGatewayFront({ alice: provider.url }, { rules })
+  const sockets = await crowd(front, 30)
+  await expect.poll(() => sockets.filter(({ closed }) => closed).length).toBe(20)
+  front.gateway.guard.change(frontRulesDefault)
+  expect((await front.ask(alice)).status).toBe(200)
+  front.gateway.guard.change(rules)
+  for (const socket of sockets) socket.destroy()
+  await expect.poll(() => front.ask(alice).catch(() => undefined)).toMatchObject({ status: 200 })
+})
+
+test('strangers find whom to write to, where the operator has said it', async () => {
+  await using front = await openGatewayFront()
+  const ask = (path: string, headers = {}) => front.ask('localhost', { path, headers })
+  expect(await ask('/.well-known/security.txt')).toMatchObject({ status: 404, code: 'not_found' })
+  expect(JSON.parse((await ask('/_/abuse')).body.toString())).toMatchObject({ contact: null })
+  const { guard } = front.gateway
+  guard.change({
+    ...guard.rules,
+    abuse: { contact: 'mailto:abuse@market.example', policy: 'https://market.example/blocked' },
+  })
+  expect(
+    (await ask('/.well-known/security.txt')).body.toString().replace(/:\d+\//, ':<port>/'),
+  ).toMatchInlineSnapshot(`
+    "Contact: mailto:abuse@market.example
+    Expires: 2024-02-12T22:13:20.000Z
+    Preferred-Languages: en
+    Canonical: http://localhost:<port>/.well-known/security.txt
+    Policy: https://market.example/blocked
+    "
+  `)
+  const page = await ask('/_/abuse', { accept: 'text/html' })
+  expect(page.headers['content-type']).toContain('text/html')
+  expect(page.body.toString()).toContain('href="mailto:abuse@market.example"')
+})
