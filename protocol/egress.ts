@@ -37,8 +37,7 @@ export function isOffered(egress: Egress, offer: EgressOffer): boolean {
 
 /** Why programs of a kind cannot have this egress, as a sentence; undefined where they can. */
 export function explainNoEgress(runtime: RuntimeKind, egress: Egress): string | undefined {
-  if (egress === 'none' || runtime === 'js') return undefined
-  if (runtime === 'native') return 'A native program has no network: there is no way out of its sandbox.'
+  if (egress === 'none' || runtime !== 'wasm') return undefined
   return 'A wasm program has no network: it must give the same answer to the same call on every machine.'
 }
 

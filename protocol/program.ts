@@ -11,7 +11,7 @@ export type RuntimeKind = (typeof runtimeKinds)[number]
 
 /**
  * How a `native` program answers: `cgi` is a process per call (RFC 3875), `http` a server that stays and listens on the
- * Unix socket that `LISTEN_SOCKET` names.
+ * Unix socket that `LISTEN_SOCKET` names, or on the port that `PORT` names.
  */
 export const nativeModes = ['cgi', 'http'] as const
 export type NativeMode = (typeof nativeModes)[number]

@@ -33,7 +33,7 @@ const manifestSchema = z
       .max(limits.nameBytesMax)
       .regex(projectName, 'Expected lower-case letters, digits and "-"'),
     runtime: z.enum(runtimeKinds).default('js'),
-    /** How a `native` program answers: a process per call, or a server on `LISTEN_SOCKET`; `cgi` where it is absent. */
+    /** How a `native` program answers: a process per call, or a server on `LISTEN_SOCKET` or `PORT`; `cgi` where it is absent. */
     native: z.enum(nativeModes).optional(),
     /** The file that answers: a source in a directory, what runs in a zip. */
     entry: z

@@ -34,6 +34,15 @@ export const allowancePerCall: EgressAllowance = {
   receivedBytes: limits.egressReceivedBytesPerCallMax,
 }
 
+export function addAllowances(a: EgressAllowance, b: EgressAllowance | undefined): EgressAllowance {
+  if (!b) return a
+  return {
+    requests: a.requests + b.requests,
+    sentBytes: a.sentBytes + b.sentBytes,
+    receivedBytes: a.receivedBytes + b.receivedBytes,
+  }
+}
+
 /** What happened, as a sentence. */
 export function describeBreach(resource: EgressResource): string {
   return `The program has ${words[resource]} as its calls may.`

@@ -25,3 +25,8 @@ export function createEgressNetwork({
   }
   return { lookup: createDnsLookup(), allowPrivate }
 }
+
+/** What programs reach where nobody has said more. */
+export function publicNetwork(): EgressNetwork {
+  return { lookup: createDnsLookup(), allowPrivate: false }
+}

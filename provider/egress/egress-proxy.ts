@@ -1,3 +1,4 @@
+import type { SendHandle } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -15,8 +16,8 @@ import { createOriginPools } from './origin-pools.ts'
 import { busy, exhausted, notAllowed, refuseRequest, refuseSocket } from './refusals.ts'
 
 export interface EgressProxyOptions {
-  /** A Unix socket; who connects to it is this one program. */
-  readonly socketPath: string
+  /** Where it listens: who connects there is this one program. A path for a Unix socket, or what listens already. */
+  readonly at: { readonly socketPath: string } | { readonly listener: SendHandle }
   readonly egress: Egress
   readonly perCall?: EgressAllowance
   readonly requestsInFlightMax?: number
@@ -129,7 +130,8 @@ export async function openEgressProxy(
     else socket.destroy()
   })
   // The program has a user of its own, and its folder is closed to all others.
-  server.listen({ path: options.socketPath, readableAll: true, writableAll: true })
+  if ('listener' in options.at) server.listen(options.at.listener)
+  else server.listen({ path: options.at.socketPath, readableAll: true, writableAll: true })
   await once(server, 'listening')
 
   return {

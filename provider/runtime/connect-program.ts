@@ -1,11 +1,15 @@
 import { createConnection, type Socket } from 'node:net'
 
-/**
- * Connects to the Unix socket of a program. A program may answer and close before it has read its whole request; Node
- * would then fail at the next write and throw away the answer that waits to be read. Here only reading ends a connection.
- */
+/** Connects to the Unix socket of a program. */
 export function connectProgram(socketPath: string): Socket {
-  const socket = createConnection(socketPath)
+  return endByReading(createConnection(socketPath))
+}
+
+/**
+ * A program may answer and close before it has read its whole request; Node would then fail at the next write and throw
+ * away the answer that waits to be read. From now on only reading ends this connection.
+ */
+export function endByReading(socket: Socket): Socket {
   const write = socket._write.bind(socket)
   const writeMany = socket._writev?.bind(socket)
   socket._write = (chunk, encoding, done) => write(chunk, encoding, unlessFailed(done))

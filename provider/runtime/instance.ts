@@ -4,8 +4,8 @@ import { ProtocolError } from '../../protocol/errors.ts'
 import { createHttpPool } from '../../protocol/http/h1-client.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
-import { describeBreach } from '../egress/budget.ts'
 import type { EgressProxy } from '../egress/egress-proxy.ts'
+import { explainEgress } from './explain-egress.ts'
 import { createCall, isWaitingForCaller, type RunningCall } from './running-call.ts'
 import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from './runtime.ts'
 import type { Cell, CellExit } from './sandbox/cell.ts'
@@ -203,15 +203,7 @@ export function createInstance(
   function end(call: RunningCall, outcome: CallOutcome): void {
     if (!forget(call)) return
     if (outcome.kind === 'answered') callsAnswered++
-    call.handler.onEnd(explainEgress(call, outcome))
-  }
-
-  /** A program that was refused more of the network, and did not know what to do then. */
-  function explainEgress(call: RunningCall, outcome: CallOutcome): CallOutcome {
-    if (outcome.kind !== 'crashed' || !budget?.lastBreach || budget.breaches === call.egressBreaches)
-      return outcome
-    const message = `${describeBreach(budget.lastBreach)} Then it failed: ${outcome.message}`
-    return { kind: 'egress_exceeded', message }
+    call.handler.onEnd(explainEgress(outcome, budget, call.egressBreaches))
   }
 
   function forget(call: RunningCall): boolean {

@@ -1,11 +1,11 @@
-import { createConnection } from 'node:net'
+import type { Duplex } from 'node:stream'
 import { createHttpPool } from '../../protocol/http/h1-client.ts'
 import { limits } from '../../protocol/limits.ts'
 
 /** Whether a program answers `GET /`, whatever it answers, within a moment. */
-export async function ping(socketPath: string): Promise<boolean> {
+export async function ping(connect: () => Duplex): Promise<boolean> {
   using pool = createHttpPool({
-    connect: () => createConnection(socketPath),
+    connect,
     connectionsMax: 1,
     firstByteTimeoutMs: limits.programPingTimeoutMs,
   })

@@ -50,7 +50,7 @@ async function openDoor(
   const socketPath = join(folder, 'e')
   const names = createNames()
   const network = { lookup: names.lookup, allowPrivate }
-  const proxy = await openEgressProxy({ network }, { ...options, socketPath, egress })
+  const proxy = await openEgressProxy({ network }, { ...options, at: { socketPath }, egress })
   for (let i = 0; i < calls; i++) proxy.budget.callBegan()
   const open = async () => {
     const socket = connect(socketPath)

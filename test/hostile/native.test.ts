@@ -213,12 +213,12 @@ describe.skipIf(!canRunNatively)(
       })
     })
 
-    test('a server is asked before it is ended', async () => {
+    test.each(['gentle', 'gentle-port'])('a server is asked before it is ended: %s', async (SERVER) => {
       let printed = ''
       const onOutput = (chunk: Buffer) => {
         printed += chunk
       }
-      const program = await start({ env: { SERVER: 'gentle' }, native: 'http', onOutput })
+      const program = await start({ env: { SERVER }, native: 'http', onOutput })
       program.kill({ kind: 'stopped', why: 'of a test' })
       expect(await program.whenDead).toEqual({ kind: 'stopped', why: 'of a test' })
       expect(printed).toBe('asked to stop\n')

@@ -1,7 +1,7 @@
 import { MiB } from '../../../protocol/base/bytes.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
 import { openDecoy } from '../decoy.ts'
-import { encodeLaunch } from '../sandbox/launcher.ts'
+import { encodeLaunch } from '../sandbox/launch-image.ts'
 import type { Sandbox } from '../sandbox/sandbox.ts'
 import { isSyscallArch } from '../sandbox/syscalls.ts'
 import { createAppFolder } from './app-folder.ts'
@@ -42,7 +42,7 @@ export async function attackNatively(
 
   async function run(args: readonly string[], env: Record<string, string>): Promise<Ran> {
     await using cell = await sandbox.spawnNative(
-      { app: app.path, user: app.user, mounts: [...mounts, ...seen] },
+      { app: app.path, user: app.user, mounts: [...mounts, ...seen], hasDoors: false },
       deadline,
     )
     cell.limitMemory(attackMemoryBytes)

@@ -1,7 +1,10 @@
 import type { Clock } from '../../../protocol/base/clock.ts'
 import { isProtocolError, ProtocolError } from '../../../protocol/errors.ts'
 import { limits } from '../../../protocol/limits.ts'
+import { addAllowances, type EgressAllowance } from '../../egress/budget.ts'
+import type { EgressProxy } from '../../egress/egress-proxy.ts'
 import { InvalidAnswer } from '../cgi/cgi.ts'
+import { explainEgress } from '../explain-egress.ts'
 import { readBounded } from '../read-bounded.ts'
 import type { Redact } from '../redact.ts'
 import { createCall, isWaitingForCaller, type RunningCall } from '../running-call.ts'
@@ -19,6 +22,8 @@ export interface CgiDeps {
   readonly take: (signal: AbortSignal) => Promise<Cell>
   /** A sandbox was used up, and its taker is done. */
   readonly refill: () => void
+  /** Opens the way out of a program that runs. */
+  readonly openWayOut: (cell: Cell) => Promise<EgressProxy | undefined>
 }
 
 export interface CgiOptions {
@@ -40,7 +45,10 @@ interface CgiCall extends RunningCall {
  * Runs a process for each call (RFC 3875): its environment is the request's head, its input the body, its output the
  * answer. When it has exited nothing of it is left, so no call can harm another one. It never dies by itself.
  */
-export function createCgiInstance({ clock, watchdog, take, refill }: CgiDeps, options: CgiOptions): Instance {
+export function createCgiInstance(
+  { clock, watchdog, take, refill, openWayOut }: CgiDeps,
+  options: CgiOptions,
+): Instance {
   const { timeoutMs, memoryMiB, cpuMs = timeoutMs } = options.limits
   const responseBytesMax = options.limits.responseBytes ?? limits.responseBodyBytesMax
   const calls = new Set<CgiCall>()
@@ -52,6 +60,7 @@ export function createCgiInstance({ clock, watchdog, take, refill }: CgiDeps, op
   let killed: KillReason | undefined
   let callsAnswered = 0
   let usedCpuMs = 0
+  let usedEgress: EgressAllowance | undefined
 
   const watch = watchdog.watch(() => {
     const nowMs = clock.monotonicMs()
@@ -151,14 +160,21 @@ export function createCgiInstance({ clock, watchdog, take, refill }: CgiDeps, op
     call.stopInput = feedInput(cell.stdin, call.request.body, () =>
       end(call, { kind: 'refused', error: brokenOff() }),
     )
+    // A call has a way out of its own: whatever goes over it is this call's.
+    await using egress = await openWayOut(cell)
+    egress?.budget.callBegan()
     const exit = await cell.exited
+    if (egress) usedEgress = addAllowances(egress.budget.used, usedEgress)
     if (!calls.has(call)) return
     if (exit.code === 0) {
       attempt(() => received.end())
       end(call, { kind: 'answered' })
     } else if (cell.wasOutOfMemory()) end(call, { kind: 'out_of_memory', memoryMiB })
     else if (cell.wasOutOfPids()) end(call, { kind: 'out_of_pids', pidsMax: limits.programPidsMax })
-    else end(call, { kind: 'crashed', message: describeExit(exit, lastLine.text, options.redact) })
+    else {
+      const message = describeExit(exit, lastLine.text, options.redact)
+      end(call, explainEgress({ kind: 'crashed', message }, egress?.budget, 0))
+    }
   }
 
   function kill(reason: KillReason): void {
@@ -187,6 +203,7 @@ export function createCgiInstance({ clock, watchdog, take, refill }: CgiDeps, op
       return {
         cpuMs: cells.reduce((sum, { cpuMs = 0 }) => sum + cpuMs, usedCpuMs),
         memoryBytes: cells.reduce((sum, { memoryBytes = 0 }) => sum + memoryBytes, 0),
+        ...(usedEgress && { egress: usedEgress }),
       }
     },
     call(request, handler) {

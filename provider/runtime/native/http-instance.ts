@@ -1,7 +1,7 @@
 import { MiB } from '../../../protocol/base/bytes.ts'
 import type { Clock } from '../../../protocol/base/clock.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
-import { connectProgram } from '../connect-program.ts'
+import type { EgressProxy } from '../../egress/egress-proxy.ts'
 import { createInstance } from '../instance.ts'
 import { ping } from '../ping.ts'
 import { readBounded } from '../read-bounded.ts'
@@ -11,13 +11,15 @@ import type { Cell } from '../sandbox/cell.ts'
 import type { Watchdog } from '../watchdog.ts'
 import { askToStop } from './ask-to-stop.ts'
 import { createLastLine, describeExit } from './last-line.ts'
-import { type ServerSocket, waitForServer } from './listening.ts'
+import { type ServerDoor, waitForServer } from './listening.ts'
 
 export interface ServerOptions extends Pick<StartOptions, 'limits' | 'onOutput'> {
   /** What the sandbox is told. */
   readonly launch: Buffer
   readonly redact: Redact
   readonly startTimeoutMs: number
+  /** Opens its way out, once it runs. */
+  readonly openWayOut: (cell: Cell) => Promise<EgressProxy | undefined>
 }
 
 /**
@@ -29,7 +31,7 @@ export interface ServerOptions extends Pick<StartOptions, 'limits' | 'onOutput'>
 export async function startServer(
   { clock, watchdog }: { clock: Clock; watchdog: Watchdog },
   cell: Cell,
-  { launch, limits, redact, onOutput, startTimeoutMs }: ServerOptions,
+  { launch, limits, redact, onOutput, startTimeoutMs, openWayOut }: ServerOptions,
   signal: AbortSignal,
 ): Promise<Instance> {
   const lastLine = createLastLine()
@@ -42,28 +44,33 @@ export async function startServer(
   cell.limitMemory(limits.memoryMiB * MiB)
   cell.stdin.end()
   cell.control.on('error', () => undefined).end(launch)
-  const socket = await ready()
+  const egress = await openWayOut(cell)
+  const door = await ready().catch(async (error) => {
+    await egress?.[Symbol.asyncDispose]()
+    throw error
+  })
   const instance = createInstance({ clock, watchdog }, cell, {
-    connect: () => connectProgram(socket.path),
+    connect: door.connect,
     // Its own `GET /`: nothing else in there could tell whether it hangs.
-    ping: () => ping(socket.path),
+    ping: () => ping(door.connect),
     limits,
+    egress,
     readFault: () => undefined,
     explainExit,
     askToStop: () => askToStop(cell.pid),
   })
-  void instance.whenDead.then(() => socket[Symbol.dispose]())
+  void instance.whenDead.then(() => door[Symbol.dispose]())
   return instance
 
   function explainExit(exit: { code: number | null; signal: string | null }): Death {
     return { kind: 'crashed', message: describeExit(exit, lastLine.text, redact) }
   }
 
-  async function ready(): Promise<ServerSocket> {
+  async function ready(): Promise<ServerDoor> {
     const deadline = AbortSignal.timeout(startTimeoutMs)
     const over = AbortSignal.any([signal, deadline, cell.ended])
-    const socket = await waitForServer(clock, cell, over)
-    if (socket) return socket
+    const door = await waitForServer(clock, cell, over)
+    if (door) return door
     signal.throwIfAborted()
     if (!cell.ended.aborted) throw toCallError({ kind: 'timeout', timeoutMs: startTimeoutMs })
     const exit = await raceSignal(cell.exited, signal)

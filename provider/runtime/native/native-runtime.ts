@@ -2,11 +2,14 @@ import type { Clock } from '../../../protocol/base/clock.ts'
 import type { Log } from '../../../protocol/base/log.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import { limits } from '../../../protocol/limits.ts'
+import type { EgressNetwork } from '../../egress/connections.ts'
+import { publicNetwork } from '../../egress/egress-network.ts'
 import { createOwner } from '../owner.ts'
 import { createRedact } from '../redact.ts'
 import type { Instance, Probe, ProgramFiles, Runtime, StartOptions } from '../runtime.ts'
+import type { Cell } from '../sandbox/cell.ts'
 import { findCommand } from '../sandbox/executable.ts'
-import { encodeLaunch } from '../sandbox/launcher.ts'
+import { encodeLaunch } from '../sandbox/launch-image.ts'
 import { createSandbox, type Sandbox } from '../sandbox/sandbox.ts'
 import { createZygotes } from '../sandbox/zygotes.ts'
 import { createWatchdog } from '../watchdog.ts'
@@ -16,8 +19,16 @@ import { assertRunnable, type NativeRoot, readBinary } from './binary.ts'
 import { createCgiInstance } from './cgi-instance.ts'
 import { formatEnvironment, formatRequest } from './environment.ts'
 import { startServer } from './http-instance.ts'
-import { listenPath } from './listening.ts'
+import { listenPath, listenPort } from './listening.ts'
 import { formatRoot } from './native-view.ts'
+import { openWayOut, proxyPort, proxyVariables } from './way-out.ts'
+
+export interface NativeDeps {
+  readonly clock: Clock
+  readonly log: Log
+  /** For programs with egress; public addresses by the DNS, where nothing else is said. */
+  readonly network?: EgressNetwork | undefined
+}
 
 export interface NativeOptions {
   /** What of the host the programs can read. */
@@ -34,7 +45,7 @@ export interface NativeOptions {
  * @throws ProtocolError `sandbox_unavailable` where this machine cannot put walls around them
  */
 export async function createNativeRuntime(
-  { clock, log }: { clock: Clock; log: Log },
+  { clock, log, network = publicNetwork() }: NativeDeps,
   options: NativeOptions,
   signal: AbortSignal,
 ): Promise<Runtime> {
@@ -57,31 +68,39 @@ export async function createNativeRuntime(
     const { entry, native = 'cgi' } = program
     assertRunnable(readBinary(findEntry(program), entry), entry, root)
     const args = [`/app/${entry}`]
-    const env = formatEnvironment(options)
+    const { egress = 'none' } = options.limits
+    const env = { ...proxyVariables(egress), ...formatEnvironment(options) }
+    const doors = {
+      ...(egress !== 'none' && { listenPort: proxyPort }),
+      ...(native === 'http' && { connectPort: listenPort }),
+    }
     const redact = createRedact(options.env)
     // Also for CGI, so that an environment that never fits is no matter of a call.
-    const launch = encodeLaunch({ args, env: { ...env, LISTEN_SOCKET: listenPath } })
+    const serverEnv = { ...env, LISTEN_SOCKET: listenPath, PORT: String(listenPort) }
+    const launch = encodeLaunch({ args, env: serverEnv, doors })
     if (!launch) throw tooMuch('program_invalid', 'Its secrets and params')
     await using parts = new AsyncDisposableStack()
     const app = parts.use(await createAppFolder(sandbox, program, signal))
-    const view = { app: app.path, user: app.user, mounts }
+    const hasDoors = Object.keys(doors).length > 0
+    const view = { app: app.path, user: app.user, mounts, hasDoors }
+    const wayOut = (cell: Cell) => openWayOut(cell, { network, egress })
     const spawn = (signal: AbortSignal) => sandbox.spawnNative(view, signal)
     let instance: Instance
     if (native === 'http') {
       const cell = parts.use(await spawn(signal))
-      const serverOptions = { ...options, launch, redact, startTimeoutMs }
+      const serverOptions = { ...options, launch, redact, startTimeoutMs, openWayOut: wayOut }
       instance = await startServer({ clock, watchdog }, cell, serverOptions, signal)
     } else {
       const zygotes = parts.use(createZygotes({ spawn, log }, { count }))
       zygotes.refill()
       instance = createCgiInstance(
-        { clock, watchdog, ...zygotes },
+        { clock, watchdog, ...zygotes, openWayOut: wayOut },
         {
           limits: options.limits,
           redact,
           onOutput: options.onOutput,
           launch(request) {
-            const call = encodeLaunch({ args, env: { ...env, ...formatRequest(request) } })
+            const call = encodeLaunch({ args, env: { ...env, ...formatRequest(request) }, doors })
             if (call) return call
             throw tooMuch('bad_request', 'The head of the request')
           },

@@ -13,7 +13,11 @@ export function formatRoot(root: NativeRoot): string[] {
       ? ['--size', '4096', '--tmpfs', '/usr/local', '--remount-ro', '/usr/local']
       : []),
     ...['bin', 'sbin', 'lib', 'lib32', 'lib64'].flatMap(formatTop),
-    ...['/etc/ld.so.cache', '/etc/alternatives'].flatMap((path) => ['--ro-bind-try', path, path]),
+    ...['/etc/ld.so.cache', '/etc/alternatives', '/etc/ssl/certs'].flatMap((path) => [
+      '--ro-bind-try',
+      path,
+      path,
+    ]),
   ]
 }
 

@@ -49,6 +49,8 @@ export interface NativeView {
   readonly app: string
   /** The host's user that it runs as; undefined where there are none to give out. */
   readonly user: number | undefined
+  /** Whether sockets of its own network are handed over. */
+  readonly hasDoors: boolean
   /** Arguments of bubblewrap for what else of the host it can read. */
   readonly mounts: readonly string[]
 }

@@ -7,6 +7,7 @@ import { limits } from '../../../protocol/limits.ts'
 import type { Usage } from '../runtime.ts'
 import type { Cgroup } from './cgroup.ts'
 import { readCounter, tryRead } from './files.ts'
+import type { Handover } from './handover.ts'
 
 /** A process in its sandbox. Disposing ends it and takes away what it left. */
 export interface Cell extends AsyncDisposable {
@@ -21,6 +22,8 @@ export interface Cell extends AsyncDisposable {
   readonly stderr: Readable
   /** Its descriptor 3. */
   readonly control: Duplex
+  /** Its way to sockets inside; absent where it was not asked for. */
+  readonly handover: Handover | undefined
   /** The process that counts, by the host's number; as `/proc/<pid>/root` its files. */
   readonly pid: number
   /** Sets what all of it together may hold; a sandbox begins with the most that any program may ask for. */
@@ -51,11 +54,12 @@ export interface CellParts {
   readonly folder: string
   readonly insideFolder: string
   readonly cgroup: Cgroup | undefined
+  readonly handover: Handover | undefined
   readonly log: Log
 }
 
 /** @param parts - A child with pipes on descriptors 0 to 3. */
-export function createCell({ child, pid, folder, insideFolder, cgroup, log }: CellParts): Cell {
+export function createCell({ child, pid, folder, insideFolder, cgroup, handover, log }: CellParts): Cell {
   let memoryBytesMax = Number.POSITIVE_INFINITY
   let isOver = false
   const ended = new AbortController()
@@ -94,6 +98,7 @@ export function createCell({ child, pid, folder, insideFolder, cgroup, log }: Ce
     stdout: child.stdout!,
     stderr: child.stderr!,
     control: child.stdio[3] as Duplex,
+    handover,
     pid,
     ended: ended.signal,
     exited,

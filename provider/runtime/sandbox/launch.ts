@@ -17,6 +17,7 @@ import { type Cell, createCell } from './cell.ts'
 import type { Cgroup, Cgroups } from './cgroup.ts'
 import { maskDescriptors } from './descriptors.ts'
 import type { Executable } from './executable.ts'
+import { createHandover } from './handover.ts'
 
 export interface Command {
   readonly executable: Executable
@@ -115,19 +116,21 @@ type Bubblewrap = Extract<Launcher, { kind: 'bubblewrap' }>
 interface Boxed extends Place {
   readonly filterPath: string | undefined
   readonly fileBytesMax: number
+  readonly hasDoors?: boolean
   readonly format: (plumbing: BubblewrapPlumbing) => readonly string[]
 }
 
 async function spawnBubblewrap(
   site: Site,
   { path, canDisableUserNamespaces }: Bubblewrap,
-  { filterPath, fileBytesMax, format, folder, user, cgroup }: Boxed,
+  { filterPath, fileBytesMax, hasDoors, format, folder, user, cgroup }: Boxed,
   signal: AbortSignal,
 ): Promise<Cell> {
   const filterFd = filterPath === undefined ? undefined : openSync(filterPath, 'r')
   const seccompFd = filterFd === undefined ? undefined : 4
   const args = format({ seccompFd, infoFd: 5, blockFd: 6, canDisableUserNamespaces })
-  const stdio = ['pipe', 'pipe', 'pipe', 'pipe', filterFd ?? site.nullFd, 'pipe', 'pipe'] as const
+  const pipes = ['pipe', 'pipe', 'pipe', 'pipe', filterFd ?? site.nullFd, 'pipe', 'pipe'] as const
+  const stdio = hasDoors ? [...pipes, 'ipc' as const] : pipes
   let child: ChildProcess
   try {
     child = spawnBounded(site, [path, ...args], { stdio, user, fileBytesMax })
@@ -143,7 +146,8 @@ async function spawnBubblewrap(
     // The program does not run yet: nothing that it does can escape being counted.
     cgroup?.add(child.pid!)
     cgroup?.add(pid)
-    cell = createCell({ child, pid, folder, insideFolder: inside.folder, cgroup, log: site.log })
+    const handover = hasDoors ? createHandover(child) : undefined
+    cell = createCell({ child, pid, folder, insideFolder: inside.folder, cgroup, handover, log: site.log })
     signal.throwIfAborted()
     const block = pipeOf(child, 6) as Writable
     block.on('error', ignoreError).end('1')
@@ -174,14 +178,15 @@ async function launchPlain(
     child.kill('SIGKILL')
     throw error
   }
-  return createCell({ child, pid: child.pid!, folder, insideFolder: folder, cgroup, log: site.log })
+  const pid = child.pid!
+  return createCell({ child, pid, folder, insideFolder: folder, cgroup, handover: undefined, log: site.log })
 }
 
 /** No core dumps (they would hold secrets), small files or none, few descriptors; the command is never read as shell. */
 const boundScript = 'ulimit -c 0; ulimit -f "$1"; ulimit -n 1024; shift; exec "$@"'
 
 interface SpawnOptions {
-  readonly stdio: readonly ('pipe' | number)[]
+  readonly stdio: readonly ('pipe' | 'ipc' | number)[]
   readonly user: number | undefined
   readonly fileBytesMax: number
   readonly cwd?: string

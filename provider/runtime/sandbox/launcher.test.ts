@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import type { Duplex } from 'node:stream'
 import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
-import { encodeLaunch, formatLauncher, type Launch } from './launcher.ts'
+import { encodeLaunch, type Launch } from './launch-image.ts'
+import { formatLauncher } from './launcher.ts'
 import { isSyscallArch } from './syscalls.ts'
 
 const isRunnable = process.platform === 'linux' && isSyscallArch(process.arch)

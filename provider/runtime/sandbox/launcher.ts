@@ -1,14 +1,15 @@
-import { KiB } from '../../../protocol/base/bytes.ts'
-import { formatElf, memoryAddress } from './elf.ts'
+import { formatElf } from './elf.ts'
+import { imageBytesMax } from './launch-image.ts'
 import type { SyscallArch } from './syscalls.ts'
 
 /**
- * The first thing that runs in the sandbox of a native program: 100 bytes of machine code that say on descriptor 3
+ * The first thing that runs in the sandbox of a native program: 400 bytes of machine code that say on descriptor 3
  * that the sandbox stands, wait there for what to run, and become it. So a sandbox can be started before anybody knows
  * with which environment, needs no shell for that, and secrets go through nothing but a socket between two processes.
  *
  * What comes is an image of memory at a fixed address (`encodeLaunch`): three pointers, for `execve`, and what they
- * point to.
+ * point to. Where it says so, sockets of the sandbox's own network go to the provider over descriptor 7 before: one that
+ * listens, and one for each `1` that is read there, connected by a second process that stays beside the program.
  *
  * @returns a static ELF executable
  */
@@ -17,111 +18,211 @@ export function formatLauncher(arch: SyscallArch): Buffer {
   return formatElf(arch, code, imageBytesMax)
 }
 
-/** What to run: `argv[0]` is the path. Strings without NUL. */
-export interface Launch {
-  readonly args: readonly string[]
-  readonly env: Readonly<Record<string, string>>
-}
-
-/**
- * The launcher's memory, ready for `execve`.
- *
- * @returns undefined where Linux would not take it: a string of more than 128 KiB, 512 KiB in all, or a NUL.
- */
-export function encodeLaunch({ args, env }: Launch): Buffer | undefined {
-  const strings = [...args, ...Object.entries(env).map(([name, value]) => `${name}=${value}`)]
-  const texts = strings.map((text) => Buffer.from(`${text}\0`))
-  const pointersBytes = 8 * (3 + args.length + 1 + (texts.length - args.length) + 1)
-  const bytes = texts.reduce((sum, text) => sum + text.length, pointersBytes)
-  if (bytes > imageBytesMax || texts.some((text) => text.length > stringBytesMax)) return undefined
-  if (strings.some((text) => text.includes('\0'))) return undefined
-  const image = Buffer.alloc(bytes)
-  let at = 0
-  const point = (address: number) => {
-    at = image.writeBigUInt64LE(BigInt(address), at)
-  }
-  const argumentsAt = memoryAddress + 24
-  let textAt = memoryAddress + pointersBytes
-  point(textAt)
-  point(argumentsAt)
-  point(argumentsAt + 8 * (args.length + 1))
-  texts.forEach((text, index) => {
-    if (index === args.length) point(0)
-    point(textAt)
-    text.copy(image, textAt - memoryAddress)
-    textAt += text.length
-  })
-  if (texts.length === args.length) point(0)
-  point(0)
-  return image
-}
-
-const imageBytesMax = 512 * KiB
-/** MAX_ARG_STRLEN. */
-const stringBytesMax = 128 * KiB
-
 /** As an assembler made it of what stands beside it. */
 const machineCode: Readonly<Record<SyscallArch, readonly string[]>> = {
   x64: [
-    'bd 00000010 ; mov ebp, 0x10000000  (the image)',
-    'bf 03000000 ; mov edi, 3',
-    '89ee        ; mov esi, ebp',
-    'ba 01000000 ; mov edx, 1',
-    'b8 01000000 ; mov eax, 1           (write: the sandbox stands)',
-    '0f05        ; syscall',
-    '89eb        ; mov ebx, ebp',
-    'bf 03000000 ; next: mov edi, 3',
-    '89de        ; mov esi, ebx',
-    'ba 00000810 ; mov edx, 0x10080000  (its end)',
-    '29da        ; sub edx, ebx',
-    '31c0        ; xor eax, eax         (read)',
-    '0f05        ; syscall',
-    '85c0        ; test eax, eax',
-    '78 25       ; js fail',
-    '74 04       ; je run',
-    '01c3        ; add ebx, eax',
-    'eb e4       ; jmp next',
-    'bf 03000000 ; run: mov edi, 3',
-    'b8 03000000 ; mov eax, 3           (close)',
-    '0f05        ; syscall',
-    '48 8b7d00   ; mov rdi, [rbp]',
-    '48 8b7508   ; mov rsi, [rbp+8]',
-    '48 8b5510   ; mov rdx, [rbp+16]',
-    'b8 3b000000 ; mov eax, 59          (execve)',
-    '0f05        ; syscall',
-    'bf 7f000000 ; fail: mov edi, 127',
-    'b8 e7000000 ; mov eax, 231         (exit_group)',
-    '0f05        ; syscall',
+    'bd00000010     ; mov ebp, 0x10000000              (the image)',
+    'bf03000000     ; mov edi, 3',
+    '89ee           ; mov esi, ebp',
+    'ba01000000     ; mov edx, 1',
+    'b801000000     ; mov eax, 1                       (write: the sandbox stands)',
+    '0f05           ; syscall',
+    '89eb           ; mov ebx, ebp',
+    'bf03000000     ; next: mov edi, 3',
+    '89de           ; mov esi, ebx',
+    'ba00000810     ; mov edx, 0x10080000              (its end)',
+    '29da           ; sub edx, ebx',
+    '31c0           ; xor eax, eax                     (read)',
+    '0f05           ; syscall',
+    '85c0           ; test eax, eax',
+    '0f8885000000   ; js fail',
+    '7404           ; je run',
+    '01c3           ; add ebx, eax',
+    'ebe0           ; jmp next',
+    'bf03000000     ; run: mov edi, 3',
+    'b803000000     ; mov eax, 3                       (close)',
+    '0f05           ; syscall',
+    'f6451801       ; test byte ptr [rbp+24], 1        (does it listen?)',
+    '742e           ; je beside',
+    'e8d6000000     ; call socket',
+    '89df           ; mov edi, ebx',
+    '488d7520       ; lea rsi, [rbp+32]',
+    'ba10000000     ; mov edx, 16',
+    'b831000000     ; mov eax, 49                      (bind)',
+    '0f05           ; syscall',
+    '89df           ; mov edi, ebx',
+    'be80000000     ; mov esi, 128',
+    'b832000000     ; mov eax, 50                      (listen)',
+    '0f05           ; syscall',
+    '488d7540       ; lea rsi, [rbp+64]',
+    'e8c3000000     ; call pass',
+    'f6451802       ; beside: test byte ptr [rbp+24], 2  (does it connect?)',
+    '741a           ; je become',
+    'bf00800000     ; mov edi, 0x8000                  (CLONE_PARENT)',
+    '31f6           ; xor esi, esi',
+    '31d2           ; xor edx, edx',
+    '4531d2         ; xor r10d, r10d',
+    '4531c0         ; xor r8d, r8d',
+    'b838000000     ; mov eax, 56                      (clone)',
+    '0f05           ; syscall',
+    '85c0           ; test eax, eax',
+    '742b           ; je wait',
+    'bf07000000     ; become: mov edi, 7',
+    'b803000000     ; mov eax, 3                       (close)',
+    '0f05           ; syscall',
+    '488b7d00       ; mov rdi, [rbp]',
+    '488b7508       ; mov rsi, [rbp+8]',
+    '488b5510       ; mov rdx, [rbp+16]',
+    'b83b000000     ; mov eax, 59                      (execve)',
+    '0f05           ; syscall',
+    'bf7f000000     ; fail: mov edi, 127',
+    'b8e7000000     ; exit: mov eax, 231               (exit_group)',
+    '0f05           ; syscall',
+    'bf07000000     ; wait: mov edi, 7',
+    '89ee           ; mov esi, ebp',
+    'ba01000000     ; mov edx, 1',
+    '31c0           ; xor eax, eax                     (read)',
+    '0f05           ; syscall',
+    '31ff           ; xor edi, edi',
+    '83f801         ; cmp eax, 1',
+    '75e2           ; jne exit',
+    '807d0031       ; cmp byte ptr [rbp], 0x31         (one more connection?)',
+    '75e3           ; jne wait',
+    'e840000000     ; call socket',
+    '89df           ; mov edi, ebx',
+    '488d7530       ; lea rsi, [rbp+48]',
+    'ba10000000     ; mov edx, 16',
+    'b82a000000     ; mov eax, 42                      (connect)',
+    '0f05           ; syscall',
+    '85c0           ; test eax, eax',
+    '780b           ; js refused',
+    '488d7578       ; lea rsi, [rbp+120]',
+    'e837000000     ; call pass',
+    'ebbd           ; jmp wait',
+    'bf07000000     ; refused: mov edi, 7',
+    '488db5e8000000 ; lea rsi, [rbp+232]',
+    'ba02000000     ; mov edx, 2',
+    'b801000000     ; mov eax, 1                       (write)',
+    '0f05           ; syscall',
+    'e82c000000     ; call close',
+    'eb9e           ; jmp wait',
+    'bf02000000     ; socket: mov edi, 2',
+    'be01000800     ; mov esi, 0x80001                 (SOCK_STREAM, SOCK_CLOEXEC)',
+    '31d2           ; xor edx, edx',
+    'b829000000     ; mov eax, 41                      (socket)',
+    '0f05           ; syscall',
+    '89c3           ; mov ebx, eax',
+    'c3             ; ret',
+    '899dc0000000   ; pass: mov [rbp+192], ebx',
+    'bf07000000     ; mov edi, 7',
+    '31d2           ; xor edx, edx',
+    'b82e000000     ; mov eax, 46                      (sendmsg)',
+    '0f05           ; syscall',
+    '89df           ; close: mov edi, ebx',
+    'b803000000     ; mov eax, 3                       (close)',
+    '0f05           ; syscall',
+    'c3             ; ret',
   ],
   arm64: [
-    '1300a2d2 ; movz x19, 0x1000, lsl 16  (the image)',
+    '1300a2d2 ; movz x19, 0x1000, lsl 16   (the image)',
     '600080d2 ; mov x0, 3',
     'e10313aa ; mov x1, x19',
     '220080d2 ; mov x2, 1',
-    '080880d2 ; mov x8, 64                (write: the sandbox stands)',
+    '080880d2 ; mov x8, 64                 (write: the sandbox stands)',
     '010000d4 ; svc 0',
     'f40313aa ; mov x20, x19',
-    '1501a2d2 ; movz x21, 0x1008, lsl 16  (its end)',
+    '1501a2d2 ; movz x21, 0x1008, lsl 16   (its end)',
     '600080d2 ; next: mov x0, 3',
     'e10314aa ; mov x1, x20',
     'a20214cb ; sub x2, x21, x20',
-    'e80780d2 ; mov x8, 63                (read)',
+    'e80780d2 ; mov x8, 63                 (read)',
     '010000d4 ; svc 0',
     '1f0000f1 ; cmp x0, 0',
-    '8b010054 ; b.lt fail',
+    'cb040054 ; b.lt fail',
     '60000054 ; b.eq run',
     '9402008b ; add x20, x20, x0',
     'f7ffff17 ; b next',
     '600080d2 ; run: mov x0, 3',
-    '280780d2 ; mov x8, 57                (close)',
+    '280780d2 ; mov x8, 57                 (close)',
+    '010000d4 ; svc 0',
+    '760e40f9 ; ldr x22, [x19, 24]',
+    'b6010036 ; tbz x22, 0, beside           (does it listen?)',
+    '3c000094 ; bl socket',
+    'e00314aa ; mov x0, x20',
+    '61820091 ; add x1, x19, 32',
+    '020280d2 ; mov x2, 16',
+    '081980d2 ; mov x8, 200                (bind)',
+    '010000d4 ; svc 0',
+    'e00314aa ; mov x0, x20',
+    '011080d2 ; mov x1, 128',
+    '281980d2 ; mov x8, 201                (listen)',
+    '010000d4 ; svc 0',
+    '61020191 ; add x1, x19, 64',
+    '39000094 ; bl pass',
+    '36010836 ; beside: tbz x22, 1, become   (does it connect?)',
+    '000090d2 ; mov x0, 0x8000             (CLONE_PARENT)',
+    '010080d2 ; mov x1, 0',
+    '020080d2 ; mov x2, 0',
+    '030080d2 ; mov x3, 0',
+    '040080d2 ; mov x4, 0',
+    '881b80d2 ; mov x8, 220                (clone)',
+    '010000d4 ; svc 0',
+    '800100b4 ; cbz x0, wait',
+    'e00080d2 ; become: mov x0, 7',
+    '280780d2 ; mov x8, 57                 (close)',
     '010000d4 ; svc 0',
     '600240f9 ; ldr x0, [x19]',
     '610640f9 ; ldr x1, [x19, 8]',
     '620a40f9 ; ldr x2, [x19, 16]',
-    'a81b80d2 ; mov x8, 221               (execve)',
+    'a81b80d2 ; mov x8, 221                (execve)',
     '010000d4 ; svc 0',
     'e00f80d2 ; fail: mov x0, 127',
-    'c80b80d2 ; mov x8, 94                (exit_group)',
+    'c80b80d2 ; exit: mov x8, 94           (exit_group)',
     '010000d4 ; svc 0',
+    'e00080d2 ; wait: mov x0, 7',
+    'e10313aa ; mov x1, x19',
+    '220080d2 ; mov x2, 1',
+    'e80780d2 ; mov x8, 63                 (read)',
+    '010000d4 ; svc 0',
+    '1f0400f1 ; cmp x0, 1',
+    '000080d2 ; mov x0, 0',
+    'e1feff54 ; b.ne exit',
+    '61024039 ; ldrb w1, [x19]',
+    '3fc40071 ; cmp w1, 0x31               (one more connection?)',
+    'c1feff54 ; b.ne wait',
+    '11000094 ; bl socket',
+    'e00314aa ; mov x0, x20',
+    '61c20091 ; add x1, x19, 48',
+    '020280d2 ; mov x2, 16',
+    '681980d2 ; mov x8, 203                (connect)',
+    '010000d4 ; svc 0',
+    '8000f8b7 ; tbnz x0, 63, refused',
+    '61e20191 ; add x1, x19, 120',
+    '11000094 ; bl pass',
+    'ecffff17 ; b wait',
+    'e00080d2 ; refused: mov x0, 7',
+    '61a20391 ; add x1, x19, 232',
+    '420080d2 ; mov x2, 2',
+    '080880d2 ; mov x8, 64                 (write)',
+    '010000d4 ; svc 0',
+    '0f000094 ; bl close',
+    'e5ffff17 ; b wait',
+    '400080d2 ; socket: mov x0, 2',
+    '210080d2 ; movz x1, 1',
+    '0101a0f2 ; movk x1, 8, lsl 16         (SOCK_STREAM, SOCK_CLOEXEC)',
+    '020080d2 ; mov x2, 0',
+    'c81880d2 ; mov x8, 198                (socket)',
+    '010000d4 ; svc 0',
+    'f40300aa ; mov x20, x0',
+    'c0035fd6 ; ret',
+    '74c200b9 ; pass: str w20, [x19, 192]',
+    'e00080d2 ; mov x0, 7',
+    '020080d2 ; mov x2, 0',
+    '681a80d2 ; mov x8, 211                (sendmsg)',
+    '010000d4 ; svc 0',
+    'e00314aa ; close: mov x0, x20',
+    '280780d2 ; mov x8, 57                 (close)',
+    '010000d4 ; svc 0',
+    'c0035fd6 ; ret',
   ],
 }

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { createRequire } from 'node:module'
+import { createConnection } from 'node:net'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { MiB } from '../../../protocol/base/bytes.ts'
@@ -11,8 +12,8 @@ import { ProtocolError } from '../../../protocol/errors.ts'
 import { limits } from '../../../protocol/limits.ts'
 import type { RuntimeKind } from '../../../protocol/program.ts'
 import type { EgressNetwork } from '../../egress/connections.ts'
+import { publicNetwork } from '../../egress/egress-network.ts'
 import { type EgressProxy, openEgressProxy } from '../../egress/egress-proxy.ts'
-import { createDnsLookup } from '../../egress/lookup-names.ts'
 import { connectProgram } from '../connect-program.ts'
 import { createInstance } from '../instance.ts'
 import { jsConvention } from '../js/js-modules.ts'
@@ -123,7 +124,7 @@ export async function openWorkerd(
         if (egress !== 'none') {
           proxy = await openEgressProxy(
             { network },
-            { socketPath: join(cell.folder, socketNames.egress), egress },
+            { at: { socketPath: join(cell.folder, socketNames.egress) }, egress },
           )
           const egressPath = join(cell.insideFolder, socketNames.egress)
           config = encodeWorkerdConfig(modules, { env, params, memoryMiB, egressPath })
@@ -135,7 +136,7 @@ export async function openWorkerd(
         return instances.own(
           createInstance({ clock, watchdog }, cell, {
             connect: () => connectProgram(join(cell.folder, socketNames.main)),
-            ping: () => ping(join(cell.folder, socketNames.ping)),
+            ping: () => ping(() => createConnection(join(cell.folder, socketNames.ping))),
             limits: programLimits,
             egress: proxy,
             readFault(status, rawHeaders) {
@@ -258,10 +259,6 @@ function assertEgress(kind: RuntimeKind, egress: Egress): void {
   const reason = explainNoEgress(kind, egress)
   if (reason === undefined) return
   throw new ProtocolError('deployment_invalid', reason, { hint: 'Deploy it with egress "none".' })
-}
-
-function publicNetwork(): EgressNetwork {
-  return { lookup: createDnsLookup(), allowPrivate: false }
 }
 
 /** Where npm put workerd's binary. */

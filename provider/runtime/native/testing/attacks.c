@@ -239,6 +239,71 @@ static int network(void) {
   return done();
 }
 
+static int connect_inside(int port) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+  inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
+  close(fd);
+  return -1;
+}
+
+/** Asks the proxy that its environment names, for a URL, or for a tunnel to host:port. */
+static int fetch(FILE *answer, const char *given) {
+  const char *proxy = getenv("http_proxy");
+  int fd = connect_inside(proxy ? atoi(strrchr(proxy, ':') + 1) : 3128);
+  if (fd < 0) return fprintf(answer, "no proxy\n") * 0;
+  char bytes[4096];
+  ssize_t count;
+  int is_tunnel = strncmp(given, "http", 4) != 0;
+  dprintf(fd, is_tunnel ? "CONNECT %s HTTP/1.1\r\n\r\n" : "GET %s HTTP/1.1\r\nConnection: close\r\n\r\n", given);
+  while ((count = read(fd, bytes, sizeof bytes)) > 0) {
+    fwrite(bytes, 1, (size_t)count, answer);
+    if (is_tunnel && memmem(bytes, (size_t)count, "HTTP/1.1 200", 12))
+      dprintf(fd, "GET /tunnelled HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  }
+  close(fd);
+  return 0;
+}
+
+/** As many times as the network lets it; then it does not know what to do. */
+static int fetch_greedily(const char *given) {
+  char *answer;
+  size_t length;
+  for (;;) {
+    FILE *text = open_memstream(&answer, &length);
+    fetch(text, given);
+    fclose(text);
+    if (!strstr(answer, " 200 ")) break;
+    free(answer);
+  }
+  fprintf(stderr, "no answer\n");
+  return 3;
+}
+
+static int listen_on_port(void) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(getenv("PORT")))};
+  inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
+  int listener = socket(AF_INET, SOCK_STREAM, 0);
+  if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 16) != 0) exit(1);
+  return listener;
+}
+
+/** Answers on PORT with what a fetch of each request's query gives. */
+static int serve_fetches(void) {
+  int listener = listen_on_port();
+  for (;;) {
+    int fd = accept(listener, NULL, NULL);
+    char head[4096] = {0};
+    if (read(fd, head, sizeof head - 1) > 0 && strchr(head, '=')) {
+      FILE *out = fdopen(fd, "w");
+      fprintf(out, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n");
+      fetch(out, strtok(strchr(head, '=') + 1, " "));
+      fclose(out);
+    } else close(fd);
+  }
+}
+
 /** A child that nobody waits for, in a session of its own, with its output closed. */
 static int daemonize(void) {
   if (fork() == 0) {
@@ -295,17 +360,22 @@ static int listen_and_swap(const char *target) {
   }
 }
 
-static int serve_until_asked(void) {
+static int listen_on_socket(void) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   strcpy(address.sun_path, getenv("LISTEN_SOCKET"));
   int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+  bind(listener, (struct sockaddr *)&address, sizeof address);
+  listen(listener, 16);
+  return listener;
+}
+
+static int serve_until_asked(int (*begin)(void)) {
   sigset_t asked;
   int which;
   sigemptyset(&asked);
   sigaddset(&asked, SIGTERM);
   sigprocmask(SIG_BLOCK, &asked, NULL);
-  bind(listener, (struct sockaddr *)&address, sizeof address);
-  listen(listener, 16);
+  begin();
   sigwait(&asked, &which);
   fprintf(stderr, "asked to stop\n");
   return 0;
@@ -316,7 +386,9 @@ int main(int argc, char **argv) {
   const char *server = getenv("SERVER");
   if (server && strcmp(server, "link") == 0) return listen_through(target);
   if (server && strcmp(server, "swap") == 0) return listen_and_swap(target);
-  if (server && strcmp(server, "gentle") == 0) return serve_until_asked();
+  if (server && strcmp(server, "gentle") == 0) return serve_until_asked(listen_on_socket);
+  if (server && strcmp(server, "gentle-port") == 0) return serve_until_asked(listen_on_port);
+  if (server && strcmp(server, "fetch") == 0) return serve_fetches();
   const char *query = getenv("QUERY_STRING");
   setvbuf(stdout, NULL, _IOLBF, 0);
   printf("Content-Type: text/plain\n\n");
@@ -341,6 +413,8 @@ int main(int argc, char **argv) {
   attack("daemon", daemonize());
   attack("linger", linger());
   attack("core", dump_core());
+  attack("fetch-greedily", fetch_greedily(strchr(query, '=') + 1));
+  attack("fetch", fetch(stdout, strchr(query, '=') + 1));
   printf("hello\n");
   return argc > 0 && argv ? 0 : 1;
 }

@@ -1,11 +1,13 @@
 /*
  * The programs of the runtime's compliance suite (../../compliance.ts) as one binary: its file's name says which one
- * it is. In the CGI way it is what the wasm runtime is examined with; where LISTEN_SOCKET is set, it is a server.
+ * it is. In the CGI way it is what the wasm runtime is examined with; where LISTEN_SOCKET is set, it is a server, on
+ * that socket or, from a folder `port`, on PORT.
  */
 #define main cgi_main
 #include "../../wasm/testing/compliance.c"
 #undef main
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <strings.h>
@@ -161,11 +163,22 @@ static void *serve(void *given) {
   return NULL;
 }
 
-static int listen_on(const char *path) {
+static int bind_socket(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   strncpy(address.sun_path, path, sizeof address.sun_path - 1);
   int listener = socket(AF_UNIX, SOCK_STREAM, 0);
-  if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0) return 5;
+  return bind(listener, (struct sockaddr *)&address, sizeof address) == 0 ? listener : -1;
+}
+
+static int bind_port(const char *port) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  int listener = socket(AF_INET, SOCK_STREAM, 0);
+  return bind(listener, (struct sockaddr *)&address, sizeof address) == 0 ? listener : -1;
+}
+
+static int serve_on(int listener) {
+  if (listener < 0) return 5;
   if (listen(listener, 128) != 0) return 6;
   for (;;) {
     request *r = calloc(1, sizeof *r);
@@ -177,9 +190,11 @@ static int listen_on(const char *path) {
 }
 
 int main(int argc, char **argv) {
+  int by_port = strstr(argv[0], "/port/") != NULL;
   char *slash = strrchr(argv[0], '/');
   argv[0] = slash ? slash + 1 : argv[0];
   program = argv[0];
   const char *path = getenv("LISTEN_SOCKET");
-  return path ? listen_on(path) : cgi_main(argc, argv);
+  if (!path) return cgi_main(argc, argv);
+  return serve_on(by_port ? bind_port(getenv("PORT")) : bind_socket(path));
 }
