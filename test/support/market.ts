@@ -92,6 +92,8 @@ export interface TestMarket extends AsyncDisposable {
   settle(): Promise<void>
   /** What an act changed in everybody's balances on chain, once all of it is settled. */
   costsOf(act: () => Promise<unknown>): Promise<Costs>
+  /** Counts what one more account earns: a provider in a process of its own, which whoever starts it has settle. */
+  watchEarner(name: string, address: Address): void
   /** One more provider, with an address and an account of its own; it ends with the market. */
   startProvider(
     name: string,
@@ -139,6 +141,7 @@ export async function openMarket({
   const guests = starting.use(new AsyncDisposableStack())
   const { contracts, client, accounts, gateway } = dev
   const providers = new Map<string, Provider>(Object.entries(dev.providers))
+  const earners = new Map([...providers].map(([name, { address }]) => [name, address]))
   const payers = new Map<string, Address>([
     ['developer', accounts.developer.account.address],
     ['payer', accounts.payer.account.address],
@@ -169,7 +172,7 @@ export async function openMarket({
     const { escrow } = contracts
     const free = await readBalance(client, { escrow, account }, signal)
     const grants = await Promise.all(
-      [...providers.values()].flatMap(({ address: provider }) =>
+      [...earners.values()].flatMap((provider) =>
         [meteredSigner, account].map((signer) =>
           readGrant(client, escrow, { payer: account, provider, signer }, signal),
         ),
@@ -181,7 +184,6 @@ export async function openMarket({
   async function readTotals() {
     const read = async (entries: Iterable<[string, Address]>) =>
       new Map(await Promise.all([...entries].map(async ([name, a]) => [name, await readTotal(a)] as const)))
-    const earners = [...providers].map(([name, { address }]): [string, Address] => [name, address])
     return { payers: await read(payers), providers: await read(earners) }
   }
 
@@ -275,8 +277,10 @@ export async function openMarket({
         ),
       )
       providers.set(name, provider)
+      earners.set(name, provider.address)
       return provider
     },
+    watchEarner: (name, address) => void earners.set(name, address),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
 }
