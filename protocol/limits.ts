@@ -317,17 +317,29 @@ export const limits = {
   tunnelBufferBytesMax: 512 * KiB,
   streamsPerTunnelMax: 1024,
   tunnelsMax: 10_000,
-  tunnelSocketsPerProviderMax: 8,
+  /** Of one process, and of all replicas of a provider. */
+  tunnelSocketsPerProcessMax: 8,
+  tunnelSocketsPerProviderMax: 32,
   tunnelSocketsDefault: 2,
   /** Between two looks at a status line, and how many answers its latency is made of. */
   tunnelStatusIntervalMs: 1_000,
   tunnelLatenciesMax: 100,
   tunnelPingIntervalMs: 20_000,
   tunnelPingsLostMax: 2,
+  /** Between two looks at what is there. */
+  tunnelTickMs: 1_000,
+  /** With a request in flight: until a ping, and from there until the connection is given up. */
+  tunnelSilenceMs: 5_000,
+  /** Wall time that goes by between two looks when a machine sleeps, and what its connections have to answer then. */
+  tunnelSleptMsMin: 5_000,
+  tunnelWakeTimeoutMs: 2_000,
   tunnelHandshakeTimeoutMs: 10_000,
   tunnelUptimeToResetMs: 5_000,
   tunnelDelayMsMin: 10,
   tunnelDelayMsMax: 60_000,
+  /** A gateway that cannot be reached may be restarting: for so long the wait stays so short. */
+  tunnelRestartDelayMsMax: 2_000,
+  tunnelRestartMsMax: 5 * 60_000,
   tunnelTicketAgeSecondsMax: 3_600,
   /** How long the gateway holds a request for a tunnel that has just gone. */
   tunnelParkMsMax: 2_000,

@@ -1,6 +1,5 @@
 import type { LookupFunction } from 'node:net'
 import type { Address, LocalAccount, TypedDataDomain } from 'viem'
-import { backoffDelayMs } from '../protocol/base/backoff.ts'
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
 import { type ErrorCode, type ProtocolError, toProtocolError } from '../protocol/errors.ts'
@@ -9,6 +8,7 @@ import { limits } from '../protocol/limits.ts'
 import { createSessionKey } from '../protocol/tunnel-ticket.ts'
 import { dialTunnel } from './dial-tunnel.ts'
 import { loopbackLookup } from './loopback-lookup.ts'
+import { retryDelayMs } from './retry-delay.ts'
 import { createTakenStreams } from './taken-streams.ts'
 import { startTunnelSession, type TunnelSession } from './tunnel-session.ts'
 
@@ -99,6 +99,8 @@ export function connectTunnel(
   const connected = Promise.withResolvers<void>()
   const closed = Promise.withResolvers<void>()
   const stop = new AbortController()
+  /** Ends the waits that there are, and is replaced. */
+  let woken = new AbortController()
   let ticket: string | undefined
   let lastError: ProtocolError | undefined
   let wasConnected = false
@@ -168,28 +170,49 @@ export function connectTunnel(
   /** Keeps one connection open. The only place that tries again. */
   const keepConnected = async (): Promise<void> => {
     let failures = 0
+    let failingSinceMs: number | undefined
     while (!stop.signal.aborted) {
+      let code: ErrorCode = 'tunnel_lost'
       try {
         const session = await dial()
         const startMs = clock.monotonicMs()
+        failingSinceMs = undefined
         await session.ending
         if (clock.monotonicMs() - startMs >= limits.tunnelUptimeToResetMs) failures = 0
       } catch (thrown) {
         if (stop.signal.aborted) return
         lastError = toProtocolError(thrown)
-        if (finalCodes.includes(lastError.code)) {
+        code = lastError.code
+        if (finalCodes.includes(code)) {
           refuse(lastError)
           return
         }
-        log.warn('tunnel_failed', { failures, code: lastError.code, error: lastError.message })
+        log.warn('tunnel_failed', { failures, code, error: lastError.message })
       }
-      const delayMs = backoffDelayMs(failures, {
-        delayMsMin: limits.tunnelDelayMsMin,
-        delayMsMax: limits.tunnelDelayMsMax,
-        random,
-      })
+      failingSinceMs ??= clock.monotonicMs()
+      const failingMs = clock.monotonicMs() - failingSinceMs
+      const delayMs = retryDelayMs({ failures, failingMs, code }, random)
       failures++
-      await clock.sleep(delayMs, stop.signal).catch(() => undefined)
+      const waiting = AbortSignal.any([stop.signal, woken.signal])
+      await clock.sleep(delayMs, waiting).catch(() => undefined)
+    }
+  }
+
+  /** After a sleep connections look open that the other end has given up, and waits are far from over. */
+  const onWake = (sleptMs: number) => {
+    log.info('machine_woke', { sleptMs })
+    for (const session of sessions) session.suspect()
+    woken.abort()
+    woken = new AbortController()
+  }
+
+  const watch = async (): Promise<void> => {
+    for (let beforeMs = clock.nowMs(); ; beforeMs = clock.nowMs()) {
+      await clock.sleep(limits.tunnelTickMs, stop.signal).catch(() => undefined)
+      if (stop.signal.aborted) return
+      const sleptMs = clock.nowMs() - beforeMs - limits.tunnelTickMs
+      if (sleptMs >= limits.tunnelSleptMsMin) onWake(sleptMs)
+      for (const session of sessions) session.check()
     }
   }
 
@@ -214,7 +237,7 @@ export function connectTunnel(
     tellState()
   }
   signal.addEventListener('abort', abort, { once: true })
-  const lines = Array.from({ length: sockets }, keepConnected)
+  const lines = [watch(), ...Array.from({ length: sockets }, keepConnected)]
   if (signal.aborted) abort()
 
   return {

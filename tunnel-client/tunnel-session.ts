@@ -1,7 +1,8 @@
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
+import { createLiveness } from '../protocol/frames/liveness.ts'
 import { createMux } from '../protocol/frames/mux.ts'
-import { createWebSocketTransport, keepAlive } from '../protocol/frames/websocket.ts'
+import { createWebSocketTransport } from '../protocol/frames/websocket.ts'
 import type { RequestListener } from '../protocol/http/listener.ts'
 import { limits } from '../protocol/limits.ts'
 import type { DialedTunnel } from './dial-tunnel.ts'
@@ -27,6 +28,10 @@ export interface TunnelSession {
   leave(): Promise<void>
   /** Ends it now. */
   cut(): void
+  /** Looks whether the gateway is still there; to be called about once a second. */
+  check(): void
+  /** This machine may have slept: the gateway has two seconds to say that it is there. */
+  suspect(): void
 }
 
 export interface SessionOptions {
@@ -84,6 +89,7 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
   webSocket.on('error', (error) => log.debug('tunnel_socket_failed', { error: String(error) }))
   if (webSocket.readyState === webSocket.CLOSED) onClosed()
 
+  const liveness = createLiveness({ mux, clock, onDead: cut })
   const session: TunnelSession = {
     tunnelId,
     get streams() {
@@ -112,6 +118,8 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
       await closed.promise
     },
     cut,
+    check: liveness.check,
+    suspect: liveness.suspect,
   }
   taken.remember({
     tunnelId,
@@ -120,7 +128,6 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
     },
     cut,
   })
-  keepAlive({ mux, clock, onDead: cut }, lifetime.signal)
   inbox.handOver((message) => mux.receive(message))
   return session
 }

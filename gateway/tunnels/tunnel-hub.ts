@@ -10,7 +10,6 @@ import { type ProtocolError, toProtocolError } from '../../protocol/errors.ts'
 import {
   createHandshakeInbox,
   type HandshakeInbox,
-  keepAlive,
   tunnelSocketOptions,
 } from '../../protocol/frames/websocket.ts'
 import { rawProblem } from '../../protocol/http/problem-response.ts'
@@ -70,7 +69,6 @@ export interface TunnelHubOptions {
   readonly ticketKey?: Uint8Array
 }
 
-const sweepIntervalMs = 1_000
 const closeTimeoutMs = 2_000
 
 /** A hub for one gateway process. It lives until disposed. */
@@ -126,7 +124,6 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     const tunnel = openTunnel({ clock, log, webSocket, socket, inbox, admitted })
     const pool = poolOf(admitted.provider)
     tunnels++
-    run(keepAlive({ mux: tunnel.mux, clock, onDead: () => webSocket.terminate() }, lifetime.signal))
     webSocket.send(
       formatTunnelMessage<'welcome'>({
         type: 'welcome',
@@ -135,6 +132,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
         ticket: tickets.issue(admitted),
       }),
     )
+    tunnel.checkLiveness()
     pool.join(tunnel)
     log.info('tunnel_connected', describe(tunnel))
     if (isLeaving) tunnel.mux.goaway()
@@ -156,8 +154,10 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     try {
       const line = { read: inbox.read, send: (text: string) => webSocket.send(text) }
       const admitted = await raceSignal(admitTunnel(admission, line, signal), signal)
-      const sockets = pools.get(admitted.provider)?.sockets.size ?? 0
-      if (sockets >= limits.tunnelSocketsPerProviderMax) throw tooMany('tunnels of this provider')
+      const sockets = [...(pools.get(admitted.provider)?.sockets ?? [])]
+      const own = sockets.filter(({ sessionKey }) => sessionKey === admitted.sessionKey).length
+      if (own >= limits.tunnelSocketsPerProcessMax) throw tooMany('tunnels of this process')
+      if (sockets.length >= limits.tunnelSocketsPerProviderMax) throw tooMany('tunnels of this provider')
       return admitted
     } catch (error) {
       refuse(webSocket, error, lifetime)
@@ -183,9 +183,10 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
 
   const sweep = async (): Promise<void> => {
     while (!stop.signal.aborted) {
-      await clock.sleep(sweepIntervalMs, stop.signal).catch(() => undefined)
+      await clock.sleep(limits.tunnelTickMs, stop.signal).catch(() => undefined)
       for (const [provider, pool] of pools) {
         pool.expire(clock.monotonicMs())
+        for (const tunnel of pool.sockets) tunnel.checkLiveness()
         if (pool.isForgotten(clock.monotonicMs())) pools.delete(provider)
       }
     }

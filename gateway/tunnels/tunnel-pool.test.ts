@@ -31,6 +31,7 @@ function setup() {
       mux: pair.gateway,
       connectedAtMs: 0,
       isLeaving: false,
+      checkLiveness: () => {},
       close: () => {},
     }
     pool.join(socket)
@@ -63,6 +64,21 @@ test('a request goes to the socket with the fewest in flight', async () => {
   expect([first.socket.mux.streams, second.socket.mux.streams]).toEqual([3, 0])
   for (let index = 0; index < 3; index++) call()
   expect([first.socket.mux.streams, second.socket.mux.streams]).toEqual([3, 3])
+})
+
+test('replicas of a provider share its calls, also those that come one by one', async () => {
+  const { addSocket, call } = setup()
+  const sockets = [addSocket('0x01'), addSocket('0x02'), addSocket('0x02')]
+  for (let index = 0; index < 9; index++) {
+    const { said } = call()
+    for (const { pair, streams } of sockets) {
+      await pair.run()
+      streams.at(-1)?.sendWhole('[200,[]]', Buffer.from('x'))
+      await pair.run()
+    }
+    expect(said.at(-1)).toBe('end')
+  }
+  expect(sockets.map(({ streams }) => streams.length)).toEqual([3, 3, 3])
 })
 
 test('a socket that leaves gets no more, and what waits goes to the next that comes', async () => {

@@ -28,13 +28,14 @@ export function createTunnelPool({ clock, onIdle }: { clock: Clock; onIdle: () =
   const exchanges = new Set<TunnelExchange>()
   const parked = new Map<TunnelExchange, AbortController>()
 
+  let turn = 0
   let leftAtMs = clock.monotonicMs()
 
   const place = (exchange: TunnelExchange): void => {
     const candidates = [...sockets].filter(
       ({ isLeaving, sessionKey }) => !isLeaving && (exchange.sessionKey ?? sessionKey) === sessionKey,
     )
-    const socket = leastBusy(candidates)
+    const socket = leastBusy(candidates, turn++)
     if (!socket) park(exchange)
     else if (socket.mux.streams >= limits.streamsPerTunnelMax) exchange.fail(providerBusy())
     else exchange.start(socket)
@@ -105,9 +106,15 @@ export function createTunnelPool({ clock, onIdle }: { clock: Clock; onIdle: () =
   }
 }
 
-/** Fewest in flight: under loss it keeps the 90th percentile at a sixth of what taking turns gives. */
-function leastBusy(sockets: readonly TunnelSocket[]): TunnelSocket | undefined {
+/**
+ * Fewest in flight: under loss it keeps the 90th percentile at a sixth of what taking turns gives. Among equals they take
+ * turns, so that calls one by one use every replica, too.
+ */
+function leastBusy(sockets: readonly TunnelSocket[], turn: number): TunnelSocket | undefined {
   let best: TunnelSocket | undefined
-  for (const socket of sockets) if (!best || socket.mux.streams < best.mux.streams) best = socket
+  for (let index = 0; index < sockets.length; index++) {
+    const socket = sockets[(turn + index) % sockets.length] as TunnelSocket
+    if (!best || socket.mux.streams < best.mux.streams) best = socket
+  }
   return best
 }

@@ -4,6 +4,7 @@ import type { Address, Hex } from 'viem'
 import type { WebSocket } from 'ws'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
+import { createLiveness, type Liveness } from '../../protocol/frames/liveness.ts'
 import { createMux, type Mux } from '../../protocol/frames/mux.ts'
 import { createWebSocketTransport, type HandshakeInbox } from '../../protocol/frames/websocket.ts'
 import type { Admission } from './admit-tunnel.ts'
@@ -22,6 +23,8 @@ export interface TunnelSocket {
   readonly connectedAtMs: number
   /** Whether the provider asked for no new requests here. */
   readonly isLeaving: boolean
+  /** Looks whether the provider is still there; to be called about once a second. */
+  checkLiveness(): void
   /** Ends the connection now. @param code - WebSocket close code. */
   close(code: number, reason: string): void
 }
@@ -57,6 +60,8 @@ export function openTunnel({ clock, log, webSocket, socket, inbox, admitted }: A
     onInvalid: (error) => log.warn('tunnel_invalid', { ...admitted, tunnelId, error: error.message }),
   })
   inbox.handOver((message) => mux.receive(message))
+  // Not before the welcome has been sent: the provider takes what follows it for frames.
+  let liveness: Liveness | undefined
   return {
     ...admitted,
     tunnelId,
@@ -64,6 +69,10 @@ export function openTunnel({ clock, log, webSocket, socket, inbox, admitted }: A
     connectedAtMs: clock.nowMs(),
     get isLeaving() {
       return isLeaving
+    },
+    checkLiveness() {
+      if (liveness) liveness.check()
+      else liveness = createLiveness({ mux, clock, onDead: () => webSocket.terminate() })
     },
     close: (code, reason) => closeNow(webSocket, code, reason),
   }

@@ -56,6 +56,8 @@ export interface Mux {
   /** A smoothed round trip, once a ping was answered. */
   readonly rttMs: number | undefined
   ping(): void
+  /** When the last bytes came, or since when it has been there. Monotonic. */
+  readonly heardAtMs: number
   /** Pings in a row that the peer has not answered. */
   readonly pingsUnanswered: number
   /** Says that this side will leave soon. */
@@ -86,6 +88,7 @@ export function createMux(options: MuxOptions): Mux {
   let pings = 0
   let pingSentMs = 0
   let pingsUnanswered = 0
+  let heardAtMs = clock.monotonicMs()
   let pongOwed: Buffer | undefined
 
   const host: StreamHost = {
@@ -276,6 +279,7 @@ export function createMux(options: MuxOptions): Mux {
   return {
     receive(chunk) {
       if (isClosed) return
+      heardAtMs = clock.monotonicMs()
       try {
         parser.receive(chunk)
       } catch (error) {
@@ -309,6 +313,9 @@ export function createMux(options: MuxOptions): Mux {
       const payload = Buffer.alloc(8)
       payload.writeUInt32BE(pings, 4)
       host.sendControl(encodeFrame(frameTypes.ping, 0, payload))
+    },
+    get heardAtMs() {
+      return heardAtMs
     },
     get pingsUnanswered() {
       return pingsUnanswered

@@ -1,10 +1,9 @@
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import { KiB } from '../base/bytes.ts'
-import type { Clock } from '../base/clock.ts'
 import { ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
-import type { Mux, MuxTransport } from './mux.ts'
+import type { MuxTransport } from './mux.ts'
 
 /** Options that both ends of a tunnel give to their WebSocket. */
 export const tunnelSocketOptions = {
@@ -158,23 +157,4 @@ function closedInHandshake(code: number): ProtocolError {
   return new ProtocolError('tunnel_lost', `The tunnel closed in the handshake (WebSocket code ${code}).`, {
     hint: 'It is tried again.',
   })
-}
-
-/**
- * Pings until `signal` aborts: at once, so that windows know the round trip, and then every 20 s.
- *
- * @param onDead - Two pings in a row were not answered.
- */
-export async function keepAlive(
-  { mux, clock, onDead }: { mux: Mux; clock: Clock; onDead: () => void },
-  signal: AbortSignal,
-): Promise<void> {
-  while (!signal.aborted) {
-    if (mux.pingsUnanswered >= limits.tunnelPingsLostMax) {
-      onDead()
-      return
-    }
-    mux.ping()
-    await clock.sleep(limits.tunnelPingIntervalMs, signal).catch(() => undefined)
-  }
 }

@@ -7,7 +7,7 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import { encodeFrame, encodeFullFrame, encodeHeadFrame, frameTypes } from '../../protocol/frames/codec.ts'
 import { limits } from '../../protocol/limits.ts'
-import { createSessionKey } from '../../protocol/tunnel-ticket.ts'
+import { createSessionKey, type SessionKey } from '../../protocol/tunnel-ticket.ts'
 import { connectRawProvider, openRaw, type RawProvider } from '../support/raw-provider.ts'
 import {
   createPresentClock,
@@ -231,15 +231,24 @@ describe('a handshake', () => {
     await tunnel.connected
   })
 
-  test('of a ninth socket of the same provider is refused; the eight go on', async () => {
+  test('of a ninth socket of one process is refused, and of a 33rd of all replicas; the others go on', async () => {
     await using market = await setup()
     const account = market.owner
-    const eight = Array.from({ length: limits.tunnelSocketsPerProviderMax }, () =>
-      connectRawProvider(market.gateway.tunnelUrl, { account }),
+    const { tunnelUrl, hub } = market.gateway
+    const connectAll = (sessionKey: SessionKey) =>
+      Promise.all(
+        Array.from({ length: limits.tunnelSocketsPerProcessMax }, () =>
+          connectRawProvider(tunnelUrl, { account, sessionKey }),
+        ),
+      )
+    const first = createSessionKey()
+    await connectAll(first)
+    expect(await codeOf(connectRawProvider(tunnelUrl, { account, sessionKey: first }))).toBe(
+      'too_many_requests',
     )
-    await Promise.all(eight)
-    expect(await codeOf(connectRawProvider(market.gateway.tunnelUrl, { account }))).toBe('too_many_requests')
-    expect(market.gateway.hub.connected()).toHaveLength(limits.tunnelSocketsPerProviderMax)
+    for (let others = 1; others < 4; others++) await connectAll(createSessionKey())
+    expect(await codeOf(connectRawProvider(tunnelUrl, { account }))).toBe('too_many_requests')
+    expect(hub.connected()).toHaveLength(limits.tunnelSocketsPerProviderMax)
   })
 })
 
@@ -353,6 +362,19 @@ describe('a hostile provider', () => {
     expect(market.gateway.hub.connected()).toHaveLength(1)
     await clock.advance(limits.tunnelPingIntervalMs * limits.tunnelPingsLostMax)
     await until(() => market.gateway.hub.connected().length === 0)
+  })
+
+  test('that goes silent with a request is found dead in ten seconds, and its caller is told', async () => {
+    const clock = createPresentClock()
+    await using market = await setup({ clock })
+    await using raw = await connectRawProvider(market.gateway.tunnelUrl, { account: market.owner })
+    await until(() => market.gateway.hub.connected().length === 1)
+    const waiting = fetch(market.gateway.url, { method: 'POST', body: 'pay' })
+    await nextRequest(raw)
+    await clock.advance(2 * limits.tunnelSilenceMs + limits.tunnelTickMs)
+    await until(() => market.gateway.hub.connected().length === 0)
+    await clock.advance(limits.tunnelParkMsMax)
+    expect(await readCode(await waiting)).toBe('tunnel_lost')
   })
 
   test('that took a request and lost its socket is not sent it again by another process', async () => {

@@ -45,6 +45,8 @@ export interface TunnelGatewayOptions
   readonly port?: number
   readonly isShared?: boolean
   readonly clock?: Clock
+  /** What providers dial, where that is not the gateway itself. */
+  readonly gatewayHost?: string
 }
 
 export async function createTunnelGateway(options: TunnelGatewayOptions): Promise<TunnelGateway> {
@@ -67,7 +69,7 @@ export async function createTunnelGateway(options: TunnelGatewayOptions): Promis
     clock: options.clock ?? systemClock,
     log,
     domain,
-    gatewayHost: `127.0.0.1:${listener.port}`,
+    gatewayHost: options.gatewayHost ?? `127.0.0.1:${listener.port}`,
   })
   const started = hub
   let stopped: Promise<void> | undefined
@@ -168,39 +170,104 @@ export async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await new Promise((resolve) => setImmediate(resolve))
 }
 
-/** A line between client and gateway that can be cut without a word, or hold its bytes back. */
+/** A line between client and gateway that is long, can be cut, or falls silent without a word. */
 export interface Relay extends AsyncDisposable {
+  readonly host: string
   readonly tunnelUrl: string
-  readonly connections: readonly { readonly client: Socket; readonly gateway: Socket }[]
-  /** Resets the connection at both ends. */
-  cut(index: number): void
+  readonly connections: readonly RelayedConnection[]
 }
 
-export async function createRelay(port: number): Promise<Relay> {
-  const connections: { client: Socket; gateway: Socket }[] = []
+export interface RelayedConnection {
+  /** The most bytes that were ever on their way to the gateway. */
+  readonly bytesOnTheWayPeak: number
+  /** Resets the connection at both ends. */
+  cut(): void
+  /** Passes nothing on any more, and tells nobody, as a router that has forgotten the connection. */
+  freeze(): void
+}
+
+/** @param gatewayPort - Asked for with each connection, so that the relay may be there first. */
+export async function createRelay(
+  gatewayPort: () => number,
+  { delayMs = 0 }: { delayMs?: number } = {},
+): Promise<Relay> {
+  const connections: RelayedConnection[] = []
+  const sockets = new Set<Socket>()
   const server = createServer((client) => {
-    const gateway = connect(port, '127.0.0.1')
-    connections.push({ client, gateway })
-    client.pipe(gateway).pipe(client)
-    client.on('error', () => gateway.destroy())
-    gateway.on('error', () => client.destroy())
+    const gateway = connect(gatewayPort(), '127.0.0.1')
+    for (const socket of [client, gateway]) {
+      sockets.add(socket)
+      socket.setNoDelay(true)
+      socket.on('error', () => undefined)
+    }
+    const up = delayBytes(client, gateway, delayMs)
+    const down = delayBytes(gateway, client, delayMs)
+    connections.push({
+      get bytesOnTheWayPeak() {
+        return up.peak
+      },
+      cut() {
+        client.resetAndDestroy()
+        gateway.resetAndDestroy()
+      },
+      freeze() {
+        up.isFrozen = true
+        down.isFrozen = true
+      },
+    })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port: relayPort } = server.address() as { port: number }
+  const { port } = server.address() as { port: number }
   return {
-    tunnelUrl: `ws://127.0.0.1:${relayPort}/_/tunnel`,
+    host: `127.0.0.1:${port}`,
+    tunnelUrl: `ws://127.0.0.1:${port}/_/tunnel`,
     connections,
-    cut(index) {
-      const { client, gateway } = connections[index] as { client: Socket; gateway: Socket }
-      client.resetAndDestroy()
-      gateway.resetAndDestroy()
-    },
     async [Symbol.asyncDispose]() {
-      for (const { client, gateway } of connections) {
-        client.destroy()
-        gateway.destroy()
-      }
+      for (const socket of sockets) socket.destroy()
       await new Promise((resolve) => server.close(resolve))
     },
   }
+}
+
+function delayBytes(from: Socket, to: Socket, delayMs: number) {
+  const line = { peak: 0, isFrozen: false }
+  let onTheWay = 0
+  const later = (deliver: () => void) => {
+    if (delayMs === 0) deliver()
+    else setTimeout(() => line.isFrozen || deliver(), delayMs)
+  }
+  from.on('data', (chunk: Buffer) => {
+    if (line.isFrozen) return
+    onTheWay += chunk.length
+    line.peak = Math.max(line.peak, onTheWay)
+    later(() => {
+      onTheWay -= chunk.length
+      to.write(chunk)
+    })
+  })
+  from.on('close', () => line.isFrozen || later(() => to.destroy()))
+  return line
+}
+
+/** As `setupTunnel`, with a relay on the way of the provider named `alice`. */
+export async function setupFarTunnel(
+  handler: RequestListener,
+  { delayMs = 0, ...options }: Partial<TunnelOptions> & { delayMs?: number; clock?: Clock } = {},
+) {
+  await using starting = new AsyncDisposableStack()
+  const account = newAccount()
+  let port = 0
+  const relay = starting.use(await createRelay(() => port, { delayMs }))
+  const gateway = starting.use(
+    await createTunnelGateway({
+      provider: account.address,
+      resolveProvider: async (name) => ({ address: account.address, name }),
+      gatewayHost: relay.host,
+    }),
+  )
+  port = gateway.port
+  const tunnel = starting.use(openTunnel(relay, account, handler, options))
+  await tunnel.connected
+  const stack = starting.move()
+  return { account, gateway, relay, tunnel, [Symbol.asyncDispose]: () => stack.disposeAsync() }
 }

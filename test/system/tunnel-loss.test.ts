@@ -9,6 +9,7 @@ import {
   newAccount,
   openTunnel,
   readCode,
+  setupFarTunnel,
   setupTunnel,
   until,
 } from '../support/tunnels.ts'
@@ -217,7 +218,8 @@ describe('a gateway', () => {
     for (let tries = 0; tries < 6; tries++) {
       const before = failures()
       while (failures() === before) {
-        await until(() => clock.sleepers > 0)
+        // The client looks every second, and the line waits for its next try.
+        await until(() => clock.sleepers > 1 || failures() > before)
         await clock.advance(1)
         waitedMs++
         await new Promise((resolve) => setImmediate(resolve))
@@ -226,10 +228,30 @@ describe('a gateway', () => {
     // 10, 20, 40, … 320 ms; the jitter's random number stands still in the middle.
     expect(waitedMs).toBeGreaterThanOrEqual(10 + 20 + 40 + 80 + 160 + 320)
     await using again = await createTunnelGateway({ ...options, port: first.port })
-    await until(() => clock.sleepers > 0)
-    await clock.advance(limits.tunnelDelayMsMax)
+    await until(() => clock.sleepers > 1)
+    await clock.advance(limits.tunnelRestartDelayMsMax)
     await until(() => again.hub.connected().length === 1)
     expect(await (await fetch(again.url)).text()).toBe('here')
+  })
+
+  test('that was away for a minute has its tunnels back within three seconds of its return', async () => {
+    const account = newAccount()
+    const clock = createPresentClock()
+    const options = { provider: account.address, resolveProvider: asOwner(account) }
+    const first = await createTunnelGateway(options)
+    await using tunnel = openTunnel(first, account, (_, response) => void response.end('here'), { clock })
+    await until(() => tunnel.status().sockets.length === 2)
+    await first[Symbol.asyncDispose]()
+    await until(() => tunnel.state === 'reconnecting')
+    for (let awayMs = 0; awayMs < 60_000; awayMs += 500) {
+      await clock.advance(500)
+      // Long enough for a dial to find nobody.
+      await fetch(first.url).catch(() => undefined)
+    }
+    await using again = await createTunnelGateway({ ...options, port: first.port })
+    await until(() => clock.sleepers >= 3)
+    await clock.advance(3_000)
+    await until(() => again.hub.connected().length === 2)
   })
 
   test('that leaves finishes what is in flight, takes no more tunnels, and then says it is idle', async () => {
@@ -281,6 +303,45 @@ describe('a gateway', () => {
     await until(() => responses.length === 2)
     responses[1]?.end('by the second')
     expect(await (await next).text()).toBe('by the second')
+  })
+})
+
+describe('a laptop', () => {
+  test('that slept finds its connections dead within seconds of waking, and dials anew', async () => {
+    const clock = createPresentClock()
+    let sleptMs = 0
+    const awake = { ...clock, nowMs: () => clock.nowMs() + sleptMs }
+    await using at = await setupFarTunnel((_, response) => void response.end('here'), { clock: awake })
+    const ids = () => at.tunnel.status().sockets.map(({ tunnelId }) => tunnelId)
+    await until(() => ids().length === 2)
+    const before = ids()
+    // The router has forgotten the connections meanwhile, and nobody was told.
+    for (const connection of at.relay.connections) connection.freeze()
+    sleptMs = 3_600_000
+    await clock.advance(limits.tunnelTickMs)
+    expect(ids()).toEqual(before)
+    await clock.advance(limits.tunnelWakeTimeoutMs + limits.tunnelTickMs)
+    await until(() => at.tunnel.state === 'reconnecting')
+    await clock.advance(limits.tunnelTickMs)
+    await until(() => ids().length === 2 && at.gateway.hub.connected().length === 4)
+    expect(ids().filter((id) => before.includes(id))).toEqual([])
+  })
+
+  test('that slept, and whose connections stand, keeps them', async () => {
+    const clock = createPresentClock()
+    let sleptMs = 0
+    const awake = { ...clock, nowMs: () => clock.nowMs() + sleptMs }
+    await using at = await setupFarTunnel((_, response) => void response.end('here'), {
+      clock: awake,
+      sockets: 1,
+    })
+    const ids = () => at.tunnel.status().sockets.map(({ tunnelId }) => tunnelId)
+    const before = ids()
+    sleptMs = 3_600_000
+    await clock.advance(limits.tunnelTickMs)
+    await fetch(at.gateway.url)
+    await clock.advance(limits.tunnelWakeTimeoutMs + limits.tunnelTickMs)
+    expect([ids(), await (await fetch(at.gateway.url)).text()]).toEqual([before, 'here'])
   })
 })
 

@@ -6,7 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { MiB } from '../../protocol/base/bytes.ts'
 import type { IncomingRequest, OutgoingResponse, RequestListener } from '../../protocol/http/listener.ts'
 import { limits } from '../../protocol/limits.ts'
-import { createPresentClock, readCode, setupTunnel, until } from '../support/tunnels.ts'
+import { createPresentClock, readCode, setupFarTunnel, setupTunnel, until } from '../support/tunnels.ts'
 
 const patternBytes = 2 * MiB
 const pattern = Buffer.from(
@@ -269,12 +269,39 @@ test('a provider that says nothing for two minutes is a 504, and is told to stop
     { gatewayClock, sockets: 1 },
   )
   const waiting = fetch(setup.gateway.url)
-  for (let elapsedMs = 0; elapsedMs <= limits.firstByteTimeoutMs; elapsedMs += 10_000) {
-    await gatewayClock.advance(10_000)
+  for (let elapsedMs = 0; elapsedMs <= limits.firstByteTimeoutMs + 4_000; elapsedMs += 2_000) {
+    await gatewayClock.advance(2_000)
     // A round trip, in which the pings of this time are answered.
     await fetch(`${setup.gateway.url}/quick`)
   }
   const answer = await waiting
   expect([answer.status, await readCode(answer)]).toEqual([504, 'call_timeout'])
   await until(() => isGone)
+})
+
+test('a window of a long line grows until the line is full, so that far away is not slow', async () => {
+  const bytes = 24 * MiB
+  const chunk = Buffer.alloc(64 * 1024, 1)
+  // 25 ms each way. What is on its way at a time is what the window lets through in a round trip.
+  await using at = await setupFarTunnel(
+    (_, response) => {
+      let left = bytes
+      const proceed = () => {
+        while (left > 0) {
+          left -= chunk.length
+          if (!response.write(chunk)) return
+        }
+        response.end()
+      }
+      response.writeHead(200, ['content-length', String(bytes)])
+      response.on('drain', proceed)
+      proceed()
+    },
+    { delayMs: 25, sockets: 1 },
+  )
+  await until(() => at.gateway.hub.connected()[0]?.rttMs !== undefined)
+  const answer = await fetch(at.gateway.url)
+  expect((await answer.bytes()).length).toBe(bytes)
+  const [line] = at.relay.connections
+  expect(line?.bytesOnTheWayPeak).toBeGreaterThan(4 * limits.streamWindowBytesMin)
 })
