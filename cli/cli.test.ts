@@ -87,6 +87,7 @@ test('the list of commands', async () => {
       credits list          Show trial calls that were given and used
       contracts deploy      Make escrow and registry on a chain that has none
       gateway up            Run a gateway for providers and callers
+      gateway dev-cert      Make a certificate for a gateway on this machine
       gateway check-config  Say what is wrong with the settings of a gateway
 
     Keys:

@@ -190,6 +190,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Run a gateway for providers and callers',
         load: async () => (await import('./commands/gateway/up.ts')).gatewayUp,
       },
+      'gateway dev-cert': {
+        summary: 'Make a certificate for a gateway on this machine',
+        load: async () => (await import('./commands/gateway/dev-cert.ts')).gatewayDevCert,
+      },
       'gateway check-config': {
         summary: 'Say what is wrong with the settings of a gateway',
         load: async () => (await import('./commands/gateway/check-config.ts')).gatewayCheckConfig,

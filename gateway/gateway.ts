@@ -7,6 +7,7 @@ import { ProtocolError } from '../protocol/errors.ts'
 import type { GatewayInfo } from '../protocol/gateway.ts'
 import { type Lookup, lookupWithSystem } from '../protocol/http/dial-checked.ts'
 import { listen } from '../protocol/http/listen.ts'
+import type { TlsIdentity } from '../protocol/http/secure-server.ts'
 import { limits } from '../protocol/limits.ts'
 import { type NameReader, parseName } from '../protocol/name.ts'
 import { createApp } from './http/app.ts'
@@ -17,6 +18,7 @@ import { domainHost } from './names/resolve-host.ts'
 import { createDataPlane } from './proxy/data-plane.ts'
 import { createProviderRoutes, type TunnelDirectory } from './proxy/provider-routes.ts'
 import { createHandlers, type GatewayHandlers, type TunnelDoor } from './route-requests.ts'
+import { strictTransport } from './tls/strict-transport.ts'
 
 /** The tunnels of one gateway; `TunnelHub` is one. */
 export interface GatewayTunnels extends TunnelDirectory, TunnelDoor, AsyncDisposable {
@@ -63,6 +65,10 @@ export interface GatewayOptions {
   readonly allowPrivate?: boolean
   /** One line in the log per call; yes by default. */
   readonly logsCalls?: boolean
+  /** With this the gateway ends TLS itself, and its `publicUrl` is `https://<domain>` by default. */
+  readonly tls?: TlsIdentity
+  /** Of `Strict-Transport-Security`; a year by default, 0 for none. */
+  readonly hstsSeconds?: number
   /** Lets several processes share the port. */
   readonly isShared?: boolean
   readonly shutdownTimeoutMs?: number
@@ -84,6 +90,8 @@ export interface Gateway extends AsyncDisposable {
   readonly info: GatewayInfo
   /** Who and what is refused, which may change. */
   readonly guard: Pick<FrontGuard, 'change' | 'denied' | 'rules'>
+  /** Shows another certificate from the next connection on. Only where it ends TLS itself. */
+  setIdentity(identity: TlsIdentity): void
 }
 
 /**
@@ -146,6 +154,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     isReady: () => isReady,
     abuse: () => guard.rules.abuse,
     keeper: deps.keeper,
+    hsts: place.hsts,
   })
   handlers = createHandlers({
     host: place.domainHost,
@@ -177,6 +186,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     port: listener.port,
     info,
     guard,
+    setIdentity: (identity) => listener.setIdentity(identity),
     async [Symbol.asyncDispose]() {
       await parts.disposeAsync()
       log.info('gateway_stopped')
@@ -190,13 +200,15 @@ interface Place {
   readonly domain: string
   readonly domainHost: string
   readonly proto: 'http' | 'https'
+  /** The header's value; undefined for none. */
+  readonly hsts: string | undefined
   readonly info: GatewayInfo
 }
 
 /** @throws `config_invalid` */
 function describePlace(options: GatewayOptions, port: number): Place {
   const domain = (options.domain ?? `localhost:${port}`).toLowerCase()
-  const publicUrl = options.publicUrl ?? `http://${domain}`
+  const publicUrl = options.publicUrl ?? `${options.tls ? 'https' : 'http'}://${domain}`
   const url = URL.canParse(publicUrl) ? new URL(publicUrl) : undefined
   if (!url || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.pathname !== '/') {
     throw new ProtocolError('config_invalid', `"${publicUrl}" is not where a gateway can be.`, {
@@ -210,6 +222,8 @@ function describePlace(options: GatewayOptions, port: number): Place {
     domain,
     domainHost: domainHost(domain),
     proto: url.protocol === 'https:' ? 'https' : 'http',
+    hsts:
+      options.tls && strictTransport(domainHost(domain), options.hstsSeconds ?? limits.hstsSecondsDefault),
     info: { ...options.info, domain, keeper: url.href, tunnel: tunnel.href },
   }
 }

@@ -13,6 +13,10 @@ import { limits } from '../protocol/limits.ts'
 import { marketDomain } from '../protocol/typed-data.ts'
 import { createGateway, type Gateway } from './gateway.ts'
 import type { FrontRules } from './limits/front-rules.ts'
+import { domainHost } from './names/resolve-host.ts'
+import { openCertificateFiles } from './tls/certificate-files.ts'
+import { openTls } from './tls/open-tls.ts'
+import { openPlainListener, type PlainTarget } from './tls/plain-listener.ts'
 import { createTunnelHub } from './tunnels/tunnel-hub.ts'
 
 export interface StartGatewayDeps {
@@ -49,6 +53,24 @@ export interface StartGatewayOptions {
   readonly shutdownTimeoutMs?: number
   /** What strangers may do; what is careful unless given. */
   readonly rules?: FrontRules
+  /** With this the gateway ends TLS itself. */
+  readonly tls?: StartTlsOptions
+}
+
+export interface StartTlsOptions {
+  readonly certFile: string
+  readonly keyFile: string
+  /** Where the listener without TLS is that leads to the one with it; undefined for none. */
+  readonly httpPort?: number
+  /** Of `Strict-Transport-Security`; a year by default, 0 for none. */
+  readonly hstsSeconds?: number
+}
+
+export interface StartedGateway extends Gateway {
+  /** Of the listener without TLS, if there is one. */
+  readonly httpPort: number | undefined
+  /** Looks at once for a newer certificate. Mistakes are in the log, and change nothing. */
+  reload(): Promise<void>
 }
 
 /**
@@ -59,15 +81,36 @@ export async function startGateway(
   { clock, log, client }: StartGatewayDeps,
   options: StartGatewayOptions,
   signal: AbortSignal,
-): Promise<Gateway> {
+): Promise<StartedGateway> {
   await using starting = new AsyncDisposableStack()
-  const { contracts, dir } = options
+  const { contracts, dir, tls: tlsOptions, ...gatewayOptions } = options
   const market = { chainId: contracts.chainId, escrow: contracts.escrow }
 
   const blockstore = await openBlockstore(join(dir, 'blocks'))
   const node = starting.use(await createHeliaNode({ blockstore, log }, { dir: join(dir, 'peer') }, signal))
   const poll = options.pollIntervalMs === undefined ? {} : { pollIntervalMs: options.pollIntervalMs }
   const names = createNameReader({ client, clock, log }, { registry: contracts.registry, ...poll })
+
+  // Opened before the gateway, whose last answers may still lead here.
+  let plainTarget: PlainTarget | undefined
+  const plain =
+    tlsOptions?.httpPort === undefined
+      ? undefined
+      : starting.use(
+          await openPlainListener({
+            host: options.host,
+            port: tlsOptions.httpPort,
+            target: () => plainTarget,
+          }),
+        )
+  const tls =
+    tlsOptions &&
+    starting.use(
+      await openTls(
+        { clock, log, source: await openCertificateFiles({ clock, log }, tlsOptions) },
+        { dir: join(dir, 'tls'), domain: domainHost(options.domain ?? 'localhost') },
+      ),
+    )
 
   // Uploads are signed for this very gateway, whose address is known once it listens.
   let keeper: Keeper | undefined
@@ -82,9 +125,16 @@ export async function startGateway(
         openTunnels: (facts) => createTunnelHub({ clock, log, domain: marketDomain(market), ...facts }),
         keeper: keeperRoutes(() => keeper),
       },
-      { ...options, info: { ...contracts, peers: [...node.addresses], version: options.version } },
+      {
+        ...gatewayOptions,
+        ...(tls && { tls: tls.identity }),
+        ...(tlsOptions?.hstsSeconds !== undefined && { hstsSeconds: tlsOptions.hstsSeconds }),
+        info: { ...contracts, peers: [...node.addresses], version: options.version },
+      },
     ),
   )
+  tls?.onChange(gateway.setIdentity)
+  plainTarget = { domain: domainHost(gateway.domain), port: gateway.url.port }
   keeper = await createKeeper(
     { blockstore, clock, log, isDenied: (cid) => gateway.guard.denied.hasContent(cid) },
     { dir: join(dir, 'keeper'), audience: () => gateway.url.origin, market },
@@ -97,7 +147,12 @@ export async function startGateway(
     ),
   )
   const parts = starting.move()
-  return { ...gateway, [Symbol.asyncDispose]: () => parts.disposeAsync() }
+  return {
+    ...gateway,
+    httpPort: plain?.port,
+    reload: async () => tls?.reload(),
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  }
 }
 
 /** Hands content requests to the keeper; the moment before it exists is over before anybody knows the port. */

@@ -11,6 +11,7 @@ export const errorTable = {
   method_not_allowed: { status: 405, retryable: false },
   body_too_large: { status: 413, retryable: false },
   host_unknown: { status: 421, retryable: false },
+  https_required: { status: 403, retryable: false },
   too_many_requests: { status: 429, retryable: true },
   headers_too_large: { status: 431, retryable: false },
 

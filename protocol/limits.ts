@@ -17,6 +17,25 @@ export const limits = {
   requestTimeoutMs: 15 * 60_000,
   listenerKeepAliveMs: 65_000,
   listenerConnectionsMax: 10_000,
+  /** A handshake that takes longer is no caller's. */
+  tlsHandshakeTimeoutMs: 10_000,
+  /** Between two looks whether the files of a certificate have changed. */
+  certificateLookIntervalMs: 5_000,
+  tlsTicketKeysAgeMsMax: 24 * 60 * 60 * 1000,
+  /** Between two looks whether another process has made new ones. */
+  tlsTicketKeysLookIntervalMs: 60_000,
+  /** How long a browser that has seen the gateway over TLS does without plain HTTP. */
+  hstsSecondsDefault: 365 * 24 * 60 * 60,
+  /** Requests at a time on one HTTP/2 connection. */
+  h2StreamsMax: 128,
+  /** Fields of one head, pseudo-headers included. */
+  h2HeadersMax: 256,
+  h2StreamWindowBytes: 1 * MiB,
+  h2SessionWindowBytes: 4 * MiB,
+  /** What Node keeps for one connection; beyond, it takes no more requests there. */
+  h2SessionMemoryMiBMax: 16,
+  /** A connection that has not answered a ping by the next one has gone. */
+  h2PingIntervalMs: 30_000,
   /** Shorter than the 5 s after which Node servers close an idle connection. */
   upstreamKeepAliveMs: 4_000,
   /** Of a service behind a tunnel: some servers close idle connections after 2 s. */

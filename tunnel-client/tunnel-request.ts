@@ -1,8 +1,8 @@
 import { Readable } from 'node:stream'
 import type { RequestHead } from '../protocol/frames/head.ts'
 import type { MuxStream } from '../protocol/frames/mux-stream.ts'
+import { joinHeaders } from '../protocol/http/join-headers.ts'
 import type { IncomingRequest, Switch } from '../protocol/http/listener.ts'
-import type { RawHeaders } from '../protocol/http/upstream.ts'
 
 /** What handlers written for `node:http` look for on a socket. */
 export interface TunnelPeer {
@@ -82,39 +82,4 @@ export class TunnelRequest extends Readable implements IncomingRequest {
     // As in node:http: a caller that goes is no error to a handler that does not listen for one.
     callback(this.listenerCount('error') > 0 ? error : null)
   }
-}
-
-/** Headers that make no sense twice: the first one counts. */
-const once = new Set([
-  'age',
-  'authorization',
-  'content-length',
-  'content-type',
-  'etag',
-  'expires',
-  'from',
-  'host',
-  'if-modified-since',
-  'if-unmodified-since',
-  'last-modified',
-  'location',
-  'max-forwards',
-  'referer',
-  'retry-after',
-  'server',
-  'user-agent',
-])
-
-/** Lower-case names; duplicates joined as Node does. */
-export function joinHeaders(rawHeaders: RawHeaders): Record<string, string | string[]> {
-  const headers: Record<string, string | string[]> = Object.create(null)
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name = (rawHeaders[index] as string).toLowerCase()
-    const value = rawHeaders[index + 1] as string
-    const before = headers[name]
-    if (name === 'set-cookie') headers[name] = [...(Array.isArray(before) ? before : []), value]
-    else if (before === undefined) headers[name] = value
-    else if (!once.has(name)) headers[name] = `${before}${name === 'cookie' ? '; ' : ', '}${value}`
-  }
-  return headers
 }

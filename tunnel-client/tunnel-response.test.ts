@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
+import { joinHeaders } from '../protocol/http/join-headers.ts'
 import { createMuxPair, createRecorder } from '../test/support/mux-pair.ts'
-import { joinHeaders } from './tunnel-request.ts'
 import { TunnelResponse } from './tunnel-response.ts'
 
 /** What the gateway's end sees of an answer. */

@@ -24,6 +24,17 @@ export const gatewayOptions = {
     value: '<url>',
     help: 'How the world reaches it (default http://<domain>)',
   },
+  'tls-cert': {
+    type: 'string',
+    value: '<file>',
+    help: 'Certificate and chain in PEM: the gateway ends TLS itself',
+  },
+  'tls-key': { type: 'string', value: '<file>', help: 'Its key in PEM, which only its owner may read' },
+  'http-port': {
+    type: 'string',
+    value: '<port>',
+    help: 'With TLS: where plain HTTP is led to https (default: nowhere)',
+  },
   'allow-private': { type: 'boolean', help: 'Let providers be on this machine or in its network' },
   dir: { type: 'string', value: '<dir>', help: 'Blocks and keys (default ~/.khachapuri/gateway)' },
   verbose: { type: 'boolean', help: 'Log every call, as JSON on standard error' },
@@ -50,6 +61,9 @@ const settingOfFlag = {
   host: ['host'],
   domain: ['domain'],
   'public-url': ['publicUrl'],
+  'tls-cert': ['tls', 'cert'],
+  'tls-key': ['tls', 'key'],
+  'http-port': ['tls', 'httpPort'],
   'allow-private': ['allowPrivate'],
   dir: ['dir'],
   rpc: ['chain', 'rpc'],
@@ -59,7 +73,7 @@ const settingOfFlag = {
   usdc: ['chain', 'usdc'],
 } as const satisfies Partial<Record<keyof GatewayFlags, readonly string[]>>
 
-const numberFlags: ReadonlySet<string> = new Set(['port', 'chain-id'])
+const numberFlags: ReadonlySet<string> = new Set(['port', 'http-port', 'chain-id'])
 
 export interface ReadGatewaySettings {
   readonly settings: GatewaySettings

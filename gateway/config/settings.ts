@@ -36,6 +36,27 @@ export const gatewaySettingsSchema = z.strictObject({
   dir: fileName.optional(),
   /** How long calls in flight may go on when it closes. */
   shutdownTimeoutMs: z.int().min(0).max(3_600_000).default(limits.shutdownTimeoutMs),
+  /** With this the gateway ends TLS itself, for HTTP/1.1 and HTTP/2. */
+  tls: z
+    .strictObject({
+      /** PEM: the certificate, then its chain. It is read again whenever it changes. */
+      cert: fileName.optional(),
+      /** PEM, which only its owner may read. */
+      key: fileName.optional(),
+      /** Where plain HTTP is led to https. */
+      httpPort: z.int().min(0).max(65_535).optional(),
+      /** Of `Strict-Transport-Security`; 0 for none. */
+      hstsSeconds: z
+        .int()
+        .min(0)
+        .max(2 * limits.hstsSecondsDefault)
+        .default(limits.hstsSecondsDefault),
+    })
+    .refine(({ cert, key }) => (cert === undefined) === (key === undefined), {
+      error: 'Expected a certificate and its key, both or none',
+      path: ['key'],
+    })
+    .prefault({}),
   /** The chain that names are registered on, and the contracts of the market. */
   chain: z
     .strictObject({

@@ -24,6 +24,8 @@ export interface AppDeps {
   readonly abuse: () => AbuseSettings
   /** Routes that a keeper answers. */
   readonly keeper?: Hono | undefined
+  /** `Strict-Transport-Security`, where the gateway ends TLS itself. */
+  readonly hsts?: string | undefined
 }
 
 /** What `/_/providers` says of one provider. */
@@ -37,8 +39,14 @@ export interface ListedProvider {
 
 /** The gateway's own pages and API, on its own host. Calls to providers never come here. */
 export function createApp(deps: AppDeps): Hono {
-  const { info, log } = deps
+  const { info, log, hsts } = deps
   const app = new Hono()
+  if (hsts !== undefined) {
+    app.use(async (c, next) => {
+      await next()
+      c.header('strict-transport-security', hsts)
+    })
+  }
 
   app.get('/', (c) => {
     const providers = listProviders(deps)

@@ -31,6 +31,8 @@ export interface DataPlaneOptions {
   readonly domainHost: string
   /** How callers reach the gateway. */
   readonly proto: 'http' | 'https'
+  /** `Strict-Transport-Security`, where the gateway ends TLS itself. */
+  readonly hsts?: string | undefined
   /** One line in the log per call. */
   readonly logsCalls: boolean
 }
@@ -81,6 +83,7 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
       remoteAddress: caller.address,
       callerHeaders: caller.headers(),
       onPayer: ticket.onPayer,
+      hsts: options.hsts,
     })
   }
 

@@ -13,6 +13,8 @@ export interface AnswerFacts {
   readonly callerHeaders: readonly string[]
   /** Hears whom the provider charges, where it says so. */
   readonly onPayer: (payer: string) => void
+  /** `Strict-Transport-Security`, where the gateway ends TLS itself: then a provider has no say in it. */
+  readonly hsts: string | undefined
 }
 
 /**
@@ -40,6 +42,9 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
       case 19:
         if (name.toLowerCase() === gatewayHeaders.nameAge) continue
         break
+      case 25:
+        if (facts.hsts !== undefined && name.toLowerCase() === 'strict-transport-security') continue
+        break
       case 22:
         if (name.toLowerCase() === 'service-worker-allowed') continue
         break
@@ -48,6 +53,7 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
   }
   cleaned.push('x-request-id', facts.requestId, 'via', `1.1 ${facts.via}`)
   if (facts.callerHeaders.length > 0) cleaned.push(...facts.callerHeaders)
+  if (facts.hsts !== undefined) cleaned.push('strict-transport-security', facts.hsts)
   if (facts.staleMs !== undefined) {
     cleaned.push(gatewayHeaders.nameAge, String(Math.floor(facts.staleMs / 1000)))
   }

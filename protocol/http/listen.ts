@@ -3,14 +3,19 @@ import {
   type RequestListener as HttpRequestListener,
   type IncomingMessage,
   type Server,
+  type ServerOptions,
   type ServerResponse,
 } from 'node:http'
+import type { Server as SecureServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { assert } from '../base/assert.ts'
 import { ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
+import { createH2Server, type H2Server } from './h2-server.ts'
 import type { OutgoingResponse, RequestListener } from './listener.ts'
 import { rawProblem } from './problem-response.ts'
+import { createSecureServer, showIdentity, type TlsIdentity } from './secure-server.ts'
 import { openSwitch } from './switch.ts'
 
 /** Node's response, whose typings do not know that `writeHead` leaves a list of headers as it is. */
@@ -22,6 +27,8 @@ export interface ListenOptions {
   readonly host: string
   /** 0 takes a free one. */
   readonly port: number
+  /** With this the listener speaks TLS, and HTTP/2 to whoever asks for it; without, HTTP/1.1 in the clear. */
+  readonly tls?: TlsIdentity
   /** Lets several processes share the port, each with its own connections. */
   readonly isShared?: boolean
   readonly onRequest: HttpListenerFunction
@@ -42,13 +49,15 @@ export interface HttpListener extends AsyncDisposable {
   readonly host: string
   readonly port: number
   readonly url: URL
+  /** Shows another certificate from the next connection on; those that are open go on. A TLS listener only. */
+  setIdentity(identity: TlsIdentity): void
 }
 
 /** How often the closing listener looks for connections whose last answer is out. */
 const closeCheckMs = 20
 
 /**
- * Listens for HTTP/1.1, strictly: bounded heads, bounded waiting, one `Host`.
+ * Listens for HTTP, strictly: bounded heads, bounded waiting, one `Host`.
  *
  * @throws `port_taken`, `config_invalid` (an address that this machine does not have)
  */
@@ -61,7 +70,8 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
         const { request, response } = openSwitch(message, socket, head)
         onSwitch(request, response)
       }))
-  const server = createServer({
+  const h2 = options.tls && createH2Server(options)
+  const serverOptions: ServerOptions = {
     maxHeaderSize: limits.headerBytesMax,
     headersTimeout: limits.headerTimeoutMs,
     requestTimeout: limits.requestTimeoutMs,
@@ -72,7 +82,9 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     noDelay: true,
     shouldUpgradeCallback: ({ headers }) =>
       onUpgrade !== undefined && headers.upgrade?.toLowerCase() === 'websocket',
-  })
+  }
+  const secure = options.tls && h2 && createSecureServer(options.tls, h2, serverOptions)
+  const server: Server | SecureServer = secure ?? createServer(serverOptions)
   server.maxConnections = limits.listenerConnectionsMax
   const { admitConnection } = options
   if (admitConnection) server.on('connection', (socket: Socket) => admitSocket(socket, admitConnection))
@@ -88,14 +100,21 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     onUpgrade?.(request, socket, head)
   })
 
-  const port = await bind(server, options)
+  const port = await bind(server, options).catch((error) => {
+    h2?.cut()
+    throw error
+  })
   const { host } = options
   return {
     host,
     port,
-    url: new URL(`http://${host.includes(':') ? `[${host}]` : host}:${port}/`),
+    url: new URL(`${options.tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}/`),
+    setIdentity(identity) {
+      assert(secure, 'a listener without TLS has no certificate')
+      showIdentity(secure, identity)
+    },
     [Symbol.asyncDispose]: () =>
-      close(server, upgraded, options.shutdownTimeoutMs ?? limits.shutdownTimeoutMs),
+      close({ server, h2, upgraded }, options.shutdownTimeoutMs ?? limits.shutdownTimeoutMs),
   }
 }
 
@@ -130,20 +149,24 @@ function describeBindError(error: NodeJS.ErrnoException, host: string, port: num
 
 /** Waits for the HTTP connections only: upgraded sockets belong to whoever took them, and may close later. */
 async function close(
-  server: Server,
-  upgraded: ReadonlySet<Duplex>,
+  { server, h2, upgraded }: { server: Server; h2: H2Server | undefined; upgraded: ReadonlySet<Duplex> },
   shutdownTimeoutMs: number,
 ): Promise<void> {
   const { promise: closed, resolve } = Promise.withResolvers<void>()
   server.close(() => resolve())
+  h2?.leave()
   const sweep = setInterval(() => {
     server.closeIdleConnections()
     server.getConnections((_, connections) => {
       if (connections <= upgraded.size) resolve()
     })
   }, closeCheckMs)
-  const deadline = setTimeout(() => server.closeAllConnections(), shutdownTimeoutMs)
+  const deadline = setTimeout(() => {
+    h2?.cut()
+    server.closeAllConnections()
+  }, shutdownTimeoutMs)
   await closed
+  h2?.cut()
   clearInterval(sweep)
   clearTimeout(deadline)
 }

@@ -1,28 +1,33 @@
 import { createReload } from '../../../gateway/config/reload.ts'
-import { startGateway } from '../../../gateway/start-gateway.ts'
+import type { GatewaySettings } from '../../../gateway/config/settings.ts'
+import { type StartTlsOptions, startGateway } from '../../../gateway/start-gateway.ts'
 import { createLog } from '../../../protocol/base/log.ts'
 import { assertChain, createChainClient } from '../../../protocol/chain/client.ts'
-import { defineCommand } from '../../command.ts'
+import { defineCommand, usageError } from '../../command.ts'
 import { gatewayOptions, readGatewaySettings } from '../../operate/gateway-settings.ts'
 import { untilStopped } from '../../operate/until-stopped.ts'
+import { resolvePath } from '../../project/packed-program.ts'
 import { version } from '../../version.ts'
 
 export const gatewayUp = defineCommand({
   usage: 'gateway up',
   details:
-    'The wildcard-subdomain front door, with a keeper, an IPFS node and tunnels, until Ctrl-C. Put something that ends\n' +
-    'TLS before it, and point the domain and *.domain to it. Settings come from flags, then from variables\n' +
-    'KHACHAPURI_GATEWAY_…, then from the file of --config: docs/operate-gateway.md lists them.',
+    'The wildcard-subdomain front door, with a keeper, an IPFS node and tunnels, until Ctrl-C. Point the domain and\n' +
+    '*.domain to it, and give it a certificate for both, or put something that ends TLS before it. Settings come from\n' +
+    'flags, then from variables KHACHAPURI_GATEWAY_…, then from the file of --config: docs/operate-gateway.md lists them.\n' +
+    'A changed certificate is shown by itself, and at once after SIGHUP; connections that are open go on.',
   options: gatewayOptions,
   examples: [
     'gateway up --port 8081 --allow-private',
     'gateway up --config gateway.json',
+    'gateway up --port 443 --http-port 80 --domain market.example --tls-cert fullchain.pem --tls-key privkey.pem',
     'gateway up --domain market.example --public-url https://market.example --rpc https://rpc.example --chain-id 8453 --escrow 0x… --registry 0x… --usdc 0x…',
   ],
   async run({ values }, context) {
     const { clock, print, note, signal } = context
     const { settings, dir, configPath } = await readGatewaySettings(values, context)
     const { chain, domain, publicUrl } = settings
+    const tls = tlsOptions(settings.tls, context.cwd)
     const log = createLog({ level: settings.log.level })
     const client = createChainClient({ chainId: chain.chainId, rpcUrls: [new URL(chain.rpc)] })
     await assertChain(client, chain.chainId, signal)
@@ -38,6 +43,7 @@ export const gatewayUp = defineCommand({
         logsCalls: settings.log.calls,
         shutdownTimeoutMs: settings.shutdownTimeoutMs,
         rules: settings,
+        ...(tls && { tls }),
         ...(domain !== undefined && { domain }),
         ...(publicUrl !== undefined && { publicUrl: new URL(publicUrl).origin }),
       },
@@ -50,8 +56,14 @@ export const gatewayUp = defineCommand({
       first: settings,
     })
     // Without a file there is nothing to read again, and a hang-up is one.
-    using _reloads = configPath === undefined ? undefined : context.onReload(() => void reload())
-    const { info } = gateway
+    using _reloads =
+      configPath === undefined && !tls
+        ? undefined
+        : context.onReload(() => {
+            if (configPath !== undefined) void reload()
+            void gateway.reload()
+          })
+    const { info, httpPort } = gateway
     print(
       [
         'The gateway is up.',
@@ -59,10 +71,36 @@ export const gatewayUp = defineCommand({
         `  providers  ${gateway.url.protocol}//<provider>.${gateway.domain}/`,
         `  tunnels    ${info.tunnel}`,
         `  chain      ${chain.chainId} at ${new URL(chain.rpc).origin}`,
+        ...(httpPort === undefined ? [] : [`  http       port ${httpPort}, led to https`]),
       ].join('\n'),
-      { url: gateway.url.href, host: gateway.host, port: gateway.port, ...info },
+      {
+        url: gateway.url.href,
+        host: gateway.host,
+        port: gateway.port,
+        ...(httpPort !== undefined && { httpPort }),
+        ...info,
+      },
     )
     note('Ctrl-C stops: requests in flight end first.')
     await untilStopped(signal)
   },
 })
+
+function tlsOptions(
+  { cert, key, httpPort, hstsSeconds }: GatewaySettings['tls'],
+  cwd: string,
+): StartTlsOptions | undefined {
+  if (cert === undefined || key === undefined) {
+    if (httpPort === undefined) return undefined
+    throw usageError(
+      '--http-port leads to https, and there is no certificate.',
+      'Give --tls-cert and --tls-key.',
+    )
+  }
+  return {
+    certFile: resolvePath(cwd, cert),
+    keyFile: resolvePath(cwd, key),
+    hstsSeconds,
+    ...(httpPort !== undefined && { httpPort }),
+  }
+}
