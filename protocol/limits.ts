@@ -199,12 +199,18 @@ export const limits = {
   // Failures
   /** In the name of one payer: signatures that are wrong. Beyond this, what is not known yet in this name must wait. */
   failuresPerPayerPerSecondMax: 10,
+  /** From one place of the network; and from all that one other end of a connection speaks for. */
+  failuresPerSourcePerSecondMax: 10,
+  failuresPerPeerPerSecondMax: 25,
   /** Payers whose failures are counted, and payers who have shown that they are worth work. */
   payersWatchedMax: 10_000,
   provenPayersMax: 10_000,
   /** Calls whose program failed, so that their payer owes nothing; as many at once. Calls in flight may pass it, once. */
   unpaidRunsPerPayerPerMinuteMax: 60,
   unpaidRunsPerDeploymentPerMinuteMax: 300,
+  /** New passes and vouchers of a payer that were good and paid for nothing yet: whatever its means, and at most. */
+  idleChecksPerPayerPerMinuteMin: 10,
+  idleChecksPerPayerPerMinuteMax: 300,
 
   // A provider's own rules
   /** Of each list. */
@@ -228,6 +234,7 @@ export const limits = {
   passRevocationBytesMax: 1 * KiB,
   /** That have not ended. Each is kept in memory and on disk. */
   passRevocationsPerPayerMax: 1_000,
+  passRevocationsPerPayerPerMinuteMax: 100,
 
   // Statements
   statementRequestBytesMax: 1 * KiB,

@@ -61,7 +61,7 @@ export function parsePassRevocation(
 ): { readonly revocation: PassRevocation; verify(): Promise<PassRevocation> } {
   const split = splitSignedToken(prefix, token, limits.passRevocationBytesMax)
   const parsed = split && revocationSchema.safeParse(split.payload)
-  if (!split || !parsed?.success) {
+  if (!split || !parsed?.success || formatSignedToken(prefix, parsed.data, split.signature) !== token) {
     throw new ProtocolError('bad_request', 'This is no revocation of a pass: kr1.<payload>.<signature>.', {
       hint: 'Revoke a pass with "khachapuri pass revoke".',
     })

@@ -1,6 +1,6 @@
 import { type Address, type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
 import { z } from 'zod'
-import { base64url } from './base/bytes.ts'
+import { base64url, toHex } from './base/bytes.ts'
 import { parseJson } from './canonical-json.ts'
 import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
@@ -72,12 +72,15 @@ export function parsePass(token: string): UnverifiedPass {
   if (kind !== prefix || rest.length > 0 || !payloadBytes || !signatureBytes) {
     throw invalid('it is not of the form kp1.<payload>.<signature>')
   }
-  // One pass is one token: who holds it must not be able to write it in a second way.
   if (!isCanonicalSignature(signatureBytes))
     throw invalid('its signature is not one of 65 bytes with a low s')
   const parsed = passSchema.safeParse(parseJson(payloadBytes))
   if (!parsed.success) throw invalid('its payload does not hold the fields of a pass')
-  return { pass: parsed.data, signature: `0x${Buffer.from(signatureBytes).toString('hex')}` }
+  const [pass, hex] = [parsed.data, toHex(signatureBytes)]
+  // One pass is one token: who holds it must not be able to write it in a second way, and have that checked, too.
+  if (formatSignedToken(prefix, pass, hex) !== token)
+    throw invalid('its payload is not canonical JSON (RFC 8785) with checksummed addresses')
+  return { pass, signature: hex }
 }
 
 /**

@@ -3,8 +3,11 @@ import { hexToBytes, numberToHex, slice, toHex } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
 import { base64url } from './base/bytes.ts'
+import { anyDeployment, parsePass, signPass } from './pass.ts'
 import { parsePassRevocation, signPassRevocation } from './pass-revocation.ts'
 import { parseStatementRequest, signStatementRequest } from './statement-request.ts'
+import { usdc } from './usdc.ts'
+import { formatVoucher, parseVoucher, signVoucher } from './voucher.ts'
 
 const market = { chainId: 31_337, escrow: '0x000000000000000000000000000000000000e5c0' } as const
 const order = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n
@@ -22,7 +25,36 @@ function otherForms(token: string): string[] {
         hexToBytes(`${r}${numberToHex(s, { size: 32 }).slice(2)}${numberToHex(v, { size: 1 }).slice(2)}`),
       ),
     ].join('.')
-  return [form(order - s, 55 - v), form(s, v - 27), form(order - s, 28 - v), `${token}=`]
+  return [
+    form(order - s, 55 - v),
+    form(s, v - 27),
+    form(order - s, 28 - v),
+    `${token}=`,
+    ...otherPayloads(payload).map((other) => [prefix, other, signature].join('.')),
+  ]
+}
+
+/** The same fields with the same values, written in another way. */
+function otherPayloads(payload: string): string[] {
+  const text = Buffer.from(payload, 'base64url').toString()
+  const fields = JSON.parse(text) as Record<string, unknown>
+  const entries = Object.entries(fields)
+  const lowerCase = (value: unknown) => JSON.parse(JSON.stringify(value).toLowerCase())
+  const [firstName] = entries[0] as [string, unknown]
+  return [
+    `${text} `,
+    JSON.stringify(fields, null, 1),
+    JSON.stringify(Object.fromEntries(entries.toReversed())),
+    text.replace('{', `{"${firstName}":${JSON.stringify(fields[firstName])},`),
+    text.replace(/"payer":"0x/, '"payer":"\\u0030x'),
+    text.replace(/(:\d+)([,}])/, '$1.0$2'),
+    text.replace(/:"(\d+)"/, ':"0$1"'),
+    JSON.stringify(
+      Object.fromEntries(entries.map(([name, value]) => [name, name === 'payer' ? lowerCase(value) : value])),
+    ),
+  ]
+    .filter((other) => other !== text)
+    .map((other) => Buffer.from(other).toString('base64url'))
 }
 
 test('a signed token has one form: no second one can be made of it without the key', async () => {
@@ -41,6 +73,18 @@ test('a signed token has one form: no second one can be made of it without the k
       const revoked = await signPassRevocation(revocation, account, market)
       expect(await parsePassRevocation(revoked, market).verify()).toEqual(revocation)
       for (const form of otherForms(revoked)) expect(() => parsePassRevocation(form, market)).toThrow()
+      const pass = {
+        ...{ payer, providers: [payer], deployment: anyDeployment, id: toHex(secret) },
+        ...{ maxPricePerCall: usdc(7n), maxSpend: usdc(70n), validAfter: 0, validBefore },
+      }
+      const passed = await signPass(pass, account, market)
+      expect(parsePass(passed).pass).toEqual(pass)
+      for (const form of otherForms(passed)) expect(() => parsePass(form)).toThrow()
+      const voucher = { payer, provider: payer, maxAmount: usdc(70n), maxCalls: 7, epoch: 1 }
+      const signed = { voucher, signer: payer, signature: await signVoucher(voucher, account, market) }
+      const promised = formatVoucher(signed)
+      expect(parseVoucher(promised)).toEqual(signed)
+      for (const form of otherForms(promised)) expect(() => parseVoucher(form)).toThrow()
     }),
     { numRuns: 20 },
   )

@@ -2,7 +2,10 @@ import type { Hex } from 'viem'
 import { base64url, toHex } from './base/bytes.ts'
 import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
 
-/** Something that was signed, as one word for a header: `<prefix>.<payload>.<signature>`, both in Base64url. */
+/**
+ * Something that was signed, as one word for a header: `<prefix>.<payload>.<signature>`, both in Base64url. The payload is
+ * canonical JSON (RFC 8785); readers compare what they read with how it is written, so that each has one form.
+ */
 export function formatSignedToken(prefix: string, fields: object, signature: Hex): string {
   const payload = JSON.parse(
     JSON.stringify(fields, (_key, value) => (typeof value === 'bigint' ? value.toString() : value)),

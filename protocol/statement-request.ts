@@ -62,7 +62,8 @@ export function parseStatementRequest(
 ): { readonly request: StatementRequest; verify(): Promise<StatementRequest> } {
   const split = splitSignedToken(prefix, token, limits.statementRequestBytesMax)
   const parsed = split && requestSchema.safeParse(split.payload)
-  if (!split || !parsed?.success) throw invalid('It is not of the form ks1.<payload>.<signature>.')
+  if (!split || !parsed?.success || formatSignedToken(prefix, parsed.data, split.signature) !== token)
+    throw invalid('It is not of the form ks1.<payload>.<signature>, with canonical JSON.')
   const request = parsed.data
   return {
     request,

@@ -107,7 +107,10 @@ export function parseVoucher(token: string): SignedVoucher {
   const parsed = payloadSchema.safeParse(parseJson(payloadBytes))
   if (!parsed.success) throw invalidVoucher('its payload does not hold the fields of a voucher')
   const { signer = parsed.data.payer, ...voucher } = parsed.data
-  return { voucher, signer, signature: toHex(signatureBytes) }
+  const signed = { voucher, signer, signature: toHex(signatureBytes) }
+  if (formatVoucher(signed) !== token)
+    throw invalidVoucher('its payload is not canonical JSON (RFC 8785) with checksummed addresses')
+  return signed
 }
 
 /**

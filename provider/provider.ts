@@ -18,6 +18,7 @@ import { marketDomain } from '../protocol/typed-data.ts'
 import type { Usdc } from '../protocol/usdc.ts'
 import type { TunnelStatus } from '../tunnel-client/connect-tunnel.ts'
 import { createFindPayer } from './admission/find-payer.ts'
+import { createIdleChecks } from './admission/idle-checks.ts'
 import { createPlaces } from './admission/places.ts'
 import { createUnpaidRuns } from './admission/unpaid-runs.ts'
 import { type ProviderControl, serveControl } from './control/serve-control.ts'
@@ -306,6 +307,8 @@ export async function createProvider(
     limits: rules.maxima,
     version: options.version,
   })
+  const idleChecks = createIdleChecks({ clock })
+  starting.defer(ledger.onCharged((_, payer) => idleChecks.addPaid(payer)))
   const callDeps: CallDeps = {
     clock,
     log,
@@ -317,6 +320,9 @@ export async function createProvider(
         log,
         grants: mirror,
         revokedPasses: ledger.revokedPasses,
+        hasPaid: ledger.hasPaid,
+        voucherAccesses: ledger.voucherAccesses,
+        idleChecks,
         ...(x402 && { readPayment: x402.read }),
       },
       payee,

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { clientNetwork, createAddressList, findClient, networkSchema } from './client-network.ts'
+import { clientNetwork } from '../../protocol/http/client-network.ts'
+import { createAddressList, findClient, networkSchema } from './client-network.ts'
 
 test.each([
   ['192.0.2.7', '192.0.2.7'],

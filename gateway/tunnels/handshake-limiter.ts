@@ -1,6 +1,6 @@
 import type { Clock } from '../../protocol/base/clock.ts'
+import { clientNetwork } from '../../protocol/http/client-network.ts'
 import { limits } from '../../protocol/limits.ts'
-import { clientNetwork } from '../limits/client-network.ts'
 
 /** Bounds handshakes before anything is paid for them. */
 export interface HandshakeLimiter {

@@ -4,13 +4,14 @@ import { createTestClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import type { ErrorCode } from '../../protocol/errors.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
+import type { Grant } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
 import { signPass } from '../../protocol/pass.ts'
 import { usdc } from '../../protocol/usdc.ts'
-import { signVoucher } from '../../protocol/voucher.ts'
-import { formatVoucherToken, signVoucherAccess } from '../../protocol/voucher-token.ts'
-import { addressOf, grantOf, market, passOf, provider } from '../../test/support/money.ts'
+import { addressOf, grantOf, market, passOf, provider, randomHex } from '../../test/support/money.ts'
+import type { ProvedAccess } from '../ledger/voucher-accesses.ts'
 import { createFindPayer } from './find-payer.ts'
+import { createIdleChecks } from './idle-checks.ts'
 import { withWaysToPay } from './refusals.ts'
 
 const payer = privateKeyToAccount(`0x${'01'.repeat(32)}`)
@@ -20,12 +21,12 @@ const friend = privateKeyToAccount(`0x${'03'.repeat(32)}`)
 const guest = privateKeyToAccount(`0x${'04'.repeat(32)}`)
 const owner = addressOf(0x0e4)
 
-function setup() {
+function setup(grantChanges: Partial<Grant> = {}) {
   const clock = createTestClock()
   const grants = {
     grant: (address: string) =>
       [payer.address, friend.address].some((known) => known === address)
-        ? grantOf({ payer: address as never })
+        ? grantOf({ payer: address as never, ...grantChanges })
         : undefined,
     credits: (address: string) =>
       [payer.address, guest.address].includes(address as never)
@@ -34,15 +35,39 @@ function setup() {
   }
   const revoked = new Set<string>()
   const revokedPasses = { has: ({ id }: { id: string }) => revoked.has(id) }
+  const accesses = new Set<string>()
+  const voucherAccesses = {
+    has: (access: ProvedAccess) => accesses.has(JSON.stringify(access)),
+    keep: async (access: ProvedAccess) => void accesses.add(JSON.stringify(access)),
+  }
+  const idleChecks = createIdleChecks({ clock })
   const find = createFindPayer(
-    { clock, log: createTestLog(), grants, revokedPasses },
+    {
+      clock,
+      log: createTestLog(),
+      grants,
+      revokedPasses,
+      hasPaid: () => false,
+      idleChecks,
+      voucherAccesses,
+    },
     { provider, name: 'alice', market },
   )
   return {
     clock,
     revoked,
-    find: (who: 'owner' | 'caller' | 'any', headers: Record<string, string | string[]> = {}) =>
-      find({ headers, deployment: { spec: { payer: who, owner } }, priceUsdc: usdc(500n) }),
+    idleChecks,
+    find: (
+      who: 'owner' | 'caller' | 'any',
+      headers: Record<string, string | string[]> = {},
+      remoteAddress = '192.0.2.1',
+    ) =>
+      find({
+        headers,
+        socket: { remoteAddress },
+        deployment: { spec: { payer: who, owner } },
+        priceUsdc: usdc(500n),
+      }),
   }
 }
 
@@ -101,29 +126,6 @@ test('passes for others and passes without a grant are refused before their sign
   expect(await find('any', bearer(await token()))).toMatchObject({ kind: 'pass' })
 })
 
-test('vouchers that strangers forge in a name keep nobody out who has shown its access before', async () => {
-  const { find, clock } = setup()
-  const scope = { payer: payer.address, provider, epoch: 0 }
-  const access = await signVoucherAccess(scope, payer, market)
-  const show = async (calls: number, [key, accessKey] = [payer, payer]) => {
-    const voucher = { ...scope, maxAmount: usdc(BigInt(calls) * 500n), maxCalls: calls }
-    const signed = { voucher, signer: payer.address, signature: await signVoucher(voucher, key, market) }
-    const shown = accessKey === payer ? access : await signVoucherAccess(scope, accessKey, market)
-    return find('any', { 'khachapuri-voucher': formatVoucherToken({ signed, access: shown }) })
-  }
-  expect(await show(1)).toMatchObject({ kind: 'voucher' })
-  for (let i = 0; i < limits.failuresPerPayerPerSecondMax; i += 1)
-    await expect(show(100 + i, [thief, thief])).rejects.toEqual(refused('voucher_invalid'))
-  await expect(show(200, [thief, thief])).rejects.toEqual(refused('too_many_requests'))
-  expect(await show(2)).toMatchObject({ kind: 'voucher', address: payer.address })
-  // Who has the access and not the key fails in a bucket of its own.
-  for (let i = 0; i < limits.failuresPerPayerPerSecondMax; i += 1)
-    await expect(show(300 + i, [thief, payer])).rejects.toEqual(refused('voucher_invalid'))
-  await expect(show(3)).rejects.toEqual(refused('too_many_requests'))
-  await clock.advance(1_000)
-  expect(await show(3)).toMatchObject({ kind: 'voucher' })
-})
-
 test('a pass that was taken back pays no more, known by sight or not', async () => {
   const { find, revoked } = setup()
   const [known, fresh] = [`0x${'1d'.repeat(32)}`, `0x${'2e'.repeat(32)}`] as const
@@ -148,21 +150,45 @@ test('a pass makes trial calls where its payer has credits and no grant; whether
   await expect(find('any', bearer(forged))).rejects.toEqual(refused('pass_invalid'))
 })
 
-test('a flood of wrong signatures in one name stops new passes of that name for a second, and nobody else’s', async () => {
+test('a flood of wrong signatures stops new passes from where it comes for a second, and from nowhere else', async () => {
   const { find, clock } = setup()
   const known = bearer(await token())
   const fresh = bearer(await token({ id: `0x${'2e'.repeat(32)}` }))
-  const other = bearer(await signPass(passOf({ payer: friend.address }), friend, market))
-  await find('any', known)
+  const here = '2001:db8::1'
+  await find('any', known, here)
   const forged = bearer(await token({}, thief))
-  for (let i = 0; i < limits.failuresPerPayerPerSecondMax; i += 1) {
-    await expect(find('any', forged)).rejects.toEqual(refused('pass_invalid'))
+  for (let i = 0; i < limits.failuresPerSourcePerSecondMax; i += 1) {
+    await expect(find('any', forged, here)).rejects.toEqual(refused('pass_invalid'))
   }
-  await expect(find('any', fresh)).rejects.toEqual(refused('too_many_requests'))
-  expect(await find('any', known)).toMatchObject({ kind: 'pass' })
-  expect(await find('any', other)).toMatchObject({ kind: 'pass', address: friend.address })
+  // A host has all of its /64.
+  await expect(find('any', fresh, '2001:db8::2')).rejects.toEqual(refused('too_many_requests'))
+  expect(await find('any', known, here)).toMatchObject({ kind: 'pass' })
   await clock.advance(1_000)
-  expect(await find('any', fresh)).toMatchObject({ kind: 'pass' })
+  expect(await find('any', fresh, here)).toMatchObject({ kind: 'pass' })
+})
+
+test('of passes that pay for nothing a payer has as many checked as its grant could pay for, and no others wait for it', async () => {
+  const { find, clock, idleChecks } = setup({ budgetUsdc: usdc(20n * 500n) })
+  const fresh = async () => bearer(await token({ id: randomHex() }))
+  const show = async (count: number) => {
+    for (let i = 0; i < count; i += 1)
+      expect(await find('any', await fresh())).toMatchObject({ kind: 'pass' })
+  }
+  const known = await fresh()
+  await find('any', known)
+  await show(19)
+  await expect(find('any', await fresh())).rejects.toMatchObject({
+    code: 'too_many_requests',
+    details: { retryAfterSeconds: 3 },
+  })
+  expect(await find('any', known)).toMatchObject({ kind: 'pass' })
+  const other = bearer(await signPass(passOf({ payer: friend.address }), friend, market))
+  expect(await find('any', other)).toMatchObject({ kind: 'pass', address: friend.address })
+  idleChecks.addPaid(payer.address)
+  await show(1)
+  await clock.advance(3_000)
+  await show(1)
+  await expect(find('any', await fresh())).rejects.toEqual(refused('too_many_requests'))
 })
 
 test('callers with the same new token share one check of its signature', async () => {

@@ -51,6 +51,21 @@ test('names without end share a bound, and who has proved itself passes it', asy
   expect(await run('new', true)).toBe(true)
 })
 
+test('names that one of a crowd makes up take no more than the crowd’s share of what all have', async () => {
+  const clock = createTestClock()
+  const buckets = createFailureBuckets(
+    { clock, proven: createProvenNames() },
+    { failuresPerNameMax: 3, failuresPerCrowdMax: 5, failuresPerSecondMax: 10 },
+  )
+  const fail = async (name: string, crowd: string) => {
+    using place = await buckets.take(name, crowd)
+    return place !== undefined
+  }
+  const tried = await Promise.all(others(100).map((name) => fail(name, 'crowd')))
+  expect(tried.filter(Boolean)).toHaveLength(5)
+  expect(await fail('other', 'other crowd')).toBe(true)
+})
+
 test('they that have proved themselves are bounded, too', async () => {
   const { runAll, proven } = setup()
   for (const name of others(100)) proven.set(name, true)

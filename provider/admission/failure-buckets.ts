@@ -14,9 +14,10 @@ export interface FailureBuckets {
    * Takes a place; waits where those under way decide whether there is one.
    *
    * @param name - Whose work it is.
+   * @param crowd - What this name shares with others of which somebody may have as many as he likes.
    * @returns undefined where too much has failed: then the work is not done
    */
-  take(name: string): Promise<Place | undefined>
+  take(name: string, crowd?: string): Promise<Place | undefined>
 }
 
 /** Disposal without `giveBack` says that the work was for nothing. */
@@ -27,6 +28,8 @@ export interface Place extends Disposable {
 export interface FailureBucketsOptions {
   /** Of one name. */
   readonly failuresPerNameMax: number
+  /** Of one crowd; as many as of all by default. */
+  readonly failuresPerCrowdMax?: number
   /** Of all names that have proved nothing, and once more of all others. */
   readonly failuresPerSecondMax: number
 }
@@ -38,17 +41,24 @@ export const createProvenNames = (): ProvenNames => createRecent(limits.provenPa
 
 export function createFailureBuckets(
   { clock, proven }: { clock: Clock; proven: Pick<ProvenNames, 'has'> },
-  { failuresPerNameMax, failuresPerSecondMax }: FailureBucketsOptions,
+  {
+    failuresPerNameMax,
+    failuresPerSecondMax,
+    failuresPerCrowdMax = failuresPerSecondMax,
+  }: FailureBucketsOptions,
 ): FailureBuckets {
   const byName = createRecent<string, Bucket>(limits.payersWatchedMax)
-  const ofStrangers = createBucket(clock, failuresPerSecondMax)
-  const ofProven = createBucket(clock, failuresPerSecondMax)
-  let waiting = 0
+  const byCrowd = createRecent<string, Bucket>(limits.payersWatchedMax)
+  const ofStrangers = { bucket: createBucket(clock, failuresPerSecondMax), waiting: 0 }
+  const ofProven = { bucket: createBucket(clock, failuresPerSecondMax), waiting: 0 }
   let ended = Promise.withResolvers<void>()
 
-  function bucketsOf(name: string): readonly [own: Bucket, shared: Bucket] {
+  function bucketsOf(name: string, crowd: string | undefined): { buckets: readonly Bucket[]; hall: Hall } {
+    const hall = proven.has(name) ? ofProven : ofStrangers
     const own = byName.get(name) ?? createBucket(clock, failuresPerNameMax)
-    return [own, proven.has(name) ? ofProven : ofStrangers]
+    if (crowd === undefined || hall === ofProven) return { buckets: [own, hall.bucket], hall }
+    const shared = byCrowd.get(crowd) ?? createBucket(clock, failuresPerCrowdMax)
+    return { buckets: [own, hall.bucket, shared], hall }
   }
 
   function tellWaiting(): void {
@@ -56,8 +66,11 @@ export function createFailureBuckets(
     ended = Promise.withResolvers()
   }
 
-  function start(name: string, buckets: readonly [own: Bucket, shared: Bucket]): Place {
-    byName.set(name, buckets[0])
+  function start(name: string, crowd: string | undefined, buckets: readonly Bucket[]): Place {
+    const [own, , shared] = buckets
+    // Only now: names for which no work is done must not displace others.
+    if (own) byName.set(name, own)
+    if (shared && crowd !== undefined) byCrowd.set(crowd, shared)
     for (const bucket of buckets) bucket.start()
     let isOpen = true
     const end = (hasFailed: boolean) => {
@@ -70,18 +83,24 @@ export function createFailureBuckets(
   }
 
   return {
-    async take(name) {
+    async take(name, crowd) {
       for (;;) {
-        const buckets = bucketsOf(name)
+        const { buckets, hall } = bucketsOf(name, crowd)
         if (buckets.some((bucket) => bucket.isFull())) return undefined
-        if (buckets.every((bucket) => bucket.hasPlace())) return start(name, buckets)
-        if (waiting >= limits.callsInFlightPerProviderMax) return undefined
-        waiting += 1
+        if (buckets.every((bucket) => bucket.hasPlace())) return start(name, crowd, buckets)
+        if (hall.waiting >= limits.callsInFlightPerProviderMax) return undefined
+        hall.waiting += 1
         await ended.promise
-        waiting -= 1
+        hall.waiting -= 1
       }
     },
   }
+}
+
+/** Those who share a bound, and how many of them wait. */
+interface Hall {
+  readonly bucket: Bucket
+  waiting: number
 }
 
 interface Bucket {

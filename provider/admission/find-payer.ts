@@ -6,16 +6,18 @@ import type { Usdc } from '../../protocol/usdc.ts'
 import { voucherHeader } from '../../protocol/voucher-token.ts'
 import { x402Headers } from '../../protocol/x402.ts'
 import type { ReadPayment } from '../x402/read-payment.ts'
+import type { Asker } from './asker.ts'
 import { createPassDesk } from './passes.ts'
 import { type PaymentFacts, paymentRequired } from './refusals.ts'
 import { createVoucherDesk, type VoucherDeskDeps } from './vouchers.ts'
 
 export interface PayerRequest {
   /**
-   * Of the request, with lower-case names. Only `authorization`, `khachapuri-voucher` and `payment-signature` are read: a
-   * header that names a payer proves nothing.
+   * Of the request, with lower-case names. Only `authorization`, `khachapuri-voucher` and `payment-signature` are read, and
+   * where it comes from: a header that names a payer proves nothing.
    */
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  readonly headers: Asker['headers']
+  readonly socket: Asker['socket']
   readonly deployment: { readonly spec: Pick<DeploymentSpec, 'payer' | 'owner'> }
   readonly priceUsdc: Usdc
 }
@@ -46,19 +48,19 @@ export function createFindPayer(deps: FindPayerDeps, options: FindPayerOptions):
     const payment = request.headers[x402Headers.signature]
     if (payment !== undefined && deps.readPayment) return deps.readPayment(single(payment) ?? '')
     const voucher = request.headers[voucherHeader]
-    if (voucher !== undefined) return payByVoucher(single(voucher) ?? '')
+    if (voucher !== undefined) return payByVoucher(single(voucher) ?? '', request)
     return payByPass(request)
   }
 
-  async function payByVoucher(token: string): Promise<Payer> {
-    const signed = await vouchers.verify(token)
+  async function payByVoucher(token: string, request: PayerRequest): Promise<Payer> {
+    const signed = await vouchers.verify(token, request)
     return { kind: 'voucher', address: signed.voucher.payer, signed }
   }
 
-  async function payByPass({ headers }: PayerRequest): Promise<Payer | undefined> {
-    const token = passTokenOf(single(headers['authorization']))
+  async function payByPass(request: PayerRequest): Promise<Payer | undefined> {
+    const token = passTokenOf(single(request.headers['authorization']))
     if (token === undefined) return undefined
-    const pass = await passes.verify(token)
+    const pass = await passes.verify(token, request)
     const { payer: address } = pass
     const isTrial = !deps.grants.grant(address) && deps.grants.credits(address) !== undefined
     return { kind: isTrial ? 'trial' : 'pass', address, pass }

@@ -6,7 +6,10 @@ import type { Grant } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type Pass, parsePass, verifyPass } from '../../protocol/pass.ts'
 import type { Market } from '../../protocol/typed-data.ts'
+import type { Usdc } from '../../protocol/usdc.ts'
 import { passRevoked } from '../ledger/revoked-passes.ts'
+import type { Asker } from './asker.ts'
+import type { IdleChecks } from './idle-checks.ts'
 import { type Check, createKnownTokens, type KnownTokens } from './known-tokens.ts'
 
 export interface PassDeskDeps {
@@ -16,12 +19,18 @@ export interface PassDeskDeps {
     credits(user: Address): Credits | undefined
   }
   readonly revokedPasses: { has(pass: Pass): boolean }
+  /** Whether a pass under this id has paid here: then only who has seen it knows the id. */
+  readonly hasPaid: (pass: Pass) => boolean
+  readonly idleChecks: Pick<IdleChecks, 'assertRoom' | 'add'>
 }
 
 export interface PassDeskOptions {
   readonly provider: Address
   readonly market: Market
 }
+
+/** Whoever wants a call, at its price. */
+export type Caller = Asker & { readonly priceUsdc: Usdc }
 
 /**
  * Verifies passes, each signature once.
@@ -30,11 +39,11 @@ export interface PassDeskOptions {
  * signature is checked
  */
 export function createPassDesk(
-  { clock, grants, revokedPasses }: PassDeskDeps,
+  { clock, grants, revokedPasses, hasPaid, idleChecks }: PassDeskDeps,
   { provider, market }: PassDeskOptions,
-): KnownTokens<Pass> {
+): KnownTokens<Pass, Caller> {
   /** Only a payer of ours, named in a pass for us, makes us compute. */
-  function read(token: string): Check<Pass> {
+  function read(token: string, { priceUsdc }: Caller): Check<Pass> {
     const { pass } = parsePass(token)
     if (!pass.providers.includes(provider)) {
       throw new ProtocolError('pass_not_for_provider', 'The pass is for other providers.', {
@@ -43,13 +52,20 @@ export function createPassDesk(
       })
     }
     assertNotRevoked(pass)
-    if (!grants.grant(pass.payer) && !grants.credits(pass.payer)) {
-      throw new ProtocolError('grant_missing', `${pass.payer} has no grant for this provider.`, {
+    const { payer } = pass
+    const means = { grant: grants.grant(payer), credits: grants.credits(payer), priceUsdc }
+    if (!means.grant && !means.credits) {
+      throw new ProtocolError('grant_missing', `${payer} has no grant for this provider.`, {
         hint: 'The payer makes one with "khachapuri approve".',
-        details: { payer: pass.payer, provider },
+        details: { payer, provider },
       })
     }
-    return { name: pass.payer, run: () => verifyPass(token, market) }
+    return {
+      ...(hasPaid(pass) && { secret: { name: payer + pass.id, payer } }),
+      assertRoom: () => idleChecks.assertRoom(payer, means),
+      run: () => verifyPass(token, market),
+      count: () => idleChecks.add(payer, means),
+    }
   }
 
   function assertNotRevoked(pass: Pass): void {
@@ -66,8 +82,8 @@ export function createPassDesk(
     },
   )
   return {
-    async verify(token) {
-      const pass = await known.verify(token)
+    async verify(token, caller) {
+      const pass = await known.verify(token, caller)
       assertNotRevoked(pass)
       return pass
     },

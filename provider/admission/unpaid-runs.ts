@@ -3,6 +3,7 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import { createRecent } from '../../protocol/base/recent.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
+import { createMeters } from './meters.ts'
 
 /** Who has a program run, and which. */
 export interface Run {
@@ -39,56 +40,36 @@ export function createUnpaidRuns(
     perDeploymentPerMinuteMax = limits.unpaidRunsPerDeploymentPerMinuteMax,
   }: Partial<UnpaidRunsOptions> = {},
 ): UnpaidRuns {
-  const payers = createMeters(clock, perPayerPerMinuteMax)
-  const deployments = createMeters(clock, perDeploymentPerMinuteMax)
+  const payers = createMeters({ clock })
+  const deployments = createMeters({ clock })
   const proven = createRecent<Address, true>(limits.provenPayersMax)
-  const isInGoodStanding = (payer: Address) => proven.has(payer) && payers.level(payer) < 1
+  const isInGoodStanding = (payer: Address) =>
+    proven.has(payer) && payers.level(payer, perPayerPerMinuteMax) < 1
 
   return {
     assertRoom({ payer, spec }) {
-      if (payers.isFull(payer))
-        throw reached('of this payer', perPayerPerMinuteMax, payers.secondsToRoom(payer))
-      if (deployments.isFull(spec) && !isInGoodStanding(payer))
-        throw reached('of this deployment', perDeploymentPerMinuteMax, deployments.secondsToRoom(spec))
+      if (payers.isFull(payer, perPayerPerMinuteMax))
+        throw reached(
+          'of this payer',
+          perPayerPerMinuteMax,
+          payers.secondsToRoom(payer, perPayerPerMinuteMax),
+        )
+      if (deployments.isFull(spec, perDeploymentPerMinuteMax) && !isInGoodStanding(payer))
+        throw reached(
+          'of this deployment',
+          perDeploymentPerMinuteMax,
+          deployments.secondsToRoom(spec, perDeploymentPerMinuteMax),
+        )
     },
     addUnpaid({ payer, spec }) {
-      payers.add(payer)
-      deployments.add(spec)
+      payers.add(payer, perPayerPerMinuteMax)
+      deployments.add(spec, perDeploymentPerMinuteMax)
     },
     addPaid({ payer }) {
       proven.set(payer, true)
     },
   }
 }
-
-interface Meter {
-  level: number
-  atMs: number
-}
-
-/**
- * What fills by one and empties by a minute's worth in a minute. It may stand above its bound: calls that are in flight when
- * the bound is reached are counted all the same, and waited for all the longer.
- */
-function createMeters(clock: Clock, perMinuteMax: number) {
-  const meters = createRecent<string, Meter>(limits.payersWatchedMax)
-  const level = (key: string) => {
-    const meter = meters.get(key)
-    if (!meter) return 0
-    return Math.max(0, meter.level - ((clock.monotonicMs() - meter.atMs) / 60_000) * perMinuteMax)
-  }
-  /** Above the bound, if one more were added. */
-  const excess = (key: string) => level(key) + 1 - perMinuteMax
-  return {
-    level,
-    isFull: (key: string) => excess(key) > roundingError,
-    add: (key: string) => meters.set(key, { level: level(key) + 1, atMs: clock.monotonicMs() }),
-    secondsToRoom: (key: string) => Math.ceil(((excess(key) - roundingError) / perMinuteMax) * 60),
-  }
-}
-
-/** Of sums of parts of a minute. */
-const roundingError = 1e-6
 
 function reached(whose: string, perMinuteMax: number, retryAfterSeconds: number): ProtocolError {
   return new ProtocolError(

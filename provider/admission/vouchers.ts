@@ -1,16 +1,17 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
+import type { Hex } from 'viem'
 import type { Log } from '../../protocol/base/log.ts'
-import { createRecent } from '../../protocol/base/recent.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
-import type { Market } from '../../protocol/typed-data.ts'
 import { assertVoucherSigned, type SignedVoucher } from '../../protocol/voucher.ts'
-import { assertVoucherAccess, parseVoucherToken, type VoucherToken } from '../../protocol/voucher-token.ts'
+import { assertVoucherAccess, parseVoucherToken } from '../../protocol/voucher-token.ts'
+import type { VoucherAccesses } from '../ledger/voucher-accesses.ts'
 import { type Check, createKnownTokens, type KnownTokens } from './known-tokens.ts'
-import type { PassDeskDeps, PassDeskOptions } from './passes.ts'
+import type { Caller, PassDeskDeps, PassDeskOptions } from './passes.ts'
 
 export interface VoucherDeskDeps extends PassDeskDeps {
   readonly log: Log
+  readonly voucherAccesses: VoucherAccesses
 }
 
 /**
@@ -21,13 +22,11 @@ export interface VoucherDeskDeps extends PassDeskDeps {
  * is checked
  */
 export function createVoucherDesk(
-  { clock, grants, log }: VoucherDeskDeps,
+  { clock, grants, idleChecks, voucherAccesses, log }: VoucherDeskDeps,
   { provider, market }: PassDeskOptions,
-): KnownTokens<SignedVoucher> {
-  const accesses = createKnownAccesses(market)
-
+): KnownTokens<SignedVoucher, Caller> {
   /** Only a key that has a grant here makes us compute. */
-  function read(token: string): Check<SignedVoucher> {
+  function read(token: string, { priceUsdc }: Caller): Check<SignedVoucher> {
     const shown = parseVoucherToken(token)
     const { signed } = shown
     const { voucher, signer } = signed
@@ -37,7 +36,8 @@ export function createVoucherDesk(
         details: { provider },
       })
     }
-    if (!grants.grant(voucher.payer, signer)) {
+    const grant = grants.grant(voucher.payer, signer)
+    if (!grant) {
       throw new ProtocolError(
         'grant_missing',
         `${voucher.payer} has no grant here for vouchers of ${signer}.`,
@@ -47,14 +47,23 @@ export function createVoucherDesk(
         },
       )
     }
-    const run = async () => {
-      await accesses.verify(shown)
-      await assertVoucherSigned(signed, market)
-      log.debug('voucher_verified', { payer: voucher.payer, signer, maxCalls: voucher.maxCalls })
-      return signed
+    const { payer, epoch } = voucher
+    const proved = { payer, signer, epoch, digest: digestOf(shown.access) }
+    const isProved = voucherAccesses.has(proved)
+    const means = { grant, credits: undefined, priceUsdc }
+    return {
+      // Payer and signer stand on the chain, so anybody can forge in their name; the access is nowhere to be read.
+      ...(isProved && { secret: { name: payer + signer, payer } }),
+      assertRoom: () => idleChecks.assertRoom(payer, means),
+      async run() {
+        if (!isProved) await assertVoucherAccess(shown, market)
+        await assertVoucherSigned(signed, market)
+        if (!isProved) await voucherAccesses.keep(proved)
+        log.debug('voucher_verified', { payer, signer, maxCalls: voucher.maxCalls })
+        return signed
+      },
+      count: () => idleChecks.add(payer, means),
     }
-    // Payer and signer stand on the chain, so anybody can forge in their name; the access is nowhere to be read.
-    return { name: voucher.payer + signer, isItsOwn: accesses.isKnown(shown), run }
   }
 
   return createKnownTokens(
@@ -68,22 +77,5 @@ export function createVoucherDesk(
   )
 }
 
-/** The access of each key's epoch that was verified last; as a digest, because it is worth money. */
-function createKnownAccesses(market: Market) {
-  const known = createRecent<string, string>(limits.vouchersCachedMax)
-  const look = ({ signed: { voucher, signer }, access }: VoucherToken) => {
-    const scope = [voucher.payer, signer, voucher.epoch].join('/')
-    const digest = createHash('sha256').update(access).digest('base64')
-    return { scope, digest, isKnown: known.get(scope) === digest }
-  }
-  return {
-    isKnown: (token: VoucherToken) => look(token).isKnown,
-    /** @throws ProtocolError `voucher_invalid` */
-    async verify(token: VoucherToken): Promise<void> {
-      const { scope, digest, isKnown } = look(token)
-      if (isKnown) return
-      await assertVoucherAccess(token, market)
-      known.set(scope, digest)
-    },
-  }
-}
+/** An access is worth money: it is kept nowhere. */
+const digestOf = (access: Hex): Hex => `0x${hash('sha256', access, 'hex')}`

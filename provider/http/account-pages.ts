@@ -19,8 +19,9 @@ import {
 } from '../../protocol/statement.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import { createKnownTokens } from '../admission/known-tokens.ts'
+import { createMeters } from '../admission/meters.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { createSignedRequests } from './signed-requests.ts'
+import { askerOf, createSignedRequests } from './signed-requests.ts'
 
 export interface AccountPagesDeps {
   readonly clock: Clock
@@ -45,6 +46,13 @@ export function createAccountPages(deps: AccountPagesDeps, { provider, market }:
     requests.authorize(c, async (payer) => {
       if (!(await ledger.history.knowsPayer(payer))) throw unknownPayer(payer)
     })
+  const taken = createMeters({ clock })
+  /** The same pass can be revoked until ever later dates, each of them signed and on disk. */
+  function assertRoom({ payer }: PassRevocation): void {
+    const perMinuteMax = limits.passRevocationsPerPayerPerMinuteMax
+    if (taken.isFull(payer, perMinuteMax))
+      throw tooManyRevocations(perMinuteMax, taken.secondsToRoom(payer, perMinuteMax))
+  }
   const revocations = createKnownTokens<PassRevocation>(
     { clock },
     {
@@ -52,7 +60,13 @@ export function createAccountPages(deps: AccountPagesDeps, { provider, market }:
         const { revocation, verify } = parsePassRevocation(token, market)
         const { payer } = revocation
         // Nobody else has a pass that could pay here.
-        if (grants.grant(payer) || grants.credits(payer)) return { name: payer, run: verify }
+        if (grants.grant(payer) || grants.credits(payer)) {
+          return {
+            assertRoom: () => assertRoom(revocation),
+            run: verify,
+            count: () => taken.add(payer, limits.passRevocationsPerPayerPerMinuteMax),
+          }
+        }
         throw new ProtocolError('grant_missing', `${payer} has no grant here, so none of its passes pays.`, {
           hint: 'Where you make a grant later, revoke the pass again after that.',
           details: { payer, provider },
@@ -90,7 +104,7 @@ export function createAccountPages(deps: AccountPagesDeps, { provider, market }:
     passRevocationPath,
     bodyLimit({ maxSize: limits.passRevocationBytesMax, onError: tooLarge }),
     async (c) => {
-      const revocation = await revocations.verify((await c.req.text()).trim())
+      const revocation = await revocations.verify((await c.req.text()).trim(), askerOf(c))
       if (!ledger.revokedPasses.covers(revocation)) await ledger.revokedPasses.revoke(revocation)
       return c.json({ payer: revocation.payer, id: revocation.id, provider, isRevoked: true })
     },
@@ -124,6 +138,12 @@ function tooLarge(): never {
     { hint: 'Revoke a pass with "khachapuri pass revoke".' },
   )
 }
+
+const tooManyRevocations = (perMinuteMax: number, retryAfterSeconds: number) =>
+  new ProtocolError('too_many_requests', `This payer revoked ${perMinuteMax} passes within a minute.`, {
+    hint: `Send it again in ${retryAfterSeconds} s, or end the grant with "khachapuri revoke".`,
+    details: { retryAfterSeconds },
+  })
 
 const unknownPayer = (payer: Address) =>
   new ProtocolError('not_found', `${payer} has never paid for a call here.`, {

@@ -123,7 +123,12 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
   const terms = request.switchesTo ? undefined : x402Terms(deps.x402, deployment, priceUsdc)
   const refuse = refuseWithTerms(incoming, { ...options, priceUsdc }, terms)
   try {
-    const payer = await deps.findPayer({ headers: request.headers, deployment, priceUsdc })
+    const payer = await deps.findPayer({
+      headers: request.headers,
+      socket: request.socket,
+      deployment,
+      priceUsdc,
+    })
     assertPaysForSwitch(request, payer)
     const call: Call = {
       ...incoming,

@@ -2,6 +2,7 @@ import type { Context } from 'hono'
 import type { Address } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
+import type { IncomingRequest } from '../../protocol/http/listener.ts'
 import { limits } from '../../protocol/limits.ts'
 import {
   assertFresh,
@@ -10,6 +11,7 @@ import {
   statementTokenOf,
 } from '../../protocol/statement-request.ts'
 import type { Market } from '../../protocol/typed-data.ts'
+import type { Asker } from '../admission/asker.ts'
 import { createKnownTokens } from '../admission/known-tokens.ts'
 
 /** Requests by which an account asks for what concerns it alone. */
@@ -39,7 +41,7 @@ export function createSignedRequests(
         const { request, verify } = parseStatementRequest(token, market)
         if (request.provider !== provider) throw notForUs(request.provider, provider)
         assertFresh(request, nowSeconds())
-        return { name: request.payer, run: verify }
+        return { run: verify }
       },
       cachedMax: limits.statementRequestsCachedMax,
       failuresPerSecondMax: limits.statementRequestFailuresPerSecondMax,
@@ -55,11 +57,17 @@ export function createSignedRequests(
         })
       }
       await admit(parseStatementRequest(token, market).request.payer)
-      const request = await requests.verify(token)
+      const request = await requests.verify(token, askerOf(c))
       assertFresh(request, nowSeconds())
       return request.payer
     },
   }
+}
+
+/** Behind the pages is the same kind of request as behind a call. */
+export function askerOf(c: Context): Asker {
+  const { incoming } = (c.env ?? {}) as { readonly incoming?: IncomingRequest }
+  return { headers: { 'x-forwarded-for': c.req.header('x-forwarded-for') }, socket: incoming?.socket ?? {} }
 }
 
 const notForUs = (named: Address, provider: Address) =>

@@ -16,6 +16,8 @@ export interface Books {
   /** The lane's line, or a new one that is not in the books yet: a refused claim must leave nothing here. */
   account(lane: Lane): Account
   pass(pass: Pass): PassLine
+  /** Whether something was charged to a pass under this id. */
+  hasPaid(pass: Pick<Pass, 'payer' | 'id'>): boolean
   owner(spec: Hex, nowMs: number): OwnerLine
   /** Takes new lines into the books. */
   keep(lines: Lines, nowMs: number): void
@@ -85,6 +87,7 @@ export function createBooks(totals: JournalTotals): Books {
       line.validBefore = Math.max(line.validBefore, validBefore)
       return line
     },
+    hasPaid: (pass) => (passes.get(passKey(pass))?.chargedUsdc ?? zeroUsdc) > zeroUsdc,
     owner(spec, nowMs) {
       const line =
         owners.get(spec) ?? ownerLineOf({ spec, day: 0, chargedUsdc: zeroUsdc, minute: 0, calls: 0 })

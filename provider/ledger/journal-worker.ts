@@ -10,6 +10,7 @@ import { createRevokedPassTable, type RevokedPassTable } from './revoked-passes.
 import { openDatabase } from './schema.ts'
 import { type ChargeStore, createChargeStore } from './store.ts'
 import { createTransactionTable, type TransactionTable } from './transactions.ts'
+import { createVoucherAccessTable, type VoucherAccessTable } from './voucher-accesses.ts'
 import { createVoucherTable, type VoucherTable } from './voucher-table.ts'
 
 /** What other threads may ask of the journal, by name. */
@@ -26,6 +27,7 @@ export interface JournalQueries {
   readAttempts: TransactionTable['readAttempts']
   readNextNonce: TransactionTable['readNextNonce']
   saveVoucher: VoucherTable['save']
+  saveVoucherAccess: VoucherAccessTable['save']
   reservePayment: PaymentTable['reserve']
   cancelPayment: PaymentTable['cancel']
   executePayment: PaymentTable['execute']
@@ -107,6 +109,7 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
       readAttempts: transactions.readAttempts,
       readNextNonce: transactions.readNextNonce,
       saveVoucher: vouchers.save,
+      saveVoucherAccess: createVoucherAccessTable(db).save,
       reservePayment: payments.reserve,
       cancelPayment: payments.cancel,
       executePayment: payments.execute,

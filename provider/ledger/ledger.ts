@@ -7,6 +7,7 @@ import type { Credits } from '../../protocol/credits.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { OwnerPolicy, PayerChoice } from '../../protocol/owner.ts'
+import type { Pass } from '../../protocol/pass.ts'
 import type { LedgerPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
@@ -42,6 +43,7 @@ import type {
   StoredAnswer,
 } from './records.ts'
 import { createRevokedPasses, type RevokedPasses } from './revoked-passes.ts'
+import { createVoucherAccesses, type VoucherAccesses } from './voucher-accesses.ts'
 import { createVoucherShelf, type VoucherShelf } from './voucher-shelf.ts'
 
 /** Who wants to pay for a call, and all that the decision needs to know. */
@@ -140,9 +142,12 @@ export interface Ledger extends AsyncDisposable {
   unsettled(grantOf: (payer: Address, signer: Address) => Grant | undefined): UnsettledAccount[]
   /** Those of whose trial calls the escrow could count more now. */
   uncounted(creditsOf: (user: Address) => Credits | undefined): UncountedTrials[]
-  /** Calls `listener` with each amount that got on disk. @returns what stops it. */
-  onCharged(listener: (amountUsdc: Usdc) => void): () => void
+  /** Whether something was charged to a pass under this id. */
+  hasPaid(pass: Pick<Pass, 'payer' | 'id'>): boolean
+  /** Calls `listener` with each amount that got on disk, and its payer. @returns what stops it. */
+  onCharged(listener: (amountUsdc: Usdc, payer: Address) => void): () => void
   readonly vouchers: VoucherShelf
+  readonly voucherAccesses: VoucherAccesses
   readonly revokedPasses: RevokedPasses
   readonly history: LedgerHistory
   readonly batches: Batches
@@ -215,8 +220,9 @@ export async function openLedger(
   const books = createBooks(journal.totals)
   const keys = createKeyDesk({ journal, clock })
   const vouchers = createVoucherShelf({ journal, clock })
+  const voucherAccesses = createVoucherAccesses({ journal })
   const revokedPasses = createRevokedPasses({ journal, nowMs: clock.nowMs })
-  const listeners = new Set<(amountUsdc: Usdc) => void>()
+  const listeners = new Set<(amountUsdc: Usdc, payer: Address) => void>()
   let callsReserved = 0
   log.info('ledger_opened', {
     dir,
@@ -252,7 +258,9 @@ export async function openLedger(
       lines.account,
     )
     kept?.key[Symbol.dispose]()
-    if (receipt.priceUsdc > zeroUsdc) for (const listener of listeners) listener(receipt.priceUsdc)
+    if (receipt.priceUsdc > zeroUsdc) {
+      for (const listener of listeners) listener(receipt.priceUsdc, receipt.payer)
+    }
     return charged
   }
 
@@ -343,6 +351,7 @@ export async function openLedger(
     },
 
     vouchers,
+    voucherAccesses,
     revokedPasses,
 
     history: {
@@ -355,6 +364,8 @@ export async function openLedger(
       findPaidCall: (transaction) => journal.query('findPaidCall', transaction),
       sumPayments: () => journal.query('sumPayments'),
     },
+
+    hasPaid: books.hasPaid,
 
     onCharged(listener) {
       listeners.add(listener)

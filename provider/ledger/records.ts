@@ -8,6 +8,7 @@ import type { Usdc } from '../../protocol/usdc.ts'
 import type { SignedVoucher } from '../../protocol/voucher.ts'
 import type { Authorization } from '../../protocol/x402.ts'
 import type { Lane } from './lanes.ts'
+import type { ProvedAccess } from './voucher-accesses.ts'
 
 /** What crosses between the books (main thread) and the journal (worker thread): plain data only. */
 
@@ -95,6 +96,7 @@ export interface JournalTotals {
   readonly revokedPasses: readonly PassRevocation[]
   /** The highest of each lane. */
   readonly vouchers: readonly SignedVoucher[]
+  readonly voucherAccesses: readonly ProvedAccess[]
 }
 
 /** A lane whose charges or trial calls go into the next batch. All of a batch are of one kind. */

@@ -7,7 +7,7 @@ import type { LedgerIdentity } from './records.ts'
 
 /** "Khch". Tells our files from other SQLite files. */
 const applicationId = 0x4b_68_63_68
-const schemaVersion = 7
+const schemaVersion = 8
 
 /**
  * Opens the journal's file for this process alone: write-ahead log, synced in full at every commit.
@@ -117,6 +117,10 @@ const schema = `
     max_amount INTEGER NOT NULL, max_calls INTEGER NOT NULL, signature BLOB NOT NULL,
     accepted_at_ms INTEGER NOT NULL,
     PRIMARY KEY (payer, signer, epoch)
+  ) STRICT, WITHOUT ROWID;
+  CREATE TABLE voucher_accesses (
+    payer TEXT NOT NULL, signer TEXT NOT NULL, epoch INTEGER NOT NULL, digest BLOB NOT NULL,
+    PRIMARY KEY (payer, signer)
   ) STRICT, WITHOUT ROWID;
   CREATE TABLE owners (
     spec BLOB PRIMARY KEY,

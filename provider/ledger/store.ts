@@ -11,6 +11,7 @@ import { createReceiptPruner, type ReceiptBounds } from './prune-receipts.ts'
 import type { ChargeRecord, FoundKey, JournalTotals, KeyRecord, KeyScope, LedgerIdentity } from './records.ts'
 import { createRevokedPassTable } from './revoked-passes.ts'
 import { bigIntStatement, inTransaction } from './statements.ts'
+import { createVoucherAccessTable } from './voucher-accesses.ts'
 import { createVoucherTable } from './voucher-table.ts'
 
 /** Receipts, totals and stored answers in SQLite. Runs in the journal's thread. */
@@ -156,6 +157,7 @@ function readTotals(db: DatabaseSync, identity: LedgerIdentity, nowMs: number): 
     })),
     revokedPasses: createRevokedPassTable(db).readAll(nowMs),
     vouchers: createVoucherTable(db, identity).readAll(),
+    voucherAccesses: createVoucherAccessTable(db).readAll(),
     passes: rows('SELECT payer, id, charged, valid_before FROM passes').map((row) => ({
       payer: addressOf(row['payer']),
       id: hexOf(row['id']),

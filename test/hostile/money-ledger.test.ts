@@ -101,6 +101,7 @@ test('passes whose calls cost nothing leave nothing behind, however far off thei
     owners: [],
     revokedPasses: [],
     vouchers: [],
+    voucherAccesses: [],
   })
   const keep = (pass: Pass, atMs: number) => {
     const lines = {
