@@ -16,8 +16,11 @@ import { type FrontRules, frontRulesDefault } from './limits/front-rules.ts'
 import { createNameCache, type NameCache } from './names/name-cache.ts'
 import { domainHost } from './names/resolve-host.ts'
 import { createDataPlane } from './proxy/data-plane.ts'
+import { createFindWay } from './proxy/find-way.ts'
 import { createProviderRoutes, type TunnelDirectory } from './proxy/provider-routes.ts'
 import { createHandlers, type GatewayHandlers, type TunnelDoor } from './route-requests.ts'
+import { createServingReader, type ServingDeps } from './routing/find-servers.ts'
+import { createRouter } from './routing/router.ts'
 import { strictTransport } from './tls/strict-transport.ts'
 
 /** The tunnels of one gateway; `TunnelHub` is one. */
@@ -48,6 +51,10 @@ export interface GatewayDeps {
   readonly openTunnels: (facts: TunnelFacts) => GatewayTunnels
   /** Routes of a keeper, mounted on the gateway's own host. */
   readonly keeper?: Hono
+  /** The bytes of a deployment's spec; absent where the gateway has no content, and then knows nobody for `any`. */
+  readonly fetchSpec?: ServingDeps['fetchSpec']
+  /** Uniform in [0, 1); for the choice among providers. */
+  readonly random?: () => number
   /** How names in `server` records are looked up; the machine's resolver by default. */
   readonly lookup?: Lookup
 }
@@ -143,6 +150,14 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
       ownHosts: [domain, url.host],
     }),
   )
+  const { fetchSpec, random = Math.random } = deps
+  const serving = fetchSpec && createServingReader({ clock, fetchSpec })
+  const router = starting.use(
+    createRouter({
+      ...{ clock, log, random, names, routes, admitProvider: guard.admitProvider },
+      ...(serving && { serving }),
+    }),
+  )
   starting.defer(() => closed.abort(new Error('The gateway has closed.')))
 
   const app = createApp({
@@ -159,7 +174,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   handlers = createHandlers({
     host: place.domainHost,
     dataPlane: createDataPlane(
-      { clock, log, names, routes, guard },
+      { clock, log, findWay: createFindWay({ names, routes, router }), guard },
       { ...place, logsCalls: options.logsCalls ?? true },
     ),
     serveControl: getRequestListener(app.fetch, { overrideGlobalObjects: false, hostname: place.domainHost }),
@@ -232,6 +247,6 @@ function describePlace(options: GatewayOptions, port: number): Place {
 function resolveWith(names: NameCache): TunnelFacts['resolveProvider'] {
   return async (name, signal) => {
     const answer = await names.refresh(parseName(name), signal)
-    return answer.kind === 'known' ? answer.provider : undefined
+    return answer.kind === 'known' && answer.record.kind === 'provider' ? answer.record : undefined
   }
 }

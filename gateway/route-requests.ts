@@ -7,6 +7,7 @@ import { openSwitch } from '../protocol/http/switch.ts'
 import { type Caller, type FrontGuard, refusalHeaders } from './limits/front-guard.ts'
 import { type HostMeaning, resolveHost } from './names/resolve-host.ts'
 import type { DataPlane } from './proxy/data-plane.ts'
+import type { Destination } from './proxy/find-way.ts'
 import { type CallerRequest, type RequestShape, readRequestShape } from './proxy/request-shape.ts'
 
 /** Where providers connect by themselves. */
@@ -32,7 +33,7 @@ export interface HandlerDeps {
 
 /** Parts the requests by their host: calls go to the data plane, which knows no framework, the rest to the pages. */
 export function createHandlers(deps: HandlerDeps): GatewayHandlers {
-  const read = (request: CallerRequest): { shape: RequestShape; meaning: HostMeaning } => {
+  const read = (request: CallerRequest): { shape: RequestShape; meaning: Meaning } => {
     const shape = readRequestShape(request)
     return { shape, meaning: requireMeaning(resolveHost(shape.host, deps.host), shape.host, deps.host) }
   }
@@ -43,9 +44,9 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
         caller = deps.guard.admit(request)
         response.on('close', caller.leave)
         const { shape, meaning } = read(request)
-        if (meaning.kind === 'provider') {
-          const { name } = meaning
-          deps.dataPlane({ request, response, caller, shape, name, expectsContinue }, deps.signal)
+        if (meaning.kind !== 'control') {
+          const call = { request, response, caller, shape, destination: meaning, expectsContinue }
+          deps.dataPlane(call, deps.signal)
         } else {
           if (expectsContinue) response.writeContinue()
           request.url = shape.target
@@ -60,9 +61,9 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
       try {
         caller = deps.guard.admit(request)
         const { shape, meaning } = read(request)
-        if (meaning.kind === 'provider') {
+        if (meaning.kind !== 'control') {
           socket.once('close', caller.leave)
-          const call = { ...openSwitch(request, socket, head), caller, shape, name: meaning.name }
+          const call = { ...openSwitch(request, socket, head), caller, shape, destination: meaning }
           deps.dataPlane({ ...call, expectsContinue: false }, deps.signal)
         } else if (shape.target === '/_/tunnel') {
           // The tunnels have bounds of their own, and stay for days.
@@ -77,14 +78,17 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
   }
 }
 
+/** The gateway itself, or calls. */
+type Meaning = Destination | { readonly kind: 'control' }
+
 /** @throws `name_malformed`, `host_unknown` */
-function requireMeaning(meaning: HostMeaning, header: string, host: string): HostMeaning {
+function requireMeaning(meaning: HostMeaning, header: string, host: string): Meaning {
   const shown = header.slice(0, 100)
   const hint = `Call http://<provider>.${host}/<cid>.`
   if (meaning.kind === 'malformed') {
     throw new ProtocolError('name_malformed', `"${shown}" is not the host of a provider.`, { hint })
   }
-  if (meaning.kind === 'unknown') {
+  if (meaning.kind === 'unknown' || meaning.kind === 'foreign') {
     throw new ProtocolError('host_unknown', `This gateway does not answer for ${shown}.`, { hint })
   }
   return meaning

@@ -14,6 +14,7 @@ import { marketDomain } from '../protocol/typed-data.ts'
 import { createGateway, type Gateway } from './gateway.ts'
 import type { FrontRules } from './limits/front-rules.ts'
 import { domainHost } from './names/resolve-host.ts'
+import { createSpecFetcher } from './routing/fetch-spec.ts'
 import { openCertificateFiles } from './tls/certificate-files.ts'
 import { openTls } from './tls/open-tls.ts'
 import { openPlainListener, type PlainTarget } from './tls/plain-listener.ts'
@@ -124,6 +125,7 @@ export async function startGateway(
         names,
         openTunnels: (facts) => createTunnelHub({ clock, log, domain: marketDomain(market), ...facts }),
         keeper: keeperRoutes(() => keeper),
+        fetchSpec: createSpecFetcher({ blockstore, peers: node }),
       },
       {
         ...gatewayOptions,

@@ -399,12 +399,47 @@ export const limits = {
   nameReadsMax: 64,
   /** Between a running provider's looks at when its name ends. */
   nameLookIntervalMs: 6 * 60 * 60 * 1000,
-  /** Providers' log queries take lists of about this length. */
-  resolversWatchedMax: 1_000,
+  /** Between two looks for changed names; each is one small question while there is no new block. */
+  nameWatchIntervalMs: 500,
+  /** Of the text that lists who serves a deployment's name. */
+  nameProvidersBytesMax: 2 * KiB,
+  nameProvidersMax: 16,
+  resolversWatchedMax: 10_000,
+  /** What RPC servers take in one question for events. */
+  logAddressesMax: 1_000,
   serverUrlBytesMax: 512,
   publicKeyBytesMax: 1 * KiB,
   /** How long a retired key still opens what was sealed for it. */
   sealKeyGraceMs: 90 * 24 * 60 * 60 * 1000,
+
+  // Choosing among the providers of a deployment
+  /** Failures in a row after which a provider gets no calls for a while: at first, and after many breaks. */
+  routeFailuresToBreak: 3,
+  routeBreakMsMin: 1_000,
+  routeBreakMsMax: 30_000,
+  /** From a recovery until a provider gets its share again. */
+  routeSlowStartMs: 10_000,
+  routeHealthKeptMax: 10_000,
+  /** Providers that one call is tried with. */
+  routeAttemptsMax: 4,
+  /** A body up to here is read whole before a provider is chosen, so that another one can have it. */
+  routeReplayBytesMax: 64 * KiB,
+  /** For how long a provider that refused a deployment is asked last. */
+  routeRefusalMs: 30_000,
+  routeRefusalsKeptMax: 10_000,
+  /** Between two questions to a provider how it is; for how long it is asked after the last call that it could have had. */
+  routeProbeIntervalMs: 5_000,
+  routeProbeTimeoutMs: 3_000,
+  routeProbeWantedMs: 60_000,
+  routeProbesAtOnceMax: 16,
+  routeProbesMax: 512,
+  /** For `any.<gateway>`: who may run a deployment, by its spec. */
+  routeSpecsKeptMax: 10_000,
+  routeSpecFetchMs: 5_000,
+  routeSpecFetchesMax: 32,
+  routeSpecUnknownMs: 5_000,
+  /** How many of those who may run a deployment are considered for one call. */
+  routeCandidatesMax: 64,
 
   // Chain
   rpcTimeoutMs: 10_000,

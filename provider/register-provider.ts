@@ -3,7 +3,7 @@ import { type ChainCall, registryCalls, resolverCalls } from '../protocol/chain/
 import { reachChain } from '../protocol/chain/client.ts'
 import { readExpiry } from '../protocol/chain/registry.ts'
 import { ProtocolError } from '../protocol/errors.ts'
-import type { NameReader, ProviderName } from '../protocol/name.ts'
+import type { NameReader, NameRecord, ProviderName } from '../protocol/name.ts'
 import { registrationRules } from '../protocol/registration.ts'
 import { type RegisterDeps, type Registration, registerName, registrationSeconds } from './register-name.ts'
 
@@ -24,6 +24,7 @@ export async function registerProvider(
   const found = await names.readName(name, signal)
   if (!found) return registerName(deps, registration, signal)
   assertOwn(found, sender.address)
+  if (found.kind === 'deployment') throw standsForDeployment(found)
   const renewal = await findRenewal(client, { name, registry }, signal)
   const calls = [...(renewal.call ? [renewal.call] : []), ...corrections(found, registration, sender.address)]
   for (const call of calls) {
@@ -49,7 +50,15 @@ export async function findRenewal(
   return { dueAtSeconds, call: isDue ? registryCalls(registry).renew(name, registrationSeconds) : undefined }
 }
 
-function assertOwn({ name, owner }: ProviderName, account: ProviderName['owner']): void {
+/** A name is one or the other: what makes it a deployment's is not taken off behind the back of its owner. */
+function standsForDeployment({ name }: NameRecord): ProtocolError {
+  return new ProtocolError('name_taken', `The name "${name}" stands for a deployment of this account.`, {
+    hint: 'Choose another name with --domain.',
+    details: { name },
+  })
+}
+
+function assertOwn({ name, owner }: NameRecord, account: ProviderName['owner']): void {
   if (owner === account) return
   throw new ProtocolError('name_taken', `The name "${name}" belongs to ${owner}.`, {
     hint: 'Choose another name with --domain, or use the key of its owner.',

@@ -1,8 +1,7 @@
 import { createLog } from '../../protocol/base/log.ts'
 import { reachChain } from '../../protocol/chain/client.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
-import { ProtocolError } from '../../protocol/errors.ts'
-import { type ProviderName, parseName } from '../../protocol/name.ts'
+import { type ProviderName, parseName, requireProvider } from '../../protocol/name.ts'
 import { parseSealKey, type SealKey } from '../../protocol/seal.ts'
 import type { CommandContext } from '../command.ts'
 import type { OpenMarket } from './open.ts'
@@ -41,11 +40,8 @@ export async function readProvider(
   const name = parseName(text)
   const { registry } = market.contracts
   const reader = createNameReader({ client, clock, log: createLog({ level: 'silent' }) }, { registry })
-  const provider = await reader.readName(name, signal)
-  if (provider) return { ...provider, sealKey: await parseSealKey(provider.publicKey) }
-  throw new ProtocolError('provider_unknown', `Nobody has registered the name "${name}".`, {
-    hint: 'Check its spelling; in the local market there are alice and bob.',
-  })
+  const provider = requireProvider(await reader.readName(name, signal), name)
+  return { ...provider, sealKey: await parseSealKey(provider.publicKey) }
 }
 
 /** What tells markets apart, whatever their addresses. Chains that start anew have the same id and addresses but another first block: a local market is new every time. */

@@ -5,7 +5,7 @@ import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import { readBond } from '../../protocol/chain/registry.ts'
 import { isDevChain } from '../../protocol/dev-chain.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
-import type { Name, ProviderName } from '../../protocol/name.ts'
+import type { Name, NameRecord } from '../../protocol/name.ts'
 import { assertRegistrable } from '../../protocol/registration.ts'
 import { formatUsdc } from '../../protocol/usdc.ts'
 import type { CommandContext } from '../command.ts'
@@ -29,7 +29,7 @@ export interface NamePreparation extends OpenMarket {
 export async function prepareName(
   { market, client, name, account, yes }: NamePreparation,
   context: CommandContext,
-): Promise<ProviderName | undefined> {
+): Promise<NameRecord | undefined> {
   const { clock, signal } = context
   const { registry } = market.contracts
   const isDev = isDevChain(market)

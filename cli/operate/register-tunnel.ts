@@ -3,6 +3,7 @@ import { createChainTime, createDevChainTime } from '../../protocol/chain/chain-
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import { isDevChain } from '../../protocol/dev-chain.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
+import { requireProvider } from '../../protocol/name.ts'
 import { registerProvider } from '../../provider/register-provider.ts'
 import type { CommandContext } from '../command.ts'
 import { openSender } from '../market/write.ts'
@@ -21,7 +22,8 @@ export async function registerTunnel(
 ): Promise<readonly string[]> {
   const { market, client, name, account, tunnelUrl } = preparation
   const { clock, signal } = context
-  const found = await prepareName(preparation, context)
+  const prepared = await prepareName(preparation, context)
+  const found = prepared && requireProvider(prepared, name)
   if (found && found.address !== account.address) {
     throw new ProtocolError('name_taken', `The name "${name}" is that of the account ${found.address}.`, {
       hint: 'Choose another one with --domain, or its account with --account.',

@@ -25,6 +25,7 @@ export type DenySettings = z.output<typeof denySchema>
 
 export interface DenyList {
   hasClient(address: string): boolean
+  hasProvider(provider: { readonly name: string; readonly address: Address }): boolean
   /** @throws ProtocolError `blocked_by_gateway` */
   assertProvider(provider: { readonly name: string; readonly address: Address }): void
   /** @param contentKey - As `contentKey` gives it. @throws ProtocolError `blocked_by_gateway` */
@@ -40,10 +41,13 @@ export function createDenyList({ cids, providers, clients }: DenySettings): Deny
     providers.map((text) => (isAddress(text, { strict: false }) ? getAddress(text) : text)),
   )
   const networks = createAddressList(clients)
+  const hasProvider: DenyList['hasProvider'] = ({ name, address }) =>
+    names.size > 0 && (names.has(name) || names.has(address))
   return {
     hasClient: (address) => networks.has(address),
-    assertProvider({ name, address }) {
-      if (names.size > 0 && (names.has(name) || names.has(address))) throw blocked(`the provider ${name}`)
+    hasProvider,
+    assertProvider(provider) {
+      if (hasProvider(provider)) throw blocked(`the provider ${provider.name}`)
     },
     assertContent(key) {
       if (contents.has(key)) throw blocked('this deployment')

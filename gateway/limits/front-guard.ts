@@ -36,9 +36,15 @@ export interface Caller {
   readonly leave: () => void
 }
 
+export interface GuardedProvider {
+  readonly name: string
+  readonly address: `0x${string}`
+}
+
 /** What is known of a call when it is clear whom it is for. */
 export interface GuardedCall {
-  readonly provider: { readonly name: string; readonly address: `0x${string}` }
+  /** Undefined where one of several is to take it: see `admitProvider`. */
+  readonly provider: GuardedProvider | undefined
   /** The deployment's CID as it was written, or whatever stands in its place. */
   readonly cid: string
   readonly headers: IncomingRequest['headers']
@@ -55,6 +61,8 @@ export interface FrontGuard {
   admit(request: Pick<IncomingRequest, 'headers' | 'socket'>): Caller
   /** @throws ProtocolError `blocked_by_gateway`, `too_many_requests` */
   admitCall(caller: Caller, call: GuardedCall): CallTicket
+  /** Whether a provider may be one that a call is tried with; its limit counts that. */
+  admitProvider(provider: GuardedProvider): boolean
   /** What the operator does not serve now. */
   readonly denied: DenyList
   /** What it goes by now. */
@@ -208,7 +216,7 @@ export function createFrontGuard(
       throw withHeaders(tooManyInFlight(rules.limits.requestsPerClientMax), caller)
     },
     admitCall(caller, { provider, cid, headers }) {
-      denied.assertProvider(provider)
+      if (provider) denied.assertProvider(provider)
       const state = caller as CallerState
       assert(state.client !== undefined, 'a caller was admitted by this guard')
       const { client } = state
@@ -216,7 +224,7 @@ export function createFrontGuard(
       if (content !== undefined) denied.assertContent(content)
       if (client.isExempt) return nobodysTicket
       try {
-        spend('provider', provider.address, state)
+        if (provider) spend('provider', provider.address, state)
         if (content === undefined) return nobodysTicket
         spend('deployment', content, state)
         const key = `${client.network} ${content}`
@@ -235,6 +243,13 @@ export function createFrontGuard(
       } catch (error) {
         throw withHeaders(error, caller)
       }
+    },
+    admitProvider(provider) {
+      if (denied.hasProvider(provider)) return false
+      const taken = buckets.get('provider')?.take(provider.address)
+      if (taken === undefined || taken.isTaken) return true
+      onLimited('provider')
+      return false
     },
     change(next) {
       rules = next

@@ -6,6 +6,7 @@ import {
   type Name,
   type NameChange,
   type NameReader,
+  type NameRecord,
   nameNode,
   type ProviderName,
   parseName,
@@ -17,6 +18,7 @@ const resolver = '0x00000000000000000000000000000000000000AA'
 
 function provider(name: Name, server = 'http://one.example'): ProviderName {
   return {
+    kind: 'provider',
     name,
     owner: '0x00000000000000000000000000000000000000A1',
     resolver,
@@ -32,7 +34,7 @@ function setup(options: NameCacheOptions = {}) {
   const clock = createTestClock()
   const log = createTestLog()
   const chain = {
-    answer: async (name: Name): Promise<ProviderName | undefined> => provider(name),
+    answer: async (name: Name): Promise<NameRecord | undefined> => provider(name),
     reads: 0,
     change: (() => undefined) as (change: NameChange) => void,
   }
@@ -66,11 +68,11 @@ test('an old answer is given at once and read again behind the back of whoever a
   s.chain.answer = async (name) => provider(name, 'http://two.example')
   await s.clock.advance(1_001)
   expect(s.names.peek(alice)).toMatchObject({
-    provider: { server: 'http://one.example' },
+    record: { server: 'http://one.example' },
     staleMs: undefined,
   })
   await settled()
-  expect(s.names.peek(alice)).toMatchObject({ provider: { server: 'http://two.example' } })
+  expect(s.names.peek(alice)).toMatchObject({ record: { server: 'http://two.example' } })
   expect(s.chain.reads).toBe(2)
 })
 
@@ -79,7 +81,7 @@ test('a very old answer is read again first', async () => {
   await s.resolve(alice)
   s.chain.answer = async (name) => provider(name, 'http://two.example')
   await s.clock.advance(10_001)
-  expect(await s.resolve(alice)).toMatchObject({ provider: { server: 'http://two.example' } })
+  expect(await s.resolve(alice)).toMatchObject({ record: { server: 'http://two.example' } })
 })
 
 test('a name that nobody owns is remembered for a while, and found as soon as it is registered', async () => {
@@ -103,7 +105,7 @@ test('a change on chain is read at once; of another name or resolver it costs no
   s.chain.change({ kind: 'resolver', resolver })
   await settled()
   expect(s.chain.reads).toBe(2)
-  expect(s.names.peek(alice)).toMatchObject({ provider: { server: 'http://two.example' } })
+  expect(s.names.peek(alice)).toMatchObject({ record: { server: 'http://two.example' } })
   s.chain.answer = async () => undefined
   s.chain.change({ kind: 'name', node: nameNode(alice) })
   await settled()
@@ -120,7 +122,7 @@ test('a change while the name is being read is not lost', async () => {
   old.resolve(provider(alice))
   await first
   await settled()
-  expect(s.names.peek(alice)).toMatchObject({ provider: { server: 'http://two.example' } })
+  expect(s.names.peek(alice)).toMatchObject({ record: { server: 'http://two.example' } })
 })
 
 test('a change of another name while the name is being read costs nothing', async () => {

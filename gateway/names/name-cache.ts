@@ -3,6 +3,7 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { raceSignal } from '../../protocol/base/signal.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
+import { type NamedDeployment, parseNamedDeployment } from '../../protocol/ipfs/named-deployment.ts'
 import { limits } from '../../protocol/limits.ts'
 import {
   type Name,
@@ -12,11 +13,14 @@ import {
   type ProviderName,
 } from '../../protocol/name.ts'
 
+/** What a name is: that of a provider, or that of a deployment. */
+export type KnownName = ProviderName | NamedDeployment
+
 /** What is known of a name. */
 export type NameAnswer =
   | {
       readonly kind: 'known'
-      readonly provider: ProviderName
+      readonly record: KnownName
       /** Milliseconds since it was read, where reading it again failed; else undefined. */
       readonly staleMs: number | undefined
     }
@@ -35,7 +39,7 @@ export interface NameCache extends AsyncDisposable {
   resolve(name: Name, signal: AbortSignal): Promise<NameAnswer>
   /** As `resolve`, but asks the chain, where it answers, however fresh the last answer is. */
   refresh(name: Name, signal: AbortSignal): Promise<NameAnswer>
-  /** Every provider that is known now. */
+  /** Every provider that is known now, under each of its names. */
   known(): ProviderName[]
 }
 
@@ -49,7 +53,7 @@ export interface NameCacheOptions {
 }
 
 type Fact =
-  | { kind: 'known'; provider: ProviderName }
+  | { kind: 'known'; record: KnownName }
   | { kind: 'unknown' }
   | { kind: 'refused'; error: ProtocolError }
 
@@ -121,8 +125,10 @@ export function createNameCache(
   async function readOnce(name: Name): Promise<Entry> {
     try {
       const signal = AbortSignal.any([closing.signal, AbortSignal.timeout(limits.rpcTimeoutMs)])
-      const provider = await raceSignal(reader.readName(name, signal), signal)
-      return keep(name, provider ? { kind: 'known', provider } : { kind: 'unknown' })
+      const record = await raceSignal(reader.readName(name, signal), signal)
+      if (!record) return keep(name, { kind: 'unknown' })
+      const known = record.kind === 'deployment' ? parseNamedDeployment(record) : record
+      return keep(name, { kind: 'known', record: known })
     } catch (error) {
       if (isProtocolError(error) && error.code !== 'chain_unreachable') {
         return keep(name, { kind: 'refused', error })
@@ -145,9 +151,8 @@ export function createNameCache(
       if (kept.size <= namesMax) break
       kept.delete(oldest)
     }
-    if (before?.kind === 'known' && !isSameAccount(before.provider, fact)) {
-      options.onAccountChanged?.(before.provider)
-    }
+    const provider = before && providerOf(before)
+    if (provider && !isSameAccount(provider, fact)) options.onAccountChanged?.(provider)
     return entry
   }
 
@@ -183,7 +188,7 @@ export function createNameCache(
       return toAnswer(await raceSignal(read(name), signal))
     },
     refresh: async (name, signal) => toAnswer(await raceSignal(read(name), signal)),
-    known: () => [...owned.values()].flatMap(({ fact }) => (fact.kind === 'known' ? [fact.provider] : [])),
+    known: () => [...owned.values()].flatMap(({ fact }) => providerOf(fact) ?? []),
     async [Symbol.asyncDispose]() {
       closing.abort(new Error('The gateway is closing.'))
       await watch[Symbol.asyncDispose]()
@@ -194,11 +199,16 @@ export function createNameCache(
 
 function isOf(change: NameChange, { node, fact }: Entry): boolean {
   if (change.kind === 'name') return node === change.node
-  return fact.kind === 'known' && fact.provider.resolver === change.resolver
+  return fact.kind === 'known' && fact.record.resolver === change.resolver
+}
+
+function providerOf(fact: Fact): ProviderName | undefined {
+  return fact.kind === 'known' && fact.record.kind === 'provider' ? fact.record : undefined
 }
 
 function isSameAccount({ address, owner }: ProviderName, now: Fact): boolean {
-  return now.kind === 'known' && now.provider.address === address && now.provider.owner === owner
+  const provider = providerOf(now)
+  return provider?.address === address && provider.owner === owner
 }
 
 function unreachableChain(cause: unknown): ProtocolError {

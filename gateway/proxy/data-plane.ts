@@ -1,13 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
-import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
+import { isProtocolError } from '../../protocol/errors.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
-import type { Name } from '../../protocol/name.ts'
 import { type Caller, type FrontGuard, refusalHeaders } from '../limits/front-guard.ts'
-import type { NameAnswer, NameCache } from '../names/name-cache.ts'
-import type { ProviderRoutes } from './provider-routes.ts'
+import { type Destination, type FindWay, formatDestination, type Way } from './find-way.ts'
 import { proxyCall } from './proxy-call.ts'
 import {
   type CallerRequest,
@@ -19,16 +17,13 @@ import {
 export interface DataPlaneDeps {
   readonly clock: Clock
   readonly log: Log
-  readonly names: NameCache
-  readonly routes: ProviderRoutes
+  readonly findWay: FindWay
   readonly guard: Pick<FrontGuard, 'admitCall'>
 }
 
 export interface DataPlaneOptions {
   /** The gateway's host, with port, as in `Via`. */
   readonly domain: string
-  /** The gateway's host without port. */
-  readonly domainHost: string
   /** How callers reach the gateway. */
   readonly proto: 'http' | 'https'
   /** `Strict-Transport-Security`, where the gateway ends TLS itself. */
@@ -48,7 +43,7 @@ export interface ProviderRequest {
   readonly response: CallerResponse
   readonly caller: Caller
   readonly shape: RequestShape
-  readonly name: Name
+  readonly destination: Destination
   /** Whether the caller waits for `100 Continue`. */
   readonly expectsContinue: boolean
 }
@@ -58,26 +53,20 @@ export type DataPlane = (call: ProviderRequest, signal: AbortSignal) => void
 
 /** The path of every call through the gateway: name, route, proxy, log. Nothing on it waits while the name is known. */
 export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions): DataPlane {
-  const { clock, log, names, routes, guard } = deps
+  const { clock, log, findWay, guard } = deps
 
-  function pass(
-    call: ProviderRequest,
-    answer: NameAnswer,
-    requestId: string,
-  ): { readonly sentBytes: number } {
-    const { request, response, caller, shape, name } = call
-    const { provider, staleMs } = requireKnown(answer, name)
-    refuseLoop(request, options.domain)
-    refuseWideServiceWorker(request, shape.target)
+  function pass(call: ProviderRequest, way: Way, requestId: string): { readonly sentBytes: number } {
+    const { request, response, caller, shape } = call
+    if (!way.isOwnOrigin) refuseWideServiceWorker(request, shape.target)
     const { headers } = request
-    const ticket = guard.admitCall(caller, { provider, cid: cidOf(shape.target), headers })
-    const route = routes.routeTo(provider)
+    const ticket = guard.admitCall(caller, { provider: way.provider, cid: cidOf(way.target), headers })
+    const route = way.openRoute()
     if (call.expectsContinue) response.writeContinue?.()
     return proxyCall(request, response, route, {
-      shape,
+      shape: way.target === shape.target ? shape : { ...shape, target: way.target },
       requestId,
-      staleMs,
-      hostname: `${name}.${options.domainHost}`,
+      staleMs: way.staleMs,
+      cookieDomain: way.cookieDomain,
       via: options.domain,
       proto: options.proto,
       remoteAddress: caller.address,
@@ -88,15 +77,16 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
   }
 
   return (call, signal) => {
-    const { request, response, shape, name } = call
+    const { request, response, shape, destination } = call
     const startedMs = clock.monotonicMs()
     const requestId = readRequestId(request)
     let progress: { readonly sentBytes: number } | undefined
+    let way: Way | undefined
     if (options.logsCalls) {
       response.on('close', () =>
         log.info('call_proxied', {
           requestId,
-          provider: name,
+          provider: way?.servedBy?.() ?? formatDestination(destination),
           method: shape.method,
           path: pathOf(shape.target),
           status: response.headersSent ? response.statusCode : undefined,
@@ -110,28 +100,25 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
       if (!isProtocolError(error)) log.error('call_failed', { requestId, error: String(error) })
       sendProblem(response, error, ['x-request-id', requestId, ...refusalHeaders(error)])
     }
-    const serve = (answer: NameAnswer) => {
+    const serve = (found: Way) => {
       // The caller may have gone while the name was looked up.
       if (response.destroyed) return
       try {
-        progress = pass(call, answer, requestId)
+        way = found
+        progress = pass(call, found, requestId)
       } catch (error) {
         refuse(error)
       }
     }
-    const known = names.peek(name)
-    if (known) serve(known)
-    else names.resolve(name, signal).then(serve, refuse)
+    try {
+      refuseLoop(request, options.domain)
+      const found = findWay({ destination, shape, headers: request.headers }, signal)
+      if (found instanceof Promise) found.then(serve, refuse)
+      else serve(found)
+    } catch (error) {
+      refuse(error)
+    }
   }
-}
-
-function requireKnown(answer: NameAnswer, name: Name): NameAnswer & { kind: 'known' } {
-  if (answer.kind === 'known') return answer
-  if (answer.kind === 'refused') throw answer.error
-  throw new ProtocolError('provider_unknown', `No provider has the name ${name}.`, {
-    hint: 'Check the first part of the host; the page of the gateway lists the providers it knows.',
-    details: { provider: name },
-  })
 }
 
 /** A caller's own id where it is harmless, so that it finds its request in both logs. */

@@ -19,6 +19,8 @@ export interface ProviderRoute {
   readonly upstream: Upstream
   /** What the provider is to see as `Host`; undefined for what the caller sent. */
   readonly host: string | undefined
+  /** Who has taken the request, where the route leads to several; known once the answer begins. */
+  readonly servedBy?: () => string | undefined
 }
 
 export interface ProviderRoutes extends Disposable {

@@ -42,7 +42,10 @@ export function proxyCall(
     onHead(status, rawHeaders) {
       announcedBytes = findLength(rawHeaders)
       try {
-        response.writeHead(status, cleanResponseHeaders(rawHeaders, facts))
+        response.writeHead(
+          status,
+          cleanResponseHeaders(rawHeaders, { ...facts, servedBy: route.servedBy?.() }),
+        )
       } catch (cause) {
         exchange?.abort()
         isAborted = true

@@ -3,8 +3,10 @@ import { gatewayHeaders } from '../../protocol/http/headers.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 
 export interface AnswerFacts {
-  /** The host that the caller called, lower-case, without a port. */
-  readonly hostname: string
+  /** The widest `Domain` that a cookie may have; undefined where each stays on the very host that was called. */
+  readonly cookieDomain: string | undefined
+  /** Who answered, where the caller could not know. */
+  readonly servedBy?: string | undefined
   readonly requestId: string
   /** See `NameAnswer.staleMs`. */
   readonly staleMs: number | undefined
@@ -19,7 +21,8 @@ export interface AnswerFacts {
 
 /**
  * A provider's headers as a caller may see them. All of a provider's deployments share one origin in a browser, and the
- * gateway's domain is everybody's: cookies stay on the provider's host, and no service worker reaches beyond its path.
+ * gateway's domain is everybody's: cookies stay on the host that was called, and not below it either, where deployments
+ * have origins of their own; and no service worker reaches beyond its path.
  */
 export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts): string[] {
   const cleaned: string[] = []
@@ -29,7 +32,7 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
     switch (name.length) {
       case 10:
         if (name.toLowerCase() === 'set-cookie') {
-          cleaned.push(name, narrowCookie(value, facts.hostname))
+          cleaned.push(name, narrowCookie(value, facts.cookieDomain))
           continue
         }
         break
@@ -40,7 +43,7 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
         if (name.toLowerCase() === callHeaders.payer) facts.onPayer(value)
         break
       case 19:
-        if (name.toLowerCase() === gatewayHeaders.nameAge) continue
+        if (ownHeaders.has(name.toLowerCase())) continue
         break
       case 25:
         if (facts.hsts !== undefined && name.toLowerCase() === 'strict-transport-security') continue
@@ -57,16 +60,19 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
   if (facts.staleMs !== undefined) {
     cleaned.push(gatewayHeaders.nameAge, String(Math.floor(facts.staleMs / 1000)))
   }
+  if (facts.servedBy !== undefined) cleaned.push(gatewayHeaders.provider, facts.servedBy)
   return cleaned
 }
 
-/** Takes a `Domain` that is wider than the host off a cookie, so that it goes back to this provider only. */
-function narrowCookie(cookie: string, hostname: string): string {
+const ownHeaders: ReadonlySet<string> = new Set(Object.values(gatewayHeaders))
+
+/** Takes a `Domain` that is wider than it may be off a cookie, so that it goes back to this host only. */
+function narrowCookie(cookie: string, cookieDomain: string | undefined): string {
   const [pair, ...attributes] = cookie.split(';')
   const kept = attributes.filter((attribute) => {
     const [name = '', value = ''] = attribute.split('=')
     if (name.trim().toLowerCase() !== 'domain') return true
-    return value.trim().toLowerCase().replace(/^\./, '') === hostname
+    return value.trim().toLowerCase().replace(/^\./, '') === cookieDomain
   })
   return [pair, ...kept].join(';')
 }

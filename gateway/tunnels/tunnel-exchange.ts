@@ -49,6 +49,8 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
   #sessionKey: string | undefined
   #attempts = 0
   #isAccepted = false
+  /** False as long as no attempt has left, or each was refused. */
+  #mayHaveRun = false
   #isAnswered = false
   #isSwitched = false
   #isPaused = false
@@ -125,8 +127,9 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
   fail(error: ProtocolError, reason: ResetReason = 'cancelled'): void {
     if (this.#isOver) return
     this.#finish()
+    const isUntaken = !this.#mayHaveRun && this.#stream === undefined
     this.#stream?.reset(reason)
-    this.#handler.onError(error)
+    this.#handler.onError(error, isUntaken)
   }
 
   /** Ends it where nothing has moved for too long. Who stops reading has left, and pays like one who has. */
@@ -195,6 +198,7 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
 
   #tryElsewhere({ isHandedOver, otherwise }: { isHandedOver: boolean; otherwise: ProtocolError }): void {
     if (this.#isOver) return
+    this.#mayHaveRun ||= isHandedOver
     const replay = decideReplay({
       isHandedOver,
       isAccepted: this.#isAccepted,
@@ -204,12 +208,12 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
       attempts: this.#attempts,
       attemptsMax: limits.tunnelAttemptsMax,
     })
+    if (replay === 'same_process') this.#noteLostAttempt()
+    this.#stream = undefined
     if (replay === 'never') {
       this.fail(otherwise)
       return
     }
-    if (replay === 'same_process') this.#noteLostAttempt()
-    this.#stream = undefined
     this.#body?.detach()
     this.#placer.place(this)
   }

@@ -16,7 +16,7 @@ import type { Log } from '../base/log.ts'
 import { raceSignal } from '../base/signal.ts'
 import { ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
-import { type Name, type NameReader, nameNode, type ProviderName } from '../name.ts'
+import { type Name, type NameReader, type NameRecord, nameNode, providersKey } from '../name.ts'
 import { registryAbi, resolverAbi } from './contracts.ts'
 import { watchNameEvents } from './name-watcher.ts'
 
@@ -53,20 +53,20 @@ export function createNameReader(deps: NameReaderDeps, options: NameReaderOption
 
   return {
     async readName(name, signal) {
-      const provider = await readProvider(client, registry, name, signal)
-      if (provider) remember(provider.resolver)
-      return provider
+      const record = await readRecord(client, registry, name, signal)
+      if (record) remember(record.resolver)
+      return record
     },
     watchNames: (onChange) => watchNameEvents(deps, { ...options, resolvers }, onChange),
   }
 }
 
-async function readProvider(
+async function readRecord(
   client: PublicClient,
   registry: Address,
   name: Name,
   signal: AbortSignal,
-): Promise<ProviderName | undefined> {
+): Promise<NameRecord | undefined> {
   const blockNumber = await reach(client.getBlockNumber({ cacheTime: 0 }), signal)
   const node = nameNode(name)
   const atRegistry = { address: registry, abi: registryAbi, args: [node], blockNumber } as const
@@ -78,35 +78,63 @@ async function readProvider(
     signal,
   )
   if (owner === zeroAddress || resolver === zeroAddress) return undefined
-  const read = (functionName: 'addr' | 'server' | 'pubkey') =>
-    callResolver(client, { resolver, functionName, blockNumber }, signal)
-  const [addr, server, pubkey] = await Promise.all([read('addr'), read('server'), read('pubkey')])
-  const address = parseRecord('address', addr, 32)
+  const facts = { name, owner: getAddress(owner), resolver: getAddress(resolver), blockNumber }
+  const read = (functionName: RecordName, args: readonly unknown[] = []) =>
+    callResolver(client, { resolver, functionName, args, blockNumber }, signal)
+  const [contenthash, providers, addr, server, pubkey] = await Promise.all([
+    read('contenthash', [node]),
+    read('text', [node, providersKey]),
+    read('addr'),
+    read('server'),
+    read('pubkey'),
+  ])
+  const content = parseOptional('contenthash', contenthash, limits.cidBytesMax)
+  if (content !== '0x') {
+    return {
+      kind: 'deployment',
+      ...facts,
+      contenthash: hexBytes(content),
+      providers: parseOptional('text', providers, limits.nameProvidersBytesMax, ''),
+    }
+  }
+  const address = parseRecord('addr', addr, 32)
   if (address === zeroAddress) refuse('The name has no account.')
   return {
-    name,
-    owner: getAddress(owner),
-    resolver: getAddress(resolver),
+    kind: 'provider',
+    ...facts,
     address: getAddress(address),
-    server: parseRecord('string', server, limits.serverUrlBytesMax),
-    publicKey: Buffer.from(parseRecord('bytes', pubkey, limits.publicKeyBytesMax).slice(2), 'hex'),
-    blockNumber,
+    server: parseRecord('server', server, limits.serverUrlBytesMax),
+    publicKey: hexBytes(parseRecord('pubkey', pubkey, limits.publicKeyBytesMax)),
   }
 }
 
+const recordTypes = {
+  contenthash: 'bytes',
+  text: 'string',
+  addr: 'address',
+  server: 'string',
+  pubkey: 'bytes',
+} as const
+type RecordName = keyof typeof recordTypes
+
 interface ResolverCall {
   readonly resolver: Address
-  readonly functionName: 'addr' | 'server' | 'pubkey'
+  readonly functionName: RecordName
+  readonly args: readonly unknown[]
   readonly blockNumber: bigint
 }
 
 /** Bytes that a stranger's contract answers with; none where it reverts or is no contract. */
 async function callResolver(
   client: PublicClient,
-  { resolver, functionName, blockNumber }: ResolverCall,
+  { resolver, functionName, args, blockNumber }: ResolverCall,
   signal: AbortSignal,
 ): Promise<Hex> {
-  const data = encodeFunctionData({ abi: resolverAbi as Abi, functionName })
+  // `addr` has an overload by node, which no record is read with.
+  const abi = resolverAbi.filter(
+    (part) => part.type === 'function' && part.name === functionName && part.inputs.length === args.length,
+  )
+  const data = encodeFunctionData({ abi: abi as Abi, functionName, args })
   const call = client
     .call({ to: resolver, data, blockNumber, gas: resolverGasMax })
     .then((answer) => answer.data ?? '0x')
@@ -117,9 +145,16 @@ async function callResolver(
   return reach(call, signal)
 }
 
+/** As `parseRecord`, for records that not every resolver has. */
+function parseOptional(name: RecordName, data: Hex, bytesMax: number, none = '0x'): string {
+  return size(data) === 0 ? none : parseRecord(name, data, bytesMax)
+}
+
+const hexBytes = (hex: string): Uint8Array => Buffer.from(hex.slice(2), 'hex')
+
 /** A record is at most an offset, a length and its padded bytes; whatever is longer is not even looked at. */
-function parseRecord(type: 'address' | 'string' | 'bytes', data: Hex, bytesMax: number): Hex {
-  const name = { address: 'addr', string: 'server', bytes: 'pubkey' }[type]
+function parseRecord(name: RecordName, data: Hex, bytesMax: number): Hex {
+  const type = recordTypes[name]
   if (size(data) === 0) refuse(`The resolver of this name does not answer ${name}().`)
   if (size(data) > 96 + bytesMax) refuse(`${name}() of this name is longer than ${bytesMax} bytes.`)
   try {

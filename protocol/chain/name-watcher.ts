@@ -19,6 +19,9 @@ const events = [
   getAbiItem({ abi: resolverAbi, name: 'AddrChanged' }),
   getAbiItem({ abi: resolverAbi, name: 'ServerChanged' }),
   getAbiItem({ abi: resolverAbi, name: 'PubkeyChanged' }),
+  getAbiItem({ abi: resolverAbi, name: 'ContenthashChanged' }),
+  getAbiItem({ abi: resolverAbi, name: 'TextChanged' }),
+  getAbiItem({ abi: resolverAbi, name: 'VersionChanged' }),
 ] as const
 
 /**
@@ -32,7 +35,7 @@ export function watchNameEvents(
 ): AsyncDisposable {
   const closing = new AbortController()
   const { signal } = closing
-  const pollIntervalMs = options.pollIntervalMs ?? limits.mirrorIntervalMs
+  const pollIntervalMs = options.pollIntervalMs ?? limits.nameWatchIntervalMs
 
   async function watch(): Promise<void> {
     let seenBlock: bigint | undefined
@@ -74,10 +77,22 @@ async function look(
   const fromBlock = seenBlock + 1n
   const lastBlock = seenBlock + BigInt(limits.logRangeBlocksMax)
   const toBlock = latest < lastBlock ? latest : lastBlock
-  const address = [registry, ...resolvers]
-  const logs = await raceSignal(client.getLogs({ address, events, fromBlock, toBlock }), signal)
-  for (const log of logs) onChange(toChange(log, registry))
+  // Who emits a thousand events in one block makes one change, too.
+  const changes = new Map<string, NameChange>()
+  for (const address of pagesOf([registry, ...resolvers])) {
+    const logs = await raceSignal(client.getLogs({ address, events, fromBlock, toBlock }), signal)
+    for (const log of logs) {
+      const change = toChange(log, registry)
+      changes.set(change.kind === 'name' ? change.node : change.resolver, change)
+    }
+  }
+  for (const change of changes.values()) onChange(change)
   return toBlock
+}
+
+function* pagesOf(addresses: Address[]): Generator<Address[]> {
+  for (let start = 0; start < addresses.length; start += limits.logAddressesMax)
+    yield addresses.slice(start, start + limits.logAddressesMax)
 }
 
 function toChange({ address, topics }: ChainLog, registry: Address): NameChange {

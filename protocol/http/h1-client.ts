@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { isProtocolError, ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
-import { type Connection, createConnection, type Job } from './h1-connection.ts'
+import { type Connection, createConnection, type Job, type LostJob } from './h1-connection.ts'
 import type { Upstream, UpstreamRequest } from './upstream.ts'
 
 export interface HttpPoolOptions {
@@ -55,25 +55,25 @@ export function createHttpPool(options: HttpPoolOptions): HttpPool {
       free.push(connection)
       startWaiting()
     },
-    onGone(connection: Connection, lost?: { job: Job; error: ProtocolError; isStale: boolean }) {
+    onGone(connection: Connection, lost?: LostJob) {
       connections.delete(connection)
       const index = free.indexOf(connection)
       if (index >= 0) free.splice(index, 1)
       else busy--
-      if (lost) settle(lost.job, lost.error, lost.isStale)
+      if (lost) settle(lost)
       startWaiting()
       if (connections.size === 0) stopTimer()
     },
   }
 
-  function settle(job: Job, error: ProtocolError, isStale: boolean): void {
+  function settle({ job, error, isStale, isUntaken }: LostJob): void {
     if (job.isOver) return
     if (isStale && !isClosed && !job.isRetried && mayBeSentAgain(job.request, error)) {
       job.isRetried = true
       start(job, open())
     } else {
       job.isOver = true
-      job.handler.onError(error)
+      job.handler.onError(error, isUntaken && !job.isRetried)
     }
   }
 
@@ -110,7 +110,7 @@ export function createHttpPool(options: HttpPoolOptions): HttpPool {
     queueMicrotask(() => {
       if (job.isOver) return
       job.isOver = true
-      job.handler.onError(error)
+      job.handler.onError(error, !job.isRetried)
     })
   }
 

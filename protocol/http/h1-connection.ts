@@ -37,7 +37,17 @@ export interface ConnectionEvents {
   /** The job has ended and the connection is free. */
   onFree(connection: Connection): void
   /** The connection is gone, with the job that it carried, if any: the pool decides what the job is told. */
-  onGone(connection: Connection, lost?: { job: Job; error: ProtocolError; isStale: boolean }): void
+  onGone(connection: Connection, lost?: LostJob): void
+}
+
+/** A job whose connection has gone before its end. */
+export interface LostJob {
+  readonly job: Job
+  readonly error: ProtocolError
+  /** Whether a kept connection broke before any byte of the answer. */
+  readonly isStale: boolean
+  /** Whether the connection never stood, so that nothing of the job has left. */
+  readonly isUntaken: boolean
 }
 
 /** Takes over a byte stream, open or still opening, and speaks HTTP/1.1 on it. */
@@ -48,6 +58,11 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
   let isAnswered = false
   let stopBody: (() => void) | undefined
   let isBodySent = true
+  // What a socket that is still connecting was given to write has not left.
+  let isOpen = !isConnecting(socket)
+  socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => {
+    isOpen = true
+  })
 
   const parser = createResponseParser({
     onHead(head) {
@@ -97,7 +112,7 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
     stopBody = undefined
     parser.stop()
     socket.destroy()
-    events.onGone(connection, lost && error && { job: lost, error, isStale })
+    events.onGone(connection, lost && error && { job: lost, error, isStale, isUntaken: !isOpen })
   }
 
   function closed(cause?: unknown): void {
@@ -147,6 +162,12 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
   socket.on('end', () => closed())
   socket.on('close', () => closed())
   return connection
+}
+
+/** A socket that was refused before it was dialled is not open either. */
+function isConnecting(socket: Duplex): boolean {
+  const { connecting, secureConnecting } = socket as { connecting?: boolean; secureConnecting?: boolean }
+  return connecting === true || secureConnecting === true || socket.destroyed
 }
 
 function lostError(started: boolean, cause: unknown): ProtocolError {

@@ -29,6 +29,8 @@ export const khachapuriPrefix = 'khachapuri-'
 export const gatewayHeaders = {
   /** Seconds since the name was last read from the chain; only where the chain cannot be reached. */
   nameAge: 'khachapuri-name-age',
+  /** Which provider answered; only where the caller called a deployment, and not a provider. */
+  provider: 'khachapuri-provider',
 } as const
 
 /** A header's values in order, whatever the case of its name. */

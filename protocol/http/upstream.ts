@@ -38,8 +38,12 @@ export interface UpstreamHandler {
   /** A part of the body. The buffer is the handler's to keep. */
   onData(chunk: Buffer): void
   onEnd(): void
-  /** Before the head or in the middle of the body; nothing follows. */
-  onError(error: ProtocolError): void
+  /**
+   * Before the head or in the middle of the body; nothing follows.
+   *
+   * @param isUntaken - That the far side has surely not begun with the request: nothing of it had left, or it said so.
+   */
+  onError(error: ProtocolError, isUntaken?: boolean): void
 }
 
 /** The running exchange, for the side that receives the response. */

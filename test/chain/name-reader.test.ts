@@ -51,6 +51,47 @@ test('a registered name gives what its resolver says, checksummed, at one block'
   })
 })
 
+test('a name with content is a deployment’s, with its providers; its events are told, and clearing makes it a provider’s', async () => {
+  await using s = await setup()
+  const thumbs = parseName('thumbs')
+  const node = nameNode(thumbs)
+  const resolver = await s.deployResolver('https://alice.example')
+  await s.register(thumbs, resolver)
+  await s.register(alice, resolver)
+  const contenthash = '0xe30101551220000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f'
+  const changes: NameChange[] = []
+  await s.read(thumbs)
+  await using _ = s.reader.watchNames((change) => changes.push(change))
+  const asleep = async () => {
+    while (s.clock.sleepers === 0) await new Promise((resolve) => setImmediate(resolve))
+  }
+  const calls = [
+    ['setContenthash', [node, contenthash]],
+    ['setText', [node, 'providers', 'alice,bob']],
+    ['clearRecords', [node]],
+  ] as const
+  for (const [functionName, args] of calls) {
+    await asleep()
+    await s.send({ from: owner, to: resolver, abi: resolverAbi, functionName, args: [...args] })
+    await s.clock.advance(1_000)
+    await asleep()
+    expect(changes.splice(0)).toEqual([{ kind: 'resolver', resolver: (await s.read(alice))?.resolver }])
+    if (functionName !== 'setText') continue
+    expect(await s.read(thumbs)).toEqual({
+      kind: 'deployment',
+      name: 'thumbs',
+      owner,
+      resolver: (await s.read(alice))?.resolver,
+      contenthash: Buffer.from(contenthash.slice(2), 'hex'),
+      providers: 'alice,bob',
+      blockNumber: await s.client.getBlockNumber(),
+    })
+  }
+  // The resolver is that of both names; what has a node belongs to one of them.
+  expect(await s.read(alice)).toMatchObject({ kind: 'provider', server: 'https://alice.example' })
+  expect(await s.read(thumbs)).toMatchObject({ kind: 'provider' })
+})
+
 /** Creation code of a contract that runs `code` whatever it is asked. */
 function contractOf(code: string): Hex {
   const length = (code.length / 2).toString(16).padStart(2, '0')

@@ -7,12 +7,12 @@ import {
 } from 'node:http'
 import { connect } from 'node:net'
 import { buffer, text } from 'node:stream/consumers'
-import { type Address, getAddress, toHex } from 'viem'
+import { type Address, getAddress, type Hex, hexToBytes, toHex } from 'viem'
 import { createGateway, type Gateway, type GatewayDeps, type GatewayOptions } from '../../gateway/gateway.ts'
 import { createTestClock, type TestClock } from '../../protocol/base/clock.ts'
 import { createTestLog, type TestLog } from '../../protocol/base/log.ts'
 import type { Upstream } from '../../protocol/http/upstream.ts'
-import { type NameChange, nameNode, type ProviderName, parseName } from '../../protocol/name.ts'
+import { type NameChange, type NameRecord, nameNode, parseName } from '../../protocol/name.ts'
 
 /** A gateway whose chain is a table that the test may change. */
 export interface GatewayFront extends AsyncDisposable {
@@ -21,6 +21,8 @@ export interface GatewayFront extends AsyncDisposable {
   readonly log: TestLog
   /** Name → `server` record; a name that is not in it is not registered. */
   readonly records: Map<string, string>
+  /** Names that stand for a deployment, as the chain has them. */
+  readonly deployments: Map<string, { readonly contenthash: Hex; readonly providers: string }>
   /** Providers that are reached through a tunnel. */
   readonly tunnels: Map<Address, Upstream>
   /** Providers whose tunnels were to be looked at again. */
@@ -57,9 +59,10 @@ export function accountOf(name: string): Address {
 
 export async function openGatewayFront(
   records: Record<string, string> = {},
-  options: Partial<GatewayOptions> & Partial<Pick<GatewayDeps, 'lookup' | 'keeper'>> = {},
+  options: Partial<GatewayOptions> &
+    Partial<Pick<GatewayDeps, 'lookup' | 'keeper' | 'fetchSpec' | 'random'>> = {},
 ): Promise<GatewayFront> {
-  const { lookup, keeper, ...gatewayOptions } = options
+  const { lookup, keeper, fetchSpec, random, ...gatewayOptions } = options
   const clock = createTestClock()
   const log = createTestLog()
   const table = new Map(Object.entries(records))
@@ -68,19 +71,30 @@ export async function openGatewayFront(
   const chain = { reads: 0, failure: undefined as Error | undefined }
   let tell: (change: NameChange) => void = () => undefined
 
-  const readName = async (name: string): Promise<ProviderName | undefined> => {
+  const deployments: GatewayFront['deployments'] = new Map()
+
+  const readName = async (name: string): Promise<NameRecord | undefined> => {
     chain.reads++
     if (chain.failure) throw chain.failure
-    const server = table.get(name)
-    if (server === undefined) return undefined
-    return {
+    const facts = {
       name: parseName(name),
       owner: accountOf(name),
       resolver: accountOf(name),
+      blockNumber: 1n,
+    }
+    const deployment = deployments.get(name)
+    if (deployment) {
+      const contenthash = hexToBytes(deployment.contenthash)
+      return { kind: 'deployment', ...facts, contenthash, providers: deployment.providers }
+    }
+    const server = table.get(name)
+    if (server === undefined) return undefined
+    return {
+      kind: 'provider',
+      ...facts,
       address: accountOf(name),
       server,
       publicKey: new Uint8Array(),
-      blockNumber: 1n,
     }
   }
   const gateway = await createGateway(
@@ -104,6 +118,8 @@ export async function openGatewayFront(
       }),
       ...(lookup ? { lookup } : {}),
       ...(keeper ? { keeper } : {}),
+      ...(fetchSpec ? { fetchSpec } : {}),
+      ...(random ? { random } : {}),
     },
     {
       host: '127.0.0.1',
@@ -123,6 +139,7 @@ export async function openGatewayFront(
     clock,
     log,
     records: table,
+    deployments,
     tunnels,
     rechecked,
     reads: () => chain.reads,

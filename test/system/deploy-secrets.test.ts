@@ -8,7 +8,7 @@ import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import { formatDeployment, signDeployment } from '../../protocol/deployment.ts'
-import { parseName } from '../../protocol/name.ts'
+import { parseName, requireProvider } from '../../protocol/name.ts'
 import { parseSealed, parseSealKey, type SealedSpec, sealSpec } from '../../protocol/seal.ts'
 import { type Deployed, echoProgram, nothing, openMarket, type TestMarket } from '../support/market.ts'
 import { publish, readSpec } from '../support/specs.ts'
@@ -205,7 +205,8 @@ describe('a seal', () => {
     const { client, contracts } = at.dev
     const deps = { client, clock: systemClock, log: createTestLog() }
     const reader = createNameReader(deps, { registry: contracts.registry })
-    const found = await reader.readName(parseName('alice'), new AbortController().signal)
-    return parseSealKey(found!.publicKey)
+    const name = parseName('alice')
+    const found = await reader.readName(name, new AbortController().signal)
+    return parseSealKey(requireProvider(found, name).publicKey)
   }
 })

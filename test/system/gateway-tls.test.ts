@@ -152,6 +152,7 @@ test('a provider at home dials wss:// on the same port, and callers reach it ove
   const account = newAccount()
   const name = parseName('alice')
   const record = {
+    kind: 'provider' as const,
     name,
     owner: account.address,
     resolver: account.address,

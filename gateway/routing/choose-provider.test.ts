@@ -1,0 +1,95 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { type Usdc, usdc } from '../../protocol/usdc.ts'
+import { type Candidate, chooseProvider, costOf } from './choose-provider.ts'
+import { circuitOf, type ProviderHealth, unknownHealth } from './provider-health.ts'
+
+const nowMs = 100_000
+const price = fc.bigInt({ min: 0n, max: 1_000n }).map((amount) => usdc(amount) as Usdc)
+const maybe = <T>(some: fc.Arbitrary<T>) => fc.option(some, { nil: undefined })
+const moment = fc.constantFrom(0, nowMs - 20_000, nowMs - 5_000, nowMs, nowMs + 5_000)
+
+const health: fc.Arbitrary<ProviderHealth> = fc.record({
+  callsInFlight: fc.nat({ max: 100 }),
+  latencyMs: maybe(fc.double({ min: 0, max: 10_000, noNaN: true })),
+  failuresInRow: fc.nat({ max: 5 }),
+  brokenUntilMs: moment,
+  breaks: fc.nat({ max: 5 }),
+  isTried: fc.boolean(),
+  recoveredAtMs: maybe(moment),
+  priceUsdc: maybe(price),
+  busyUntilMs: moment,
+})
+const candidate: fc.Arbitrary<Candidate> = fc.record({
+  health,
+  isTried: fc.boolean(),
+  hasRefused: fc.boolean(),
+})
+const candidates = fc.array(candidate, { maxLength: 8 })
+const draws = fc.array(fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), {
+  minLength: 4,
+  maxLength: 4,
+})
+const drawing = (numbers: readonly number[]) => {
+  let at = 0
+  return () => numbers[at++ % numbers.length]!
+}
+
+const mayTake = ({ health: h }: Candidate, priceUsdcMax: Usdc | undefined): boolean =>
+  (priceUsdcMax === undefined || h.priceUsdc === undefined || h.priceUsdc <= priceUsdcMax) &&
+  (circuitOf(h, nowMs) === 'closed' || (circuitOf(h, nowMs) === 'half_open' && !h.isTried))
+
+test('whoever is chosen is in order or may be tried, within the price, and was not tried before', () => {
+  fc.assert(
+    fc.property(candidates, maybe(price), draws, (all, priceUsdcMax, numbers) => {
+      const choice = chooseProvider(all, { nowMs, priceUsdcMax, random: drawing(numbers) })
+      const possible = all.filter((one) => !one.isTried && mayTake(one, priceUsdcMax))
+      if (choice.kind === 'chosen') expect(possible).toContain(all[choice.index])
+      else expect(possible).toEqual([])
+    }),
+  )
+})
+
+test('nobody who would refuse gets the call while somebody would take it, nor one that was broken', () => {
+  fc.assert(
+    fc.property(candidates, draws, (all, numbers) => {
+      const choice = chooseProvider(all, { nowMs, priceUsdcMax: undefined, random: drawing(numbers) })
+      if (choice.kind !== 'chosen') return
+      const rankOf = (one: Candidate): number => {
+        if (one.hasRefused || one.health.busyUntilMs > nowMs) return 2
+        return circuitOf(one.health, nowMs) === 'closed' ? 0 : 1
+      }
+      const possible = all.filter((one) => !one.isTried && mayTake(one, undefined))
+      expect(rankOf(all[choice.index]!)).toBe(Math.min(...possible.map(rankOf)))
+    }),
+  )
+})
+
+test('of two that are equally willing, the one with more to do is never chosen', () => {
+  fc.assert(
+    fc.property(health, health, draws, (one, other, numbers) => {
+      const sound = [one, other].map((h) => ({
+        health: { ...h, brokenUntilMs: 0, busyUntilMs: 0 },
+        isTried: false,
+        hasRefused: false,
+      }))
+      const choice = chooseProvider(sound, { nowMs, priceUsdcMax: undefined, random: drawing(numbers) })
+      const costs = sound.map((c) => costOf(c.health, nowMs))
+      expect(choice.kind === 'chosen' && costs[choice.index]).toBe(Math.min(...costs))
+    }),
+  )
+})
+
+test('why nobody gets it is told: all tried, too dear, or broken and until when', () => {
+  const facts = { nowMs, priceUsdcMax: usdc(5n) as Usdc, random: () => 0 }
+  const one = (changes: Partial<ProviderHealth>, isTried = false): Candidate => ({
+    health: { ...unknownHealth, ...changes },
+    isTried,
+    hasRefused: false,
+  })
+  expect(chooseProvider([], facts)).toEqual({ kind: 'none' })
+  expect(chooseProvider([one({}, true)], facts)).toEqual({ kind: 'none' })
+  expect(chooseProvider([one({ priceUsdc: usdc(6n) })], facts)).toEqual({ kind: 'too_dear' })
+  const broken = [one({ brokenUntilMs: nowMs + 900 }), one({ brokenUntilMs: nowMs + 300 })]
+  expect(chooseProvider(broken, facts)).toEqual({ kind: 'broken', retryAfterMs: 300 })
+})

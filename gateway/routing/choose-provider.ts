@@ -1,0 +1,83 @@
+import type { Usdc } from '../../protocol/usdc.ts'
+import { circuitOf, type ProviderHealth, shareOf } from './provider-health.ts'
+
+/** One of those who could serve a call. */
+export interface Candidate {
+  readonly health: ProviderHealth
+  /** Whether it was tried for this very call already. */
+  readonly isTried: boolean
+  /** Whether it refused this deployment lately, and would again. */
+  readonly hasRefused: boolean
+}
+
+export interface ChoiceFacts {
+  readonly nowMs: number
+  /** What the caller pays at most for a call, where it says so. */
+  readonly priceUsdcMax: Usdc | undefined
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+}
+
+export type Choice =
+  | { readonly kind: 'chosen'; readonly index: number }
+  /** Nobody is left to try. */
+  | { readonly kind: 'none' }
+  /** All that are left are above the price. */
+  | { readonly kind: 'too_dear' }
+  /** All that are left are out of order; one of them may be tried again in so many milliseconds. */
+  | { readonly kind: 'broken'; readonly retryAfterMs: number }
+
+/** What is taken for the latency of a provider that nobody knows yet: good, so that it is tried. */
+const latencyMsUnknown = 1
+
+/**
+ * Who gets a call: of two that are drawn by lot, the one with less to do (latency times calls in flight, more of both for
+ * one that has just recovered). Two, because always taking the best sends everybody to the same one; by lot, because then
+ * no gateway needs to know of another. Whoever was out of order gets a call only where nobody else is willing; those that
+ * refused this deployment lately or asked to be spared come last.
+ */
+export function chooseProvider(candidates: readonly Candidate[], facts: ChoiceFacts): Choice {
+  const { nowMs } = facts
+  const all = candidates.map((candidate, index): Indexed => ({ index, ...candidate }))
+  const untried = all.filter(({ isTried }) => !isTried)
+  if (untried.length === 0) return { kind: 'none' }
+  const affordable = untried.filter(({ health }) => isAffordable(health, facts))
+  if (affordable.length === 0) return { kind: 'too_dear' }
+  const working = affordable.filter(({ health }) => mayTake(health, nowMs))
+  if (working.length === 0) {
+    const untilMs = affordable.map(({ health }) => health.brokenUntilMs)
+    return { kind: 'broken', retryAfterMs: Math.max(0, Math.min(...untilMs) - nowMs) }
+  }
+  const willing = working.filter((candidate) => isWilling(candidate, nowMs))
+  const sound = willing.filter(({ health }) => circuitOf(health, nowMs) === 'closed')
+  const best = [sound, willing, working].find(({ length }) => length > 0) ?? working
+  return { kind: 'chosen', index: drawBest(best, facts) }
+}
+
+type Indexed = Candidate & { readonly index: number }
+
+function isAffordable({ priceUsdc }: ProviderHealth, { priceUsdcMax }: ChoiceFacts): boolean {
+  return priceUsdc === undefined || priceUsdcMax === undefined || priceUsdc <= priceUsdcMax
+}
+
+function mayTake(health: ProviderHealth, nowMs: number): boolean {
+  const circuit = circuitOf(health, nowMs)
+  return circuit === 'closed' || (circuit === 'half_open' && !health.isTried)
+}
+
+const isWilling = ({ health, hasRefused }: Candidate, nowMs: number): boolean =>
+  !hasRefused && health.busyUntilMs <= nowMs
+
+/** Less is better. */
+export function costOf(health: ProviderHealth, nowMs: number): number {
+  const { latencyMs = latencyMsUnknown, callsInFlight } = health
+  return (Math.max(latencyMs, latencyMsUnknown) * (callsInFlight + 1)) / shareOf(health, nowMs)
+}
+
+function drawBest(among: readonly Indexed[], { nowMs, random }: ChoiceFacts): number {
+  const at = Math.min(Math.floor(random() * among.length), among.length - 1)
+  // One of the others, so that the two are never the same.
+  const step = 1 + Math.min(Math.floor(random() * (among.length - 1)), Math.max(0, among.length - 2))
+  const [first, second] = [among[at]!, among[(at + step) % among.length]!]
+  return costOf(first.health, nowMs) <= costOf(second.health, nowMs) ? first.index : second.index
+}

@@ -1,0 +1,364 @@
+import type { Readable } from 'node:stream'
+import type { Clock } from '../../protocol/base/clock.ts'
+import type { Log } from '../../protocol/base/log.ts'
+import { parseJson } from '../../protocol/canonical-json.ts'
+import { isProtocolError, ProtocolError, parseProblem, toProtocolError } from '../../protocol/errors.ts'
+import type {
+  RawHeaders,
+  Upstream,
+  UpstreamExchange,
+  UpstreamHandler,
+  UpstreamRequest,
+} from '../../protocol/http/upstream.ts'
+import { limits } from '../../protocol/limits.ts'
+import type { Name, ProviderName } from '../../protocol/name.ts'
+import type { Usdc } from '../../protocol/usdc.ts'
+import type { ProviderRoutes } from '../proxy/provider-routes.ts'
+import { chooseProvider } from './choose-provider.ts'
+import { isCallersFault, mayBeRefusal, meaningOf } from './decide-retry.ts'
+import type { HealthBook } from './health-book.ts'
+import { noteAnswer, noteBusy, noteEnd, noteFailure, noteStart } from './provider-health.ts'
+
+export interface RoutedDeps {
+  readonly clock: Clock
+  readonly log: Log
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+  readonly routes: Pick<ProviderRoutes, 'routeTo'>
+  readonly health: HealthBook
+  /** Whether this gateway passes a call on to this provider now; its limit counts the question. */
+  readonly admitProvider: (provider: ProviderName) => boolean
+}
+
+export interface RouteWish {
+  /** Of the deployment. */
+  readonly cid: string
+  /** Those who may serve it; at least one. */
+  readonly providers: readonly ProviderName[]
+  /** The most that the caller pays for a call; undefined where it does not say. */
+  readonly priceUsdcMax: Usdc | undefined
+  /** `Host` for a provider that is reached by a tunnel. */
+  readonly host: string
+}
+
+/** For one request. */
+export interface RoutedUpstream extends Upstream {
+  /** Who was chosen last. */
+  servedBy(): Name | undefined
+}
+
+/**
+ * Several providers as one upstream: it chooses one for each request, and another one only where the first has surely not
+ * begun with it. Whoever has it when the answer begins keeps it.
+ */
+export function createRoutedUpstream(deps: RoutedDeps, wish: RouteWish): RoutedUpstream {
+  let latest: RoutedExchange | undefined
+  return {
+    servedBy: () => latest?.provider,
+    send(request, handler) {
+      const exchange = new RoutedExchange(deps, wish, request, handler)
+      latest = exchange
+      exchange.begin()
+      return exchange
+    },
+  }
+}
+
+/** A refusal that is held back until it is clear whether somebody else takes the call. */
+interface HeldAnswer {
+  readonly status: number
+  readonly rawHeaders: RawHeaders
+  readonly chunks: Buffer[]
+  bytes: number
+}
+
+class RoutedExchange implements UpstreamExchange {
+  readonly #deps: RoutedDeps
+  readonly #wish: RouteWish
+  readonly #handler: UpstreamHandler
+  readonly #tried = new Set<ProviderName>()
+  #request: UpstreamRequest
+  #exchange: UpstreamExchange | undefined
+  /** The answer to the caller where nobody takes the call: the first refusal says most. */
+  #refusal: HeldAnswer | undefined
+  #stopReading: (() => void) | undefined
+  #finishAttempt: (() => void) | undefined
+  #provider: Name | undefined
+  #isPaused = false
+  #isOver = false
+
+  constructor(deps: RoutedDeps, wish: RouteWish, request: UpstreamRequest, handler: UpstreamHandler) {
+    this.#deps = deps
+    this.#wish = wish
+    this.#request = request
+    this.#handler = handler
+  }
+
+  get provider(): Name | undefined {
+    return this.#provider
+  }
+
+  begin(): void {
+    const { body } = this.#request
+    const lengthBytes = lengthOf(this.#request.rawHeaders)
+    if (body === undefined || Buffer.isBuffer(body)) this.#attempt()
+    else if (lengthBytes === undefined || lengthBytes > limits.routeReplayBytesMax) this.#attempt()
+    else this.#readBody(body, lengthBytes)
+  }
+
+  pause(): void {
+    this.#isPaused = true
+    this.#exchange?.pause()
+  }
+
+  resume(): void {
+    this.#isPaused = false
+    this.#exchange?.resume()
+  }
+
+  abort(): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#stopReading?.()
+    this.#finishAttempt?.()
+    this.#exchange?.abort()
+  }
+
+  /** A short body is read first: then whoever is chosen in the end gets all of it. */
+  #readBody(body: Readable, lengthBytes: number): void {
+    const chunks: Buffer[] = []
+    let bytes = 0
+    const stop = () => {
+      this.#stopReading = undefined
+      body.off('data', onData).off('end', onEnd).off('error', onBroken).off('close', onBroken)
+    }
+    const onData = (chunk: Buffer) => {
+      chunks.push(chunk)
+      bytes += chunk.length
+      if (bytes > lengthBytes) onBroken()
+    }
+    const onEnd = () => {
+      stop()
+      if (bytes !== lengthBytes) return this.#fail(brokenBody())
+      this.#request = { ...this.#request, body: Buffer.concat(chunks) }
+      this.#attempt()
+    }
+    const onBroken = () => {
+      stop()
+      this.#fail(brokenBody())
+    }
+    this.#stopReading = stop
+    body.on('data', onData).on('end', onEnd).on('error', onBroken).on('close', onBroken)
+  }
+
+  /** Sends the request to the best that is left. */
+  #attempt(): void {
+    if (this.#isOver) return
+    const { clock, health, random, routes } = this.#deps
+    const { providers, cid, priceUsdcMax } = this.#wish
+    const candidates = providers.map((provider) => ({
+      health: health.of(provider.address),
+      isTried: this.#tried.has(provider),
+      hasRefused: health.hasRefused(provider.address, cid),
+    }))
+    const nowMs = clock.monotonicMs()
+    const choice =
+      this.#tried.size < limits.routeAttemptsMax
+        ? chooseProvider(candidates, { nowMs, priceUsdcMax, random })
+        : ({ kind: 'none' } as const)
+    if (choice.kind !== 'chosen') {
+      this.#giveUp(unavailable(choice))
+      return
+    }
+    const provider = providers[choice.index]!
+    this.#tried.add(provider)
+    if (!this.#deps.admitProvider(provider)) {
+      this.#next(undefined)
+      return
+    }
+    this.#provider = provider.name
+    health.change(provider.address, (known) => noteStart(known, nowMs))
+    let isEnded = false
+    const finish = () => {
+      if (isEnded) return
+      isEnded = true
+      this.#finishAttempt = undefined
+      health.change(provider.address, noteEnd)
+    }
+    this.#finishAttempt = finish
+    try {
+      const route = routes.routeTo(provider)
+      const rawHeaders = withHost(this.#request.rawHeaders, route.host ?? this.#wish.host)
+      const exchange = route.upstream.send(
+        { ...this.#request, rawHeaders },
+        this.#handlerOf(provider, finish),
+      )
+      // Whoever answered or failed within `send` has been replaced by now.
+      if (isEnded) return
+      this.#exchange = exchange
+      if (this.#isOver) exchange.abort()
+      else if (this.#isPaused) exchange.pause()
+    } catch (error) {
+      finish()
+      if (!isProtocolError(error)) throw error
+      this.#noteFailure(provider, error)
+      this.#next(error)
+    }
+  }
+
+  #handlerOf(provider: ProviderName, finish: () => void): UpstreamHandler {
+    const { clock, health } = this.#deps
+    const startedMs = clock.monotonicMs()
+    let held: HeldAnswer | undefined
+    const passOn = () => {
+      if (!held) return
+      const { status, rawHeaders, chunks } = held
+      held = undefined
+      this.#handler.onHead(status, rawHeaders)
+      for (const chunk of chunks) this.#handler.onData(chunk)
+    }
+    return {
+      onHead: (status, rawHeaders) => {
+        if (this.#isOver) return
+        if (this.#request.method !== 'HEAD' && mayBeRefusal(status, rawHeaders)) {
+          held = { status, rawHeaders, chunks: [], bytes: 0 }
+          return
+        }
+        const nowMs = clock.monotonicMs()
+        const latencyMs = nowMs - startedMs
+        health.change(provider.address, (known) => noteAnswer(known, { latencyMs, nowMs }))
+        this.#handler.onHead(status, rawHeaders)
+      },
+      onData: (chunk) => {
+        if (this.#isOver) return
+        if (!held) return this.#handler.onData(chunk)
+        held.chunks.push(chunk)
+        held.bytes += chunk.length
+        if (held.bytes > limits.problemBytesMax) passOn()
+      },
+      onEnd: () => {
+        finish()
+        if (this.#isOver) return
+        if (held && this.#noteRefusal(provider, held)) {
+          this.#refusal ??= held
+          this.#next(undefined)
+          return
+        }
+        passOn()
+        this.#isOver = true
+        this.#handler.onEnd()
+      },
+      onError: (error, isUntaken = false) => {
+        finish()
+        if (this.#isOver) return
+        this.#noteFailure(provider, error)
+        if (isUntaken && !isCallersFault(error.code)) this.#next(error)
+        else this.#fail(error)
+      },
+    }
+  }
+
+  /** @returns whether somebody else may take the call. */
+  #noteRefusal(provider: ProviderName, { chunks }: HeldAnswer): boolean {
+    const { clock, health, log, random } = this.#deps
+    const problem = parseProblem(parseJson(Buffer.concat(chunks)))
+    const meaning = meaningOf(problem?.code)
+    const nowMs = clock.monotonicMs()
+    if (meaning === undefined) {
+      health.change(provider.address, (known) =>
+        noteAnswer(known, { latencyMs: known.latencyMs ?? 0, nowMs }),
+      )
+      return false
+    }
+    log.debug('call_refused_by', { provider: provider.name, code: problem?.code })
+    if (meaning === 'not_here') health.noteRefusal(provider.address, this.#wish.cid)
+    if (meaning === 'faulty')
+      health.change(provider.address, (known) => noteFailure(known, { nowMs, random }))
+    if (meaning === 'busy') {
+      const { retryAfterSeconds } = problem as { retryAfterSeconds?: unknown }
+      const retryAfterMs =
+        typeof retryAfterSeconds === 'number' ? Math.max(0, retryAfterSeconds) * 1000 : 1_000
+      health.change(provider.address, (known) => noteBusy(known, { nowMs, retryAfterMs }))
+    }
+    return true
+  }
+
+  #noteFailure({ name, address }: ProviderName, { code }: ProtocolError): void {
+    if (isCallersFault(code)) return
+    const { clock, health, log, random } = this.#deps
+    const nowMs = clock.monotonicMs()
+    log.debug('provider_failed', { provider: name, code })
+    if (code === 'provider_busy')
+      health.change(address, (known) => noteBusy(known, { nowMs, retryAfterMs: 1_000 }))
+    else health.change(address, (known) => noteFailure(known, { nowMs, random }))
+  }
+
+  /** Tries somebody else, where all of the request is still here. */
+  #next(error: ProtocolError | undefined): void {
+    const { body } = this.#request
+    this.#exchange = undefined
+    const isWhole = body === undefined || Buffer.isBuffer(body) || !body.readableDidRead
+    if (isWhole && this.#tried.size < this.#wish.providers.length) this.#attempt()
+    else this.#giveUp(error ?? unavailable({ kind: 'none' }))
+  }
+
+  /** Says the first refusal where there was one, for it came from a provider that does run. */
+  #giveUp(error: ProtocolError): void {
+    const refusal = this.#refusal
+    if (!refusal) {
+      this.#fail(error)
+      return
+    }
+    this.#refusal = undefined
+    queueMicrotask(() => {
+      if (this.#isOver) return
+      this.#isOver = true
+      this.#handler.onHead(refusal.status, refusal.rawHeaders)
+      for (const chunk of refusal.chunks) this.#handler.onData(chunk)
+      this.#handler.onEnd()
+    })
+  }
+
+  /** Never from within `send`. */
+  #fail(error: ProtocolError): void {
+    queueMicrotask(() => {
+      if (this.#isOver) return
+      this.#isOver = true
+      this.#handler.onError(toProtocolError(error))
+    })
+  }
+}
+
+/** `Host` stands first: see `forwardHeaders`. */
+function withHost(rawHeaders: RawHeaders, host: string): RawHeaders {
+  return rawHeaders[1] === host ? rawHeaders : [rawHeaders[0]!, host, ...rawHeaders.slice(2)]
+}
+
+function lengthOf(rawHeaders: RawHeaders): number | undefined {
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    if (rawHeaders[index]!.toLowerCase() === 'content-length') return Number(rawHeaders[index + 1])
+  }
+  return undefined
+}
+
+function unavailable(
+  why: { kind: 'none' } | { kind: 'too_dear' } | { kind: 'broken'; retryAfterMs: number },
+): ProtocolError {
+  if (why.kind === 'too_dear') {
+    return new ProtocolError('providers_unavailable', 'No provider serves this for the price of the pass.', {
+      hint: 'Sign a pass with a higher price per call.',
+    })
+  }
+  const retryAfterSeconds = why.kind === 'broken' ? Math.ceil(why.retryAfterMs / 1000) : 1
+  return new ProtocolError(
+    'providers_unavailable',
+    'None of the providers that serve this deployment takes calls now.',
+    { hint: `Send it again in ${retryAfterSeconds} s.`, details: { retryAfterSeconds } },
+  )
+}
+
+function brokenBody(): ProtocolError {
+  return new ProtocolError('bad_request', 'The body of the request is not of the length that it announced.', {
+    hint: 'Send all of it.',
+  })
+}

@@ -1,0 +1,112 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Clock } from '../../protocol/base/clock.ts'
+import type { Log } from '../../protocol/base/log.ts'
+import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
+import type { CID } from '../../protocol/ipfs/cid.ts'
+import { limits } from '../../protocol/limits.ts'
+import type { Name, ProviderName } from '../../protocol/name.ts'
+import type { NameCache } from '../names/name-cache.ts'
+import type { ProviderRoute, ProviderRoutes } from '../proxy/provider-routes.ts'
+import { type ServingReader, selectServers } from './find-servers.ts'
+import { createHealthBook } from './health-book.ts'
+import { payableOf, readPaymentBounds } from './payment-bounds.ts'
+import { createRoutedUpstream, type RoutedDeps } from './routed-upstream.ts'
+import { watchProviders } from './watch-providers.ts'
+
+export interface RouterDeps {
+  readonly clock: Clock
+  readonly log: Log
+  /** Uniform in [0, 1). */
+  readonly random: () => number
+  readonly names: Pick<NameCache, 'peek' | 'resolve' | 'known'>
+  readonly routes: Pick<ProviderRoutes, 'routeTo'>
+  readonly admitProvider: RoutedDeps['admitProvider']
+  /** Absent where the gateway has no content: then `any.<gateway>` knows no deployment. */
+  readonly serving?: ServingReader
+}
+
+/** A deployment that a request is for, and who is to serve it. */
+export interface RoutedDeployment {
+  readonly cid: CID
+  /** Names of providers; empty for any that serves it. */
+  readonly providers: readonly Name[]
+}
+
+/** Finds providers for the calls of deployments. Disposal ends its questions to providers. */
+export interface Router extends AsyncDisposable {
+  /**
+   * @param host - The host that the caller called.
+   * @throws `deployment_unserved`, `providers_unavailable`; what is wrong with the only provider that is named
+   */
+  routeTo(
+    deployment: RoutedDeployment,
+    call: { readonly headers: IncomingHttpHeaders; readonly host: string },
+    signal: AbortSignal,
+  ): Promise<ProviderRoute>
+}
+
+export function createRouter(deps: RouterDeps): Router {
+  const { admitProvider, clock, log, names, random, routes } = deps
+  const health = createHealthBook({ clock })
+  const watch = watchProviders({ clock, log, random, routes, health })
+
+  async function findNamed(wanted: readonly Name[], signal: AbortSignal): Promise<ProviderName[]> {
+    const answers = await Promise.allSettled(
+      wanted.map((name) => names.peek(name) ?? names.resolve(name, signal)),
+    )
+    const found: ProviderName[] = []
+    let trouble: unknown
+    for (const answer of answers) {
+      if (answer.status === 'rejected') trouble ??= answer.reason
+      else if (answer.value.kind === 'refused') trouble ??= answer.value.error
+      else if (answer.value.kind === 'known' && answer.value.record.kind === 'provider')
+        found.push(answer.value.record)
+    }
+    signal.throwIfAborted()
+    if (found.length > 0) return found
+    if (isProtocolError(trouble)) throw trouble
+    throw new ProtocolError(
+      'deployment_unserved',
+      `None of its providers is registered: ${wanted.join(', ')}.`,
+      {
+        hint: 'Its owner has to name others: khachapuri name set <name> --provider <name>.',
+      },
+    )
+  }
+
+  async function findAny(cid: CID, signal: AbortSignal): Promise<readonly ProviderName[]> {
+    const serving = await deps.serving?.read(cid, signal)
+    const servers = serving ? await selectServers(serving, onePerAccount(names.known())) : []
+    if (servers.length > 0) return sample(servers, random)
+    throw new ProtocolError('deployment_unserved', `This gateway knows no provider that serves ${cid}.`, {
+      hint: 'Call a provider by its name; from then on this gateway knows it.',
+      details: { deployment: cid.toString() },
+    })
+  }
+
+  return {
+    async routeTo({ cid, providers }, { headers, host }, signal) {
+      const able = providers.length > 0 ? await findNamed(providers, signal) : await findAny(cid, signal)
+      const bounds = readPaymentBounds(headers)
+      const payable = payableOf(able, bounds)
+      watch.want(able)
+      const { priceUsdcMax } = bounds
+      const wish = { cid: cid.toString(), providers: payable, priceUsdcMax, host }
+      const upstream = createRoutedUpstream({ clock, log, random, routes, health, admitProvider }, wish)
+      return { upstream, host: undefined, servedBy: upstream.servedBy }
+    },
+    [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose](),
+  }
+}
+
+/** An account with several names is one provider. */
+function onePerAccount(providers: readonly ProviderName[]): ProviderName[] {
+  return [...new Map(providers.map((provider) => [provider.address, provider])).values()]
+}
+
+/** Where very many could serve a call, it is enough to look at some. */
+function sample(providers: readonly ProviderName[], random: () => number): readonly ProviderName[] {
+  if (providers.length <= limits.routeCandidatesMax) return providers
+  const from = Math.floor(random() * providers.length)
+  return [...providers.slice(from), ...providers.slice(0, from)].slice(0, limits.routeCandidatesMax)
+}

@@ -1,0 +1,206 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
+import { buffer } from 'node:stream/consumers'
+import { hexToBytes } from 'viem'
+import { expect, test } from 'vitest'
+import { sha256, utf8 } from '../../protocol/base/bytes.ts'
+import { type ErrorCode, ProtocolError, problemType } from '../../protocol/errors.ts'
+import { cidOfRawDigest } from '../../protocol/ipfs/cid.ts'
+import { formatContenthash } from '../../protocol/ipfs/contenthash.ts'
+import { limits } from '../../protocol/limits.ts'
+import { accountOf, openGatewayFront } from '../../test/support/gateway-front.ts'
+import { openOrigin } from '../../test/support/http-origin.ts'
+
+const cidOf = (text: string) => cidOfRawDigest(sha256(utf8.encode(text)))
+const cid = cidOf('spec')
+const thumbs = 'thumbs.localhost'
+const named = (providers: string, of = cid) => ({ contenthash: formatContenthash(of), providers })
+
+/** A provider that answers its path, and what it has been told. */
+const openProvider = (name: string) =>
+  openOrigin((request, response) => {
+    response.writeHead(200, { 'khachapuri-call': '0x01' })
+    response.end(`${name} ${request.url}`)
+  })
+
+function refuse(response: ServerResponse, code: ErrorCode, headers = {}): void {
+  const error = new ProtocolError(code, 'No.', { hint: 'Ask another.' })
+  const body = JSON.stringify(error.toProblem())
+  response.writeHead(error.status, { 'content-type': problemType, 'content-length': body.length, ...headers })
+  response.end(body)
+}
+
+test('a deployment’s name is called like its CID at its provider, and says who answered', async () => {
+  await using alice = await openProvider('alice')
+  await using front = await openGatewayFront({ alice: alice.url })
+  front.deployments.set('thumbs', named('alice'))
+  for (const [path, seen] of [
+    ['/cat.jpg', '/cat.jpg'],
+    ['/', '/'],
+    ['/a%20b/../c?d=e', '/a%20b/../c?d=e'],
+    [`/${cid}`, `/${cid}`],
+  ]) {
+    const answer = await front.ask(thumbs, { path: path as string })
+    expect(answer.body.toString()).toBe(`alice /${cid}${seen}`)
+    expect(answer.headers['khachapuri-provider']).toBe('alice')
+  }
+  const direct = await front.ask('alice.localhost', { path: `/${cid}/cat.jpg` })
+  expect(direct.body.toString()).toBe(`alice /${cid}/cat.jpg`)
+  expect(direct.headers).not.toHaveProperty('khachapuri-provider')
+})
+
+test('a new CID moves traffic with its event; the old one still answers, and comes back the same way', async () => {
+  await using alice = await openProvider('alice')
+  await using front = await openGatewayFront({ alice: alice.url })
+  const second = cidOf('second')
+  front.deployments.set('thumbs', named('alice'))
+  expect((await front.ask(thumbs)).body.toString()).toBe(`alice /${cid}/`)
+  for (const next of [second, cid]) {
+    front.deployments.set('thumbs', named('alice', next))
+    front.change('thumbs')
+    await new Promise((resolve) => setImmediate(resolve))
+    expect((await front.ask(thumbs)).body.toString()).toBe(`alice /${next}/`)
+    expect((await front.ask('alice.localhost', { path: `/${cid}/` })).status).toBe(200)
+  }
+})
+
+test('records that are none are told as such, and harm no other name', async () => {
+  await using alice = await openProvider('alice')
+  await using front = await openGatewayFront({ alice: alice.url })
+  front.deployments.set('thumbs', named('alice'))
+  for (const providers of ['::garbage', 'localhost:4000', 'http://169.254.169.254', 'alice.example']) {
+    front.deployments.set('bad', named(providers))
+    front.change('bad')
+    expect(await front.ask('bad.localhost')).toMatchObject({ status: 502, code: 'name_records_invalid' })
+  }
+  front.deployments.set('swarm', {
+    contenthash: '0xe40101fa011b20d1de9994b4d039f6548d191eb26786769f580809256b4685ef316805265ea162',
+    providers: 'alice',
+  })
+  expect(await front.ask('swarm.localhost')).toMatchObject({ status: 502, code: 'name_records_invalid' })
+  front.deployments.set('lonely', named('nobody'))
+  expect(await front.ask('lonely.localhost')).toMatchObject({ status: 404, code: 'deployment_unserved' })
+  // A deployment's name is no provider: nothing leads round in a circle.
+  front.deployments.set('circle', named('circle'))
+  expect(await front.ask('circle.localhost')).toMatchObject({ status: 404, code: 'deployment_unserved' })
+  expect((await front.ask(thumbs)).status).toBe(200)
+})
+
+test('a provider that is down gets no calls after three, and nobody notices', async () => {
+  await using bob = await openProvider('bob')
+  await using front = await openGatewayFront({ alice: 'http://127.0.0.1:1', bob: bob.url })
+  front.deployments.set('thumbs', named('alice,bob'))
+  for (let i = 0; i < 50; i++) {
+    const answer = await front.ask(thumbs, { method: 'POST', body: 'x', headers: { 'content-length': 1 } })
+    expect(answer.body.toString()).toBe(`bob /${cid}/`)
+  }
+  const failures = front.log.lines.filter(({ event }) => event === 'provider_failed')
+  expect(failures.length).toBeLessThanOrEqual(limits.routeFailuresToBreak)
+})
+
+test('where all are down, the caller is told when to come again', async () => {
+  await using front = await openGatewayFront({ alice: 'http://127.0.0.1:1' })
+  front.deployments.set('thumbs', named('alice'))
+  for (let i = 0; i < 3; i++) expect((await front.ask(thumbs)).code).toBe('provider_unreachable')
+  const answer = await front.ask(thumbs)
+  expect(answer).toMatchObject({ status: 503, code: 'providers_unavailable' })
+  expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0)
+})
+
+test('a provider that refuses before it runs anything is passed over, with the whole body; and not asked first again', async () => {
+  await using alice = await openOrigin((_, response) => refuse(response, 'grant_missing'))
+  await using bob = await openOrigin(async (request, response) => {
+    response.end(await buffer(request))
+  })
+  await using front = await openGatewayFront({ alice: alice.url, bob: bob.url })
+  front.deployments.set('thumbs', named('alice bob'))
+  const body = Buffer.alloc(limits.routeReplayBytesMax, 'ab')
+  for (let i = 0; i < 20; i++) {
+    const answer = await front.ask(thumbs, {
+      method: 'POST',
+      body,
+      headers: { 'content-length': body.length },
+    })
+    expect(answer.status).toBe(200)
+    expect(answer.body.equals(body)).toBe(true)
+  }
+  expect(alice.requests()).toBe(1)
+  front.deployments.set('alone', named('alice'))
+  expect(await front.ask('alone.localhost')).toMatchObject({ status: 402, code: 'grant_missing' })
+})
+
+test.each([
+  ['a program that looks like a refusal', 'provider_busy', { 'khachapuri-call': '0x01' }],
+  ['a refusal of the payment', 'pass_invalid', {}],
+  ['a bound of the owner', 'owner_cap_reached', {}],
+] as const)('%s is the answer, and nobody else is asked', async (_, code, headers) => {
+  await using alice = await openOrigin((_request, response) => refuse(response, code, headers))
+  await using bob = await openOrigin((_request, response) => refuse(response, code, headers))
+  await using front = await openGatewayFront({ alice: alice.url, bob: bob.url })
+  front.deployments.set('thumbs', named('alice,bob'))
+  expect((await front.ask(thumbs)).code).toBe(code)
+  expect(alice.requests() + bob.requests()).toBe(1)
+})
+
+test('a call whose provider took it and broke off is never sent to another', async () => {
+  const breakOff = (request: IncomingMessage) => request.socket.destroy()
+  await using alice = await openOrigin(breakOff)
+  await using bob = await openOrigin(breakOff)
+  await using front = await openGatewayFront({ alice: alice.url, bob: bob.url })
+  front.deployments.set('thumbs', named('alice,bob'))
+  const answer = await front.ask(thumbs, { method: 'POST', body: 'pay', headers: { 'content-length': 3 } })
+  expect(answer).toMatchObject({ status: 502, code: 'provider_unreachable' })
+  expect(alice.requests() + bob.requests()).toBe(1)
+})
+
+test('a body that is too long to keep streams to the one provider that was chosen', async () => {
+  await using alice = await openOrigin(async (request, response) => {
+    response.end(String((await buffer(request)).length))
+  })
+  await using front = await openGatewayFront({ alice: alice.url })
+  front.deployments.set('thumbs', named('alice'))
+  const request = front.send(thumbs, { method: 'POST' })
+  const answered = new Promise<IncomingMessage>((resolve) => request.once('response', resolve))
+  Readable.from(Array.from({ length: 64 }, () => Buffer.alloc(16 * 1024))).pipe(request)
+  expect(String(await buffer(await answered))).toBe(String(1024 * 1024))
+})
+
+test('the origin of a deployment is its own: any case, its service workers, and nothing below a name', async () => {
+  await using alice = await openProvider('alice')
+  await using front = await openGatewayFront({ alice: alice.url })
+  const origin = `${String(cid).toUpperCase()}.Alice.localhost`
+  expect((await front.ask(origin, { path: '/x' })).body.toString()).toBe(`alice /${cid}/x`)
+  const worker = { 'service-worker': 'script' }
+  expect((await front.ask(origin, { path: '/sw.js', headers: worker })).status).toBe(200)
+  expect((await front.ask('alice.localhost', { path: '/sw.js', headers: worker })).status).toBe(400)
+  front.deployments.set('thumbs', named('alice'))
+  expect((await front.ask(`${cid}.thumbs.localhost`)).code).toBe('provider_unknown')
+  expect((await front.ask(thumbs, { path: '/sw.js', headers: worker })).status).toBe(200)
+})
+
+test('a payment leads to the provider that it is for', async () => {
+  await using alice = await openProvider('alice')
+  await using bob = await openProvider('bob')
+  await using front = await openGatewayFront({ alice: alice.url, bob: bob.url })
+  front.deployments.set('thumbs', named('alice,bob'))
+  const passFor = (...providers: string[]) => {
+    const hex = (bytes: number) => `0x${'11'.repeat(bytes)}`
+    const pass = {
+      payer: accountOf('payer'),
+      providers: providers.map(accountOf),
+      deployment: hex(32),
+      maxPricePerCall: '5',
+      maxSpend: '10',
+      validAfter: 1,
+      validBefore: 2,
+      id: hex(32),
+    }
+    const signature = Buffer.from(hexToBytes(`0x${'11'.repeat(64)}1b`))
+    const payload = Buffer.from(JSON.stringify(pass)).toString('base64url')
+    return { authorization: `Bearer kp1.${payload}.${signature.toString('base64url')}` }
+  }
+  for (let i = 0; i < 10; i++) {
+    const answer = await front.ask(thumbs, { headers: passFor('bob') })
+    expect(answer.headers['khachapuri-provider']).toBe('bob')
+  }
+})
