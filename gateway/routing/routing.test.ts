@@ -1,13 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
-import { hexToBytes } from 'viem'
+import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
 import { sha256, utf8 } from '../../protocol/base/bytes.ts'
 import { type ErrorCode, ProtocolError, problemType } from '../../protocol/errors.ts'
 import { cidOfRawDigest } from '../../protocol/ipfs/cid.ts'
 import { formatContenthash } from '../../protocol/ipfs/contenthash.ts'
 import { limits } from '../../protocol/limits.ts'
+import { anyDeployment, signPass } from '../../protocol/pass.ts'
+import { type Usdc, usdc } from '../../protocol/usdc.ts'
 import { accountOf, openGatewayFront } from '../../test/support/gateway-front.ts'
 import { openOrigin } from '../../test/support/http-origin.ts'
 
@@ -183,24 +185,20 @@ test('a payment leads to the provider that it is for', async () => {
   await using bob = await openProvider('bob')
   await using front = await openGatewayFront({ alice: alice.url, bob: bob.url })
   front.deployments.set('thumbs', named('alice,bob'))
-  const passFor = (...providers: string[]) => {
-    const hex = (bytes: number) => `0x${'11'.repeat(bytes)}`
-    const pass = {
-      payer: accountOf('payer'),
-      providers: providers.map(accountOf),
-      deployment: hex(32),
-      maxPricePerCall: '5',
-      maxSpend: '10',
-      validAfter: 1,
-      validBefore: 2,
-      id: hex(32),
-    }
-    const signature = Buffer.from(hexToBytes(`0x${'11'.repeat(64)}1b`))
-    const payload = Buffer.from(JSON.stringify(pass)).toString('base64url')
-    return { authorization: `Bearer kp1.${payload}.${signature.toString('base64url')}` }
+  const payer = privateKeyToAccount(generatePrivateKey())
+  const pass = {
+    payer: payer.address,
+    providers: [accountOf('bob')],
+    deployment: anyDeployment,
+    maxPricePerCall: usdc(5n) as Usdc,
+    maxSpend: usdc(10n) as Usdc,
+    validAfter: 1,
+    validBefore: 2,
+    id: anyDeployment,
   }
+  const token = await signPass(pass, payer, { chainId: 31_337, escrow: payer.address })
   for (let i = 0; i < 10; i++) {
-    const answer = await front.ask(thumbs, { headers: passFor('bob') })
+    const answer = await front.ask(thumbs, { headers: { authorization: `Bearer ${token}` } })
     expect(answer.headers['khachapuri-provider']).toBe('bob')
   }
 })
