@@ -49,11 +49,18 @@ export function openHttp(
       method,
       headers: { ...headers, ...length },
       signal,
-      agent: false,
+      // A connection of its own; through a proxy it is the agent that knows the way.
+      ...(!isProxied() && { agent: false }),
       lookup: loopbackLookup,
     }
     const sent = open(url, options as https.RequestOptions, resolve)
     sent.on('error', reject)
     sent.end(body)
   })
+}
+
+/** Whether `http.setGlobalProxyFromEnv` was told of a proxy. */
+function isProxied(): boolean {
+  const { options } = http.globalAgent as http.Agent & { readonly options: { readonly proxyEnv?: unknown } }
+  return options.proxyEnv !== undefined
 }

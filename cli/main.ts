@@ -1,9 +1,11 @@
 import { once } from 'node:events'
 import { enableCompileCache } from 'node:module'
 import { runCli } from './cli.ts'
+import { useProxies } from './use-proxies.ts'
 
 // The command line as a process: everything that it does is in cli.ts, which knows of no process.
 enableCompileCache()
+useProxies(process.env)
 
 const interrupted = new AbortController()
 const repeatMsMin = 1_000

@@ -7,6 +7,7 @@ import type { RequestListener } from '../protocol/http/listener.ts'
 import { limits } from '../protocol/limits.ts'
 import { createSessionKey } from '../protocol/tunnel-ticket.ts'
 import { dialTunnel } from './dial-tunnel.ts'
+import type { ProxyEnv } from './find-proxy.ts'
 import { loopbackLookup } from './loopback-lookup.ts'
 import { retryDelayMs } from './retry-delay.ts'
 import { createTakenStreams } from './taken-streams.ts'
@@ -19,6 +20,10 @@ export interface TunnelDeps {
   readonly log: Log
   /** How hosts are resolved; `*.localhost` is this machine unless given. */
   readonly lookup?: LookupFunction
+  /** Where `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are looked for; the process's environment unless given. */
+  readonly proxyEnv?: ProxyEnv
+  /** Hears of every dial that failed and is tried again. */
+  readonly onFailure?: (error: ProtocolError) => void
   /** Hears of every new state, and of its reason where it is one of trouble. */
   readonly onState?: (status: TunnelStatus) => void
 }
@@ -76,7 +81,7 @@ export interface Tunnel extends AsyncDisposable {
 }
 
 /** What no other try will change. */
-const finalCodes: readonly ErrorCode[] = ['tunnel_refused', 'bad_request']
+const finalCodes: readonly ErrorCode[] = ['tunnel_refused', 'bad_request', 'config_invalid']
 
 /**
  * Makes a local request handler reachable through a gateway, and keeps it so.
@@ -89,7 +94,7 @@ export function connectTunnel(
   handler: RequestListener,
   signal: AbortSignal,
 ): Tunnel {
-  const { clock, random, lookup = loopbackLookup } = deps
+  const { clock, random, lookup = loopbackLookup, proxyEnv = process.env } = deps
   const { name, account, domain, sockets = limits.tunnelSocketsDefault } = options
   const gatewayUrl = new URL(options.gatewayUrl)
   const log = deps.log.with({ gateway: gatewayUrl.host, name })
@@ -150,7 +155,7 @@ export function connectTunnel(
   const dial = async (): Promise<TunnelSession> => {
     const provider = options.provider ?? account.address
     const credentials = { name, account, provider, domain, sessionKey, ticket }
-    const dialed = await dialTunnel({ clock, lookup }, { gatewayUrl, credentials }, stop.signal)
+    const dialed = await dialTunnel({ clock, lookup, proxyEnv }, { gatewayUrl, credentials }, stop.signal)
     ticket = dialed.ticket
     const session = startTunnelSession({ clock, log, handler, taken }, dialed)
     sessions.add(session)
@@ -187,6 +192,7 @@ export function connectTunnel(
           refuse(lastError)
           return
         }
+        deps.onFailure?.(lastError)
         log.warn('tunnel_failed', { failures, code, error: lastError.message })
       }
       failingSinceMs ??= clock.monotonicMs()

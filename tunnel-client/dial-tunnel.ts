@@ -1,9 +1,9 @@
-import type { LookupFunction, Socket } from 'node:net'
+import type { connect, LookupFunction, Socket } from 'node:net'
 import type { Address, LocalAccount, TypedDataDomain } from 'viem'
 import { WebSocket } from 'ws'
 import { MiB, readBounded } from '../protocol/base/bytes.ts'
 import type { Clock } from '../protocol/base/clock.ts'
-import { ProtocolError, parseProblem } from '../protocol/errors.ts'
+import { isProtocolError, ProtocolError, parseProblem } from '../protocol/errors.ts'
 import {
   createHandshakeInbox,
   type HandshakeInbox,
@@ -18,6 +18,8 @@ import {
   tunnelSubprotocol,
 } from '../protocol/tunnel.ts'
 import type { SessionKey } from '../protocol/tunnel-ticket.ts'
+import { connectThroughProxy } from './connect-through-proxy.ts'
+import { findProxy, isLoopbackHost, type ProxyEnv } from './find-proxy.ts'
 
 export interface Credentials {
   readonly name: string
@@ -45,13 +47,15 @@ export interface DialedTunnel {
  *   `provider_unknown`, `too_many_requests`, …
  */
 export async function dialTunnel(
-  { clock, lookup }: { clock: Clock; lookup: LookupFunction },
+  { clock, lookup, proxyEnv }: { clock: Clock; lookup: LookupFunction; proxyEnv: ProxyEnv },
   { gatewayUrl, credentials }: { gatewayUrl: URL; credentials: Credentials },
   signal: AbortSignal,
 ): Promise<DialedTunnel> {
+  const proxy = findProxy(gatewayUrl, proxyEnv)
   const webSocket = new WebSocket(gatewayUrl, tunnelSubprotocol, {
     ...tunnelSocketOptions,
     lookup,
+    ...(proxy && { createConnection: through({ proxy, target: gatewayUrl, lookup }, signal) }),
     handshakeTimeout: limits.connectTimeoutMs,
     ...(isUnseen(gatewayUrl) && { generateMask: (mask: Buffer) => void mask.fill(0) }),
   })
@@ -74,12 +78,23 @@ export async function dialTunnel(
   }
 }
 
+type OnConnection = (error: Error | null, socket?: Socket) => void
+
+/** What `node:http` calls for a connection that takes its time. */
+function through(way: Parameters<typeof connectThroughProxy>[0], signal: AbortSignal): typeof connect {
+  const open = (_: unknown, onConnection: OnConnection) => {
+    connectThroughProxy(way, signal).then((socket) => onConnection(null, socket), onConnection)
+  }
+  // The typings know only connections that are there at once.
+  return open as unknown as typeof connect
+}
+
 /**
  * Whether no proxy on the way can read the bytes and be confused by them: under TLS, and within this machine. Then a
  * mask of zeros will do, which costs nothing; others take more CPU than all the rest of a large body.
  */
 function isUnseen({ protocol, hostname }: URL): boolean {
-  return protocol === 'wss:' || /^(?:(?:.+\.)?localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname)
+  return protocol === 'wss:' || isLoopbackHost(hostname)
 }
 
 /** Requests may follow the welcome at once. */
@@ -92,7 +107,7 @@ function opened(webSocket: WebSocket): Promise<Socket> {
       socket = response.socket
     })
     webSocket.on('open', () => resolve(socket))
-    webSocket.on('error', (error) => reject(unreachable(error.message)))
+    webSocket.on('error', (error) => reject(isProtocolError(error) ? error : unreachable(error.message)))
     webSocket.on('unexpected-response', (request, response) => {
       const refuse = (bytes: Uint8Array | undefined) => {
         request.destroy()

@@ -52,7 +52,7 @@ export const tunnel = defineCommand({
     if (values.domain === undefined)
       throw usageError('--domain <name> is missing.', 'Choose a name: --domain bob.')
     const name = parseName(values.domain)
-    const sockets = parseCount('sockets', values.sockets, { min: 1, max: limits.tunnelSocketsPerProviderMax })
+    const sockets = parseCount('sockets', values.sockets, { min: 1, max: limits.tunnelSocketsPerProcessMax })
     const place = await findGateway(values, context)
     const gateway = await readGatewayInfo(place.gateway, signal)
     const account = await openAccount(values, place, context)
@@ -79,6 +79,8 @@ export const tunnel = defineCommand({
         clock,
         random: Math.random,
         log: createLog({ level: values.verbose ? 'info' : 'silent' }),
+        proxyEnv: context.env,
+        onFailure: view.onFailure,
         onState: view.onState,
       },
       {

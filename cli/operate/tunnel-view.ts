@@ -1,4 +1,5 @@
 import { utf8 } from '../../protocol/base/bytes.ts'
+import type { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { ForwardedRequest, Tunnel, TunnelStatus } from '../../tunnel-client/index.ts'
 import type { CommandContext } from '../command.ts'
@@ -7,6 +8,7 @@ import { createTunnelMonitor, formatFigures } from './tunnel-monitor.ts'
 
 /** What somebody sees of a tunnel while it runs. */
 export interface TunnelView {
+  readonly onFailure: (error: ProtocolError) => void
   readonly onState: (status: TunnelStatus) => void
   readonly onRequest: (request: ForwardedRequest) => void
   /**
@@ -32,13 +34,21 @@ export function createTunnelView(
 ): TunnelView {
   const monitor = createTunnelMonitor()
   let wasConnected = false
+  let lastFailure = ''
 
   const emit = (event: string, facts: object) => {
     if (isJson) void writeBytes(utf8.encode(`${formatFacts({ event, atMs: clock.nowMs(), ...facts })}\n`))
   }
 
   return {
+    onFailure({ code, message, hint }) {
+      emit('failed', { code, message })
+      // Tries come often; a reason is told once.
+      if (message !== lastFailure) note(`${message} ${hint}`)
+      lastFailure = message
+    },
     onState(now) {
+      lastFailure = ''
       const isTrouble = now.state !== 'connected' && now.state !== 'closed'
       const { code, message } = (isTrouble && now.lastError) || {}
       const { state: event, ...figures } = monitor.figures(now)

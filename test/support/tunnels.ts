@@ -11,7 +11,7 @@ import { type HttpResponse, listen } from '../../protocol/http/listen.ts'
 import type { RequestListener } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import { marketDomain } from '../../protocol/typed-data.ts'
-import { connectTunnel, type Tunnel, type TunnelOptions } from '../../tunnel-client/index.ts'
+import { connectTunnel, type Tunnel, type TunnelDeps, type TunnelOptions } from '../../tunnel-client/index.ts'
 
 export const domain = marketDomain({ chainId: 31_337, escrow: '0x00000000000000000000000000000000000e5c70' })
 
@@ -131,10 +131,22 @@ export function openTunnel(
     clock = systemClock,
     log = createTestLog(),
     signal = new AbortController().signal,
+    lookup,
+    proxyEnv = {},
+    onFailure,
     ...options
-  }: Partial<TunnelOptions> & { clock?: Clock; log?: TestLog; signal?: AbortSignal } = {},
+  }: Partial<TunnelOptions> &
+    Pick<TunnelDeps, 'lookup' | 'proxyEnv' | 'onFailure'> & {
+      clock?: Clock
+      log?: TestLog
+      signal?: AbortSignal
+    } = {},
 ): Tunnel {
-  const deps = { clock, log, random: () => 0.5 }
+  const deps = {
+    ...{ clock, log, random: () => 0.5, proxyEnv },
+    ...(lookup && { lookup }),
+    ...(onFailure && { onFailure }),
+  }
   return connectTunnel(
     deps,
     { gatewayUrl: gateway.tunnelUrl, name: 'alice', account, domain, ...options },
