@@ -5,6 +5,7 @@ import { promisify } from 'node:util'
 import { ProtocolError } from '../protocol/errors.ts'
 import { limits } from '../protocol/limits.ts'
 import type { DevMarket } from './market.ts'
+import { canBuildC, canBuildGo } from './native.ts'
 
 /** An example as anybody deploys it: from the command line. */
 export interface DeployedExample {
@@ -25,6 +26,10 @@ interface Example {
   readonly flags: readonly string[]
 }
 
+interface NativeExample extends Example {
+  readonly canBuild: (signal: AbortSignal) => Promise<boolean>
+}
+
 const examples = {
   markdown: { folder: 'markdown', flags: [] },
   'csv-stats': { folder: 'csv-stats', flags: [] },
@@ -34,12 +39,14 @@ const examples = {
   greet: { folder: 'greet', flags: ['--env-file', 'greet.env'] },
   thumbnail: { folder: 'thumbnail', flags: [] },
   sqlite: { folder: 'sqlite', flags: [] },
+  'sse-clock': { folder: 'sse-clock', flags: [] },
 } satisfies Record<string, Example>
 
-/** Made by their `build.sh` first, and deployed where the providers run native programs. */
+/** Made by their `build.sh` first, and deployed where the providers run native programs and there is what builds them. */
 const nativeExamples = {
-  'port-go': { folder: 'port-go', flags: [] },
-} satisfies Record<string, Example>
+  'port-go': { folder: 'port-go', flags: [], canBuild: canBuildGo },
+  'ws-echo': { folder: 'ws-echo', flags: [], canBuild: canBuildC },
+} satisfies Record<string, NativeExample>
 
 type NativeExampleName = keyof typeof nativeExamples
 const nativeExampleNames = Object.keys(nativeExamples) as readonly NativeExampleName[]
@@ -114,6 +121,7 @@ export async function deployExamples(
   const deployed: DeployedExample[] = (await Promise.all(lanes)).flat()
   const isNativeRun = market.providers.alice.info.runtimes.includes('native')
   for (const name of isNativeRun ? nativeExampleNames : []) {
+    if (!(await nativeExamples[name].canBuild(signal))) continue
     const example = await buildExample(at(nativeExamples[name]), home, signal)
     deployed.push(await deployExample(name, example, market, home, signal))
   }

@@ -67,6 +67,7 @@ function linesToTry({ gateway }: DevMarket, deployed: readonly DeployedExample[]
     `curl '${url('greet', 'alice')}/hello?name=Ada'`,
     `curl --data-binary ${sample('thumbnail/sample.jpg')} -o small.png ${url('thumbnail', 'bob')}/`,
     `curl -d 'SELECT item, count(*) FROM orders GROUP BY item' ${url('sqlite', 'alice')}/`,
+    `curl -N '${url('sse-clock', 'bob')}/?every=250&count=4&zone=Asia/Tbilisi'`,
     `curl http://alice.${gateway.domain}/`,
     ...(deployed.some(({ name }) => name === 'port-go') ? [`curl '${url('port-go', 'bob')}?num=600'`] : []),
     `npx khachapuri call ${url('paid-factor', 'alice')}/ -d '{"num":97}' --voucher --account payer`,
