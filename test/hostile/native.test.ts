@@ -12,6 +12,7 @@ import { type Answer, collectAnswer } from '../../provider/runtime/collect-answe
 import { createNativeRuntime } from '../../provider/runtime/native/native-runtime.ts'
 import { canRunNatively, compile } from '../../provider/runtime/native/testing/compile.ts'
 import { type CallOutcome, type Instance, type Runtime, toCallError } from '../../provider/runtime/runtime.ts'
+import { countTraces, descendants, ownFolders, ownProcesses, readText } from '../support/traces.ts'
 
 /** Native programs that attack what they run in. Each is held by limits of the kernel before it does anything. */
 describe.skipIf(!canRunNatively)(
@@ -77,6 +78,19 @@ describe.skipIf(!canRunNatively)(
         expect(decoy.connections()).toBe(0)
       })
 
+      test('no socket of the host that has a name and no file', async () => {
+        const name = `khachapuri-${process.pid}`
+        await using decoy = await openDecoy(`\0${name}`)
+        await using program = await start()
+        expect(textOf(await attack(program, `abstract=${name}`))).toBe('contained\n')
+        expect(decoy.connections()).toBe(0)
+      })
+
+      test('no call but its own, with one answer too many', async () => {
+        await using program = await start({ env: { SERVER: 'smuggle' }, native: 'http' })
+        for (let calls = 0; calls < 4; calls++) expect(textOf(await attack(program, 'any'))).toBe('own')
+      })
+
       test('no socket of the host through a link in the place of its own', async () => {
         const folder = mkdtempSync(join(tmpdir(), 'khachapuri-decoy-'))
         chmodSync(folder, 0o755)
@@ -132,6 +146,13 @@ describe.skipIf(!canRunNatively)(
           expect(textOf(await attack(neighbour, 'hello'))).toBe('hello\n')
         expect((await bombing).outcome).toEqual({ kind: 'timeout', timeoutMs: 1_000 })
         expect(textOf(await attack(program, 'hello'))).toBe('hello\n')
+      })
+
+      test('no more time than it has, a byte at a time', async () => {
+        await using program = await start({ timeoutMs: 300 })
+        const { outcome, body } = await attack(program, 'drip')
+        expect(outcome).toEqual({ kind: 'timeout', timeoutMs: 300 })
+        expect(body.length).toBeGreaterThan(0)
       })
 
       test('no more memory than it may', async () => {
@@ -253,42 +274,6 @@ function textOf({ outcome, body }: Answer): string {
   return body.toString()
 }
 
-/** What this process's programs could leave on this machine, whoever their parent is by then. */
-function countTraces() {
-  return {
-    processes: ownProcesses(),
-    mounts: readText('/proc/self/mountinfo').split('\n').length,
-    folders: ownFolders(),
-    cgroups: findCgroups(),
-    // Of the files that this process has open, those that no library opens and closes as it likes.
-    handles: readdirSync('/proc/self/fd').filter((fd) => isPathHandle(fd)).length,
-  }
-}
-
-/** Sandboxes name our folder on their command line; what runs in them is in our cgroups, or a child of theirs. */
-function ownProcesses(): string[] {
-  const below = descendants()
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map((pid) => [pid, readText(`/proc/${pid}/cmdline`), readText(`/proc/${pid}/cgroup`)] as const)
-    .filter(
-      ([pid, commandLine, cgroup]) =>
-        commandLine.includes(`khp-${process.pid}-`) ||
-        cgroup.includes(`khachapuri-${process.pid}-`) ||
-        (commandLine.startsWith('/app/') && below.includes(Number(pid))),
-    )
-    .map(([pid, commandLine]) => `${pid} ${commandLine}`)
-}
-
-function isPathHandle(fd: string): boolean {
-  return readText(`/proc/self/fdinfo/${fd}`).includes('flags:\t012')
-}
-
-const ownFolders = () =>
-  readdirSync(tmpdir())
-    .filter((name) => name.startsWith(`khp-${process.pid}-`))
-    .map((name) => join(tmpdir(), name))
-
 const appFolders = () =>
   ownFolders().flatMap((folder) =>
     readdirSync(folder)
@@ -302,45 +287,6 @@ function filesBelow(folders: readonly string[]): string[] {
       .filter((entry) => entry.isFile())
       .map((entry) => join(entry.parentPath, entry.name)),
   )
-}
-
-function findCgroups(): string[] {
-  const own = readText('/proc/self/cgroup').split('\n')
-  const folders = own.flatMap((line) => {
-    const [, controllers, path] = line.split(':')
-    if (path === undefined) return []
-    return [join('/sys/fs/cgroup', controllers ?? '', path)]
-  })
-  return folders.flatMap((folder) => {
-    try {
-      return readdirSync(folder).filter((name) => name.startsWith(`khachapuri-${process.pid}-`))
-    } catch {
-      return []
-    }
-  })
-}
-
-function descendants(): number[] {
-  const parents = new Map<number, number>()
-  for (const name of readdirSync('/proc').filter((one) => /^\d+$/.test(one))) {
-    const fields = readText(`/proc/${name}/stat`)
-      .replace(/^.*\) /s, '')
-      .split(' ')
-    parents.set(Number(name), Number(fields[1]))
-  }
-  const isOurs = (pid: number): boolean => {
-    const parent = parents.get(pid)
-    return parent !== undefined && (parent === process.pid || isOurs(parent))
-  }
-  return [...parents.keys()].filter(isOurs)
-}
-
-function readText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch {
-    return ''
-  }
 }
 
 /** A server of the host that no program should reach. */

@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { KiB } from '../../protocol/base/bytes.ts'
+import { callHeaders } from '../../protocol/call.ts'
 import { echoProgram, openMarket, type TestMarket } from '../support/market.ts'
 
 /** What a program answers, or does not read, harms nobody but itself. */
@@ -47,6 +48,25 @@ describe.each(['alice', 'bob'])('%s', (provider) => {
       expect([after.status, after.header('x-large')]).toEqual([200, '"'.repeat(10)])
     },
   )
+
+  test('speaks for itself: what a program says of the call, its price or the connection goes no further', async () => {
+    const forged = ['call', 'receipt', 'charged', 'fault', 'outcome'].map(
+      (name) => `khachapuri-${name}:forged`,
+    )
+    const hops = [
+      'connection:x-own',
+      'keep-alive:forged',
+      'proxy-authenticate:forged',
+      'upgrade:forged',
+      'te:forged',
+    ]
+    const query = [...forged, ...hops, 'x-own:kept'].map((header) => `header=${encodeURIComponent(header)}`)
+    const answer = await at.call({ provider, cid: echo, path: `/answer?${query.join('&')}&body=body` })
+    expect([answer.status, answer.text, answer.header('x-own')]).toEqual([200, 'body', 'kept'])
+    expect(JSON.stringify(answer.rawHeaders)).not.toContain('forged')
+    const receipt = await at.call({ provider, path: `/_/receipts/${answer.header(callHeaders.call)}` })
+    expect(receipt.json()).toMatchObject({ status: 200, outcome: 'answered', price: '500' })
+  })
 
   test('gives the answer of a program that does not read its request, whatever that says', async () => {
     const sizes = Array.from({ length: 40 }, (_, i) => i * 25 * KiB)

@@ -13,6 +13,7 @@ import type { Instance, ProgramFiles, Runtime, StartOptions } from '../../provid
 import { createSandbox } from '../../provider/runtime/sandbox/sandbox.ts'
 import { attackOurselves } from '../../provider/runtime/self-test.ts'
 import type { WorkerdOptions } from '../../provider/runtime/workerd/workerd.ts'
+import { countTraces, descendants } from '../support/traces.ts'
 
 const never = new AbortController().signal
 const hasBubblewrap = isInstalled('bwrap')
@@ -25,7 +26,11 @@ for (const mode of ['auto', 'process', 'bare'] as const) {
   }
   describe(`a hostile program ${walls[mode]}`, () => {
     const shared = shareRuntime({ mode, zygotes: 1, startTimeoutMs: 1_000 })
-    afterAll(() => shared[Symbol.asyncDispose]())
+    const before = countTraces()
+    afterAll(async () => {
+      await shared[Symbol.asyncDispose]()
+      expect(countTraces(), 'nothing survives').toEqual(before)
+    })
     const start = async (source: string | ProgramFiles, options: Partial<StartOptions> = {}) => {
       const program = typeof source === 'string' ? toProgram(source) : source
       const defaults = { env: {}, params: null, limits: { timeoutMs: 3_000, memoryMiB: 64 } }
@@ -305,9 +310,27 @@ function testExhaustion(start: Start): void {
     expect(await program.whenDead).toEqual({ kind: 'timeout' })
   })
 
+  test('one that answers a byte at a time ends with its time', async () => {
+    const timeoutMs = 300
+    await using program = await start(
+      `export default { fetch: () => new Response(new ReadableStream({
+        async pull(controller) {
+          await new Promise((resolve) => setTimeout(resolve, 20))
+          controller.enqueue(new Uint8Array(1))
+        },
+      })) }`,
+      { limits: { timeoutMs, memoryMiB: 64 } },
+    )
+    const { outcome, body } = await call(program)
+    expect(outcome).toEqual({ kind: 'timeout', timeoutMs })
+    expect(body.length).toBeGreaterThan(0)
+    expect((await call(program)).status).toBe(200)
+  })
+
   test.each([
     ['its heap', 'kept.push(new Array(1e5).fill(i++))'],
     ['buffers', 'kept.push(new Uint8Array(1 << 20).fill(1))'],
+    ['files', `fs.writeFileSync('/tmp/' + i++, new Uint8Array(1 << 20).fill(1))`],
     ['strings', 'kept.push("x".repeat(1e6) + i++); kept.at(-1).charCodeAt(5)'],
     [
       'WebAssembly memory',
@@ -316,7 +339,7 @@ function testExhaustion(start: Start): void {
   ])('one that fills %s is ended for memory; another goes on', async (_, step) => {
     await using other = await start(healthy)
     await using program = await start(
-      `let i = 0; const kept = []; export default { fetch() { for (;;) { ${step} } } }`,
+      `import fs from 'node:fs'; let i = 0; const kept = []; export default { fetch() { for (;;) { ${step} } } }`,
     )
     expect((await call(program)).outcome).toEqual({ kind: 'out_of_memory', memoryMiB: 64 })
     expect(await program.whenDead).toEqual({ kind: 'out_of_memory' })
@@ -533,19 +556,6 @@ function processesWith(text: string): string[] {
   return pids.filter((pid) =>
     ['cmdline', 'environ'].some((file) => read(`/proc/${pid}/${file}`).includes(text)),
   )
-}
-
-/** The processes below this one, parents before their children. */
-function descendants(): number[] {
-  const below = [process.pid]
-  const all = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-  const parents = new Map(
-    all.map((pid) => [Number(pid), Number(/\) \S (\d+)/.exec(read(`/proc/${pid}/stat`))?.[1])]),
-  )
-  for (const parent of below) {
-    for (const [pid, itsParent] of parents) if (itsParent === parent) below.push(pid)
-  }
-  return below.slice(1)
 }
 
 function read(path: string): string {

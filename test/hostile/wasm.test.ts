@@ -6,17 +6,26 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import { limits } from '../../protocol/limits.ts'
 import { collectAnswer } from '../../provider/runtime/collect-answer.ts'
 import type { Instance, Runtime } from '../../provider/runtime/runtime.ts'
+import { createWasmConvention } from '../../provider/runtime/wasm/wasm-modules.ts'
 import { createWasmRuntime } from '../../provider/runtime/wasm/wasm-runtime.ts'
+import { countTraces } from '../support/traces.ts'
 
 /** WASI programs that do what they should not: each gets its own outcome, and no other call notices. */
 
 const { signal } = new AbortController()
 const module = readFileSync(join(import.meta.dirname, '../../provider/runtime/wasm/testing/hostile.wasm'))
 let runtime: Runtime
+let before: ReturnType<typeof countTraces>
 beforeAll(async () => {
+  // The bundler's own process stays for as long as this one.
+  await createWasmConvention()
+  before = countTraces()
   runtime = await createWasmRuntime({ clock: systemClock, log: createTestLog() }, { zygotes: 0 }, signal)
 })
-afterAll(() => runtime[Symbol.asyncDispose]())
+afterAll(async () => {
+  await runtime[Symbol.asyncDispose]()
+  expect(countTraces(), 'nothing survives').toEqual(before)
+})
 
 interface StartOptions {
   readonly timeoutMs?: number

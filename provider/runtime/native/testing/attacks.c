@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -304,6 +305,45 @@ static int serve_fetches(void) {
   }
 }
 
+static int listen_on_socket(void) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  strcpy(address.sun_path, getenv("LISTEN_SOCKET"));
+  int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+  bind(listener, (struct sockaddr *)&address, sizeof address);
+  listen(listener, 16);
+  return listener;
+}
+
+/** A socket of the host that has a name and no file. */
+static int abstract_socket(const char *name) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  strncpy(address.sun_path + 1, name, sizeof address.sun_path - 2);
+  int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+  socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
+  if (connect(fd, (struct sockaddr *)&address, length) == 0) breach("connects to", name);
+  return done();
+}
+
+/** An answer without end, a byte at a time. */
+static int drip(void) {
+  for (;;) {
+    if (write(1, "x", 1) < 0) return 1;
+    usleep(20000);
+  }
+}
+
+/** Answers on its socket with one answer too many. */
+static int serve_smuggled(int listener) {
+  static const char answers[] = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nown"
+                                "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";
+  for (;;) {
+    int fd = accept(listener, NULL, NULL);
+    char head[4096];
+    while (read(fd, head, sizeof head) > 0) send(fd, answers, sizeof answers - 1, MSG_NOSIGNAL);
+    close(fd);
+  }
+}
+
 /** A child that nobody waits for, in a session of its own, with its output closed. */
 static int daemonize(void) {
   if (fork() == 0) {
@@ -360,15 +400,6 @@ static int listen_and_swap(const char *target) {
   }
 }
 
-static int listen_on_socket(void) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  strcpy(address.sun_path, getenv("LISTEN_SOCKET"));
-  int listener = socket(AF_UNIX, SOCK_STREAM, 0);
-  bind(listener, (struct sockaddr *)&address, sizeof address);
-  listen(listener, 16);
-  return listener;
-}
-
 static int serve_until_asked(int (*begin)(void)) {
   sigset_t asked;
   int which;
@@ -389,6 +420,7 @@ int main(int argc, char **argv) {
   if (server && strcmp(server, "gentle") == 0) return serve_until_asked(listen_on_socket);
   if (server && strcmp(server, "gentle-port") == 0) return serve_until_asked(listen_on_port);
   if (server && strcmp(server, "fetch") == 0) return serve_fetches();
+  if (server && strcmp(server, "smuggle") == 0) return serve_smuggled(listen_on_socket());
   const char *query = getenv("QUERY_STRING");
   setvbuf(stdout, NULL, _IOLBF, 0);
   printf("Content-Type: text/plain\n\n");
@@ -413,6 +445,8 @@ int main(int argc, char **argv) {
   attack("daemon", daemonize());
   attack("linger", linger());
   attack("core", dump_core());
+  attack("abstract", abstract_socket(strchr(query, '=') + 1));
+  attack("drip", drip());
   attack("fetch-greedily", fetch_greedily(strchr(query, '=') + 1));
   attack("fetch", fetch(stdout, strchr(query, '=') + 1));
   printf("hello\n");
