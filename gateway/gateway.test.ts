@@ -457,6 +457,8 @@ test('a call leaves one line in the log, without its query', async () => {
   const line = front.log.lines.find(({ event }) => event === 'call_proxied')
   expect(line?.facts).toEqual({
     requestId: 'r-1',
+    traceId: expect.stringMatching(/^[0-9a-f]{32}$/),
+    client: '127.0.0.1',
     provider: 'alice',
     method: 'GET',
     path: '/bafy/x',

@@ -15,6 +15,9 @@ import { createFrontGuard, type FrontGuard } from './limits/front-guard.ts'
 import { type FrontRules, frontRulesDefault } from './limits/front-rules.ts'
 import { createNameCache, type NameCache } from './names/name-cache.ts'
 import { domainHost } from './names/resolve-host.ts'
+import { type CallTracer, createPlainTracer } from './observe/call-tracer.ts'
+import { createGatewayMetrics, type GatewayMetrics } from './observe/metrics.ts'
+import { createObserver } from './observe/observer.ts'
 import { createDataPlane } from './proxy/data-plane.ts'
 import { createFindWay } from './proxy/find-way.ts'
 import { createProviderRoutes, type TunnelDirectory } from './proxy/provider-routes.ts'
@@ -57,6 +60,8 @@ export interface GatewayDeps {
   readonly random?: () => number
   /** How names in `server` records are looked up; the machine's resolver by default. */
   readonly lookup?: Lookup
+  /** Exports traces; the gateway owns it. None are exported unless given. */
+  readonly tracer?: CallTracer
 }
 
 export interface GatewayOptions {
@@ -81,6 +86,8 @@ export interface GatewayOptions {
   readonly shutdownTimeoutMs?: number
   /** What strangers may do; what is careful unless given. */
   readonly rules?: FrontRules
+  /** Measures the process, too, and counts these providers one by one. */
+  readonly metrics?: { readonly providers: readonly string[] }
   /** What `/_/info` says beside addresses of the gateway itself. */
   readonly info: Pick<GatewayInfo, 'chainId' | 'escrow' | 'registry' | 'usdc' | 'peers' | 'version'>
 }
@@ -99,6 +106,7 @@ export interface Gateway extends AsyncDisposable {
   readonly guard: Pick<FrontGuard, 'change' | 'denied' | 'rules'>
   /** Shows another certificate from the next connection on. Only where it ends TLS itself. */
   setIdentity(identity: TlsIdentity): void
+  readonly metrics: GatewayMetrics
 }
 
 /**
@@ -112,7 +120,24 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   const closed = new AbortController()
   let isReady = true
 
-  const guard = createFrontGuard({ clock }, options.rules ?? frontRulesDefault)
+  // Disposed last: what ends while the gateway closes is told, too.
+  const tracer = starting.use(deps.tracer ?? createPlainTracer())
+  const seen = { connections: () => 0, tunnels: () => 0, tunnelledProviders: () => 0, names: () => 0 }
+  const metrics = createGatewayMetrics(
+    {
+      connections: () => seen.connections(),
+      tunnels: () => seen.tunnels(),
+      tunnelledProviders: () => seen.tunnelledProviders(),
+      names: () => seen.names(),
+      isReady: () => isReady,
+    },
+    { providers: options.metrics?.providers ?? [], withProcess: options.metrics !== undefined },
+  )
+  const observer = createObserver({ clock, log, tracer, metrics }, { logsCalls: options.logsCalls ?? true })
+  const guard = createFrontGuard(
+    { clock, onLimited: metrics.countLimited },
+    options.rules ?? frontRulesDefault,
+  )
 
   // The port is known only once the listener stands; no request is read before this function goes on.
   let handlers: GatewayHandlers | undefined
@@ -127,6 +152,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   )
   const place = describePlace(options, listener.port)
   const { url, domain, info } = place
+  seen.connections = () => listener.connections
 
   let recheckTunnels: (provider: Address) => void = () => undefined
   const names = starting.use(
@@ -138,6 +164,9 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   const tunnels = starting.use(
     deps.openTunnels({ gatewayHost: url.host, resolveProvider: resolveWith(names) }),
   )
+  seen.names = () => names.known().length
+  seen.tunnels = () => tunnels.connected().length
+  seen.tunnelledProviders = () => new Set(tunnels.connected().map(({ provider }) => provider)).size
   recheckTunnels = (provider) => {
     tunnels.recheck(provider, closed.signal).catch((error) => {
       log.warn('tunnels_recheck_failed', { provider, error: String(error) })
@@ -173,13 +202,11 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   })
   handlers = createHandlers({
     host: place.domainHost,
-    dataPlane: createDataPlane(
-      { clock, log, findWay: createFindWay({ names, routes, router }), guard },
-      { ...place, logsCalls: options.logsCalls ?? true },
-    ),
+    dataPlane: createDataPlane({ log, findWay: createFindWay({ names, routes, router }), guard }, place),
     serveControl: getRequestListener(app.fetch, { overrideGlobalObjects: false, hostname: place.domainHost }),
     tunnels,
     guard,
+    observer,
     signal: closed.signal,
   })
   // The first thing to close: nothing new comes in, and what is in flight still needs all that stands above.
@@ -202,6 +229,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     info,
     guard,
     setIdentity: (identity) => listener.setIdentity(identity),
+    metrics,
     async [Symbol.asyncDispose]() {
       await parts.disposeAsync()
       log.info('gateway_stopped')

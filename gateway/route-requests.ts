@@ -2,12 +2,14 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { ProtocolError } from '../protocol/errors.ts'
 import type { HttpResponse } from '../protocol/http/listen.ts'
+import type { IncomingRequest, OutgoingResponse } from '../protocol/http/listener.ts'
 import { rawProblem, sendProblem } from '../protocol/http/problem-response.ts'
 import { openSwitch } from '../protocol/http/switch.ts'
 import { type Caller, type FrontGuard, refusalHeaders } from './limits/front-guard.ts'
 import { type HostMeaning, resolveHost } from './names/resolve-host.ts'
-import type { DataPlane } from './proxy/data-plane.ts'
-import type { Destination } from './proxy/find-way.ts'
+import type { Observer, RequestRecord } from './observe/observer.ts'
+import type { DataPlane, ProviderRequest } from './proxy/data-plane.ts'
+import { type Destination, formatDestination } from './proxy/find-way.ts'
 import { type CallerRequest, type RequestShape, readRequestShape } from './proxy/request-shape.ts'
 
 /** Where providers connect by themselves. */
@@ -28,6 +30,7 @@ export interface HandlerDeps {
   readonly serveControl: (request: IncomingMessage, response: HttpResponse) => Promise<void>
   readonly tunnels: TunnelDoor
   readonly guard: Pick<FrontGuard, 'admit'>
+  readonly observer: Observer
   readonly signal: AbortSignal
 }
 
@@ -37,41 +40,63 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
     const shape = readRequestShape(request)
     return { shape, meaning: requireMeaning(resolveHost(shape.host, deps.host), shape.host, deps.host) }
   }
+  const admit = (request: IncomingRequest, response: OutgoingResponse, record: RequestRecord): Caller => {
+    const caller = deps.guard.admit(request)
+    record.client = caller.address
+    response.on('close', caller.leave)
+    return caller
+  }
+  const callProvider = (call: ProviderRequest): void => {
+    call.record.target = 'provider'
+    call.record.provider = formatDestination(call.destination)
+    deps.dataPlane(call, deps.signal)
+  }
+  const switchProvider = (
+    { request, response }: ReturnType<typeof openSwitch>,
+    facts: Pick<ProviderRequest, 'shape' | 'destination'>,
+  ): void => {
+    const record = deps.observer.begin(request, response)
+    record.path = pathOf(facts.shape.target)
+    try {
+      const caller = admit(request, response, record)
+      callProvider({ request, response, record, caller, ...facts, expectsContinue: false })
+    } catch (error) {
+      record.noteProblem(error)
+      sendProblem(response, error, refusalHeaders(error))
+    }
+  }
   return {
     onRequest(request, response, expectsContinue) {
+      const record = deps.observer.begin(request, response)
       let caller: Caller | undefined
       try {
-        caller = deps.guard.admit(request)
-        response.on('close', caller.leave)
+        caller = admit(request, response, record)
         const { shape, meaning } = read(request)
+        record.path = pathOf(shape.target)
         if (meaning.kind !== 'control') {
-          const call = { request, response, caller, shape, destination: meaning, expectsContinue }
-          deps.dataPlane(call, deps.signal)
+          callProvider({ request, response, record, caller, shape, destination: meaning, expectsContinue })
         } else {
+          record.target = 'gateway'
           if (expectsContinue) response.writeContinue()
           request.url = shape.target
           void deps.serveControl(request, response)
         }
       } catch (error) {
+        record.noteProblem(error)
         sendProblem(response, error, caller?.headers() ?? refusalHeaders(error))
       }
     },
     onUpgrade(request, socket, head) {
-      let caller: Caller | undefined
       try {
-        caller = deps.guard.admit(request)
         const { shape, meaning } = read(request)
         if (meaning.kind !== 'control') {
-          socket.once('close', caller.leave)
-          const call = { ...openSwitch(request, socket, head), caller, shape, destination: meaning }
-          deps.dataPlane({ ...call, expectsContinue: false }, deps.signal)
+          switchProvider(openSwitch(request, socket, head), { shape, destination: meaning })
         } else if (shape.target === '/_/tunnel') {
           // The tunnels have bounds of their own, and stay for days.
-          caller.leave()
+          deps.guard.admit(request).leave()
           deps.tunnels.upgrade(request, socket, head)
         } else throw webSocketUnsupported()
       } catch (error) {
-        caller?.leave()
         socket.end(rawProblem(error), 'latin1', () => socket.destroy())
       }
     },
@@ -98,4 +123,10 @@ function webSocketUnsupported(): ProtocolError {
   return new ProtocolError('websocket_unsupported', 'The gateway itself has no page for WebSockets.', {
     hint: 'Call ws://<provider>.<gateway>/<cid>.',
   })
+}
+
+/** Queries hold what no log should: tokens, names, searches. */
+function pathOf(target: string): string {
+  const query = target.indexOf('?')
+  return query < 0 ? target : target.slice(0, query)
 }

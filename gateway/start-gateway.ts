@@ -6,6 +6,7 @@ import type { Log } from '../protocol/base/log.ts'
 import { repeat } from '../protocol/base/repeat.ts'
 import { createNameReader } from '../protocol/chain/name-reader.ts'
 import { ProtocolError } from '../protocol/errors.ts'
+import { serveMetrics } from '../protocol/http/serve-metrics.ts'
 import { createHeliaNode } from '../protocol/ipfs/helia-node.ts'
 import { createKeeper, type Keeper } from '../protocol/ipfs/keeper.ts'
 import { openBlockstore } from '../protocol/ipfs/open-blockstore.ts'
@@ -56,6 +57,10 @@ export interface StartGatewayOptions {
   readonly rules?: FrontRules
   /** With this the gateway ends TLS itself. */
   readonly tls?: StartTlsOptions
+  /** Shows metrics where it is given; port 0 takes a free one. */
+  readonly metrics?: { readonly host: string; readonly port: number; readonly providers: readonly string[] }
+  /** Exports traces where it is given. */
+  readonly tracing?: { readonly url: string; readonly sampleRatio: number }
 }
 
 export interface StartTlsOptions {
@@ -72,6 +77,8 @@ export interface StartedGateway extends Gateway {
   readonly httpPort: number | undefined
   /** Looks at once for a newer certificate. Mistakes are in the log, and change nothing. */
   reload(): Promise<void>
+  /** Where metrics are; undefined where they are not shown. */
+  readonly metricsPort: number | undefined
 }
 
 /**
@@ -113,6 +120,15 @@ export async function startGateway(
       ),
     )
 
+  // The SDK is large: who exports nothing does not load it.
+  const tracing = options.tracing && {
+    tracer: (await import('./observe/otlp-tracer.ts')).createOtlpTracer({
+      ...options.tracing,
+      random: Math.random,
+      version: options.version,
+      instance: options.domain ?? `${options.host}:${options.port}`,
+    }),
+  }
   // Uploads are signed for this very gateway, whose address is known once it listens.
   let keeper: Keeper | undefined
   // Closed after the gateway, whose last requests may still read from it.
@@ -126,6 +142,7 @@ export async function startGateway(
         openTunnels: (facts) => createTunnelHub({ clock, log, domain: marketDomain(market), ...facts }),
         keeper: keeperRoutes(() => keeper),
         fetchSpec: createSpecFetcher({ blockstore, peers: node }),
+        ...tracing,
       },
       {
         ...gatewayOptions,
@@ -148,10 +165,12 @@ export async function startGateway(
       keeper.collectGarbage,
     ),
   )
+  const shown = options.metrics && starting.use(await serveMetrics(gateway.metrics, options.metrics))
   const parts = starting.move()
   return {
     ...gateway,
     httpPort: plain?.port,
+    metricsPort: shown?.port,
     reload: async () => tls?.reload(),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }

@@ -57,6 +57,11 @@ export const limits = {
   limitClientsCachedMax: 10_000,
   contentKeysCachedMax: 10_000,
 
+  // Traces of a gateway
+  otlpSpansWaitingMax: 2_048,
+  otlpIntervalMs: 2_000,
+  otlpTimeoutMs: 5_000,
+
   // A call
   requestBodyBytesMax: 100 * MiB,
   responseBodyBytesMax: 100 * MiB,

@@ -1,20 +1,16 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Clock } from '../protocol/base/clock.ts'
 import { type Outcome, outcomes } from '../protocol/call.ts'
 import type { MirrorStatus } from '../protocol/chain/grant-mirror.ts'
-import { ProtocolError } from '../protocol/errors.ts'
+import type { MetricsSource } from '../protocol/http/serve-metrics.ts'
 import type { Usdc } from '../protocol/usdc.ts'
 import type { TunnelStatus } from '../tunnel-client/connect-tunnel.ts'
 import type { SettlerStatus } from './settlement/settler.ts'
 import type { SettlementsStatus } from './x402/settlements.ts'
 
 /** What an operator watches, in the text format of Prometheus. No label holds a payer, a CID or an address. */
-export interface ProviderMetrics {
+export interface ProviderMetrics extends MetricsSource {
   countCall(call: { outcome: Outcome; chargedUsdc: Usdc; durationMs: number }): void
-  /** All metrics now, and their media type. */
-  read(): Promise<{ readonly text: string; readonly type: string }>
 }
 
 /** Asked when somebody looks, and not before. */
@@ -100,44 +96,5 @@ export function createProviderMetrics(sources: MetricSources): ProviderMetrics {
       durations.observe(durationMs / 1000)
     },
     read: async () => ({ text: await registry.metrics(), type: registry.contentType }),
-  }
-}
-
-/**
- * Shows metrics at `http://127.0.0.1:<port>/metrics` for a Prometheus on this machine; nobody else reaches it.
- *
- * @throws ProtocolError `port_taken`
- */
-export async function serveMetrics(
-  metrics: ProviderMetrics,
-  port: number,
-): Promise<AsyncDisposable & { readonly port: number }> {
-  const server = createServer((request, response) => {
-    if (request.url !== '/metrics') {
-      response.writeHead(404).end('Metrics are at /metrics.\n')
-      return
-    }
-    metrics.read().then(
-      ({ text, type }) => response.writeHead(200, { 'content-type': type }).end(text),
-      () => response.writeHead(500).end(),
-    )
-  })
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) =>
-      reject(
-        new ProtocolError('port_taken', `Port ${port} is taken.`, {
-          hint: 'Choose another one with --metrics-port.',
-          cause,
-        }),
-      ),
-    )
-    server.listen(port, '127.0.0.1', resolve)
-  })
-  return {
-    port: (server.address() as AddressInfo).port,
-    async [Symbol.asyncDispose]() {
-      server.closeAllConnections()
-      await new Promise((resolve) => server.close(resolve))
-    },
   }
 }

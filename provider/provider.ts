@@ -11,6 +11,7 @@ import { isDevChain } from '../protocol/dev-chain.ts'
 import type { EgressOffer } from '../protocol/egress.ts'
 import { listen } from '../protocol/http/listen.ts'
 import type { RequestListener } from '../protocol/http/listener.ts'
+import { serveMetrics } from '../protocol/http/serve-metrics.ts'
 import { limits } from '../protocol/limits.ts'
 import type { Name } from '../protocol/name.ts'
 import type { ProviderInfo } from '../protocol/provider.ts'
@@ -35,7 +36,7 @@ import { createFront } from './http/serve.ts'
 import { keepName } from './keep-name.ts'
 import { openLedger } from './ledger/ledger.ts'
 import { openProgramLog } from './logs/program-log.ts'
-import { createProviderMetrics, serveMetrics } from './metrics.ts'
+import { createProviderMetrics } from './metrics.ts'
 import { openContent } from './open-content.ts'
 import { openPrograms } from './open-programs.ts'
 import { openRules } from './policy/rules.ts'
@@ -388,7 +389,8 @@ export async function createProvider(
   )
   tunnelStatus = () => presence.tunnelStatus()
   const served =
-    options.metricsPort !== undefined && starting.use(await serveMetrics(metrics, options.metricsPort))
+    options.metricsPort !== undefined &&
+    starting.use(await serveMetrics(metrics, { port: options.metricsPort }))
   const registered = await presence.publish(signal)
   starting.use(keepName({ client, sender, clock, log }, place))
   const control: ProviderControl = {

@@ -37,6 +37,11 @@ export const gatewayOptions = {
   },
   'allow-private': { type: 'boolean', help: 'Let providers be on this machine or in its network' },
   dir: { type: 'string', value: '<dir>', help: 'Blocks and keys (default ~/.khachapuri/gateway)' },
+  'metrics-port': {
+    type: 'string',
+    value: '<n>',
+    help: 'Show metrics for Prometheus at http://127.0.0.1:<n>/metrics; 0 takes a free port',
+  },
   verbose: { type: 'boolean', help: 'Log every call, as JSON on standard error' },
   rpc: { type: 'string', value: '<url>', help: "The chain's JSON-RPC" },
   'chain-id': { type: 'string', value: '<n>', help: "The chain's id" },
@@ -66,6 +71,7 @@ const settingOfFlag = {
   'http-port': ['tls', 'httpPort'],
   'allow-private': ['allowPrivate'],
   dir: ['dir'],
+  'metrics-port': ['metrics', 'port'],
   rpc: ['chain', 'rpc'],
   'chain-id': ['chain', 'chainId'],
   escrow: ['chain', 'escrow'],
@@ -73,7 +79,7 @@ const settingOfFlag = {
   usdc: ['chain', 'usdc'],
 } as const satisfies Partial<Record<keyof GatewayFlags, readonly string[]>>
 
-const numberFlags: ReadonlySet<string> = new Set(['port', 'http-port', 'chain-id'])
+const numberFlags: ReadonlySet<string> = new Set(['port', 'http-port', 'chain-id', 'metrics-port'])
 
 export interface ReadGatewaySettings {
   readonly settings: GatewaySettings

@@ -15,6 +15,8 @@ const domainSchema = z
   .regex(/^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d{1,5})?$/i, 'Expected a host such as market.example')
   .refine((text) => isIP(text) === 0, 'Expected a host, as an address has no subdomains')
 
+const nameSchema = z.string().regex(/^[a-z0-9-]{1,63}$/, 'Expected the name of a provider')
+
 const fileName = z.string().min(1).max(4096)
 
 /**
@@ -72,6 +74,23 @@ export const gatewaySettingsSchema = z.strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('warn'),
       /** One line per call, at the level `info`. */
       calls: z.boolean().default(true),
+    })
+    .prefault({}),
+  metrics: z
+    .strictObject({
+      /** Metrics are shown where it is given; 0 takes a free port. */
+      port: z.int().min(0).max(65_535).optional(),
+      host: z.string().min(1).max(255).default('127.0.0.1'),
+      /** Providers that get a series of their own. */
+      providers: z.array(nameSchema).max(100).default([]),
+    })
+    .prefault({}),
+  tracing: z
+    .strictObject({
+      /** Traces are exported where it is given, as OTLP over HTTP in JSON. */
+      url: httpUrl('the URL of a collector, such as http://127.0.0.1:4318/v1/traces').optional(),
+      /** Which part of all requests. */
+      sampleRatio: z.number().min(0).max(1).default(0.01),
     })
     .prefault({}),
   ...frontRulesShape,

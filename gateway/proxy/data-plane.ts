@@ -1,11 +1,10 @@
-import { randomUUID } from 'node:crypto'
-import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { isProtocolError } from '../../protocol/errors.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import { type Caller, type FrontGuard, refusalHeaders } from '../limits/front-guard.ts'
-import { type Destination, type FindWay, formatDestination, type Way } from './find-way.ts'
+import type { RequestRecord } from '../observe/observer.ts'
+import type { Destination, FindWay, Way } from './find-way.ts'
 import { proxyCall } from './proxy-call.ts'
 import {
   type CallerRequest,
@@ -15,7 +14,6 @@ import {
 } from './request-shape.ts'
 
 export interface DataPlaneDeps {
-  readonly clock: Clock
   readonly log: Log
   readonly findWay: FindWay
   readonly guard: Pick<FrontGuard, 'admitCall'>
@@ -28,8 +26,6 @@ export interface DataPlaneOptions {
   readonly proto: 'http' | 'https'
   /** `Strict-Transport-Security`, where the gateway ends TLS itself. */
   readonly hsts?: string | undefined
-  /** One line in the log per call. */
-  readonly logsCalls: boolean
 }
 
 /** Node's own is one; a WebSocket handshake never waits for `100 Continue`. */
@@ -41,6 +37,7 @@ export interface CallerResponse extends OutgoingResponse {
 export interface ProviderRequest {
   readonly request: CallerRequest
   readonly response: CallerResponse
+  readonly record: RequestRecord
   readonly caller: Caller
   readonly shape: RequestShape
   readonly destination: Destination
@@ -53,10 +50,11 @@ export type DataPlane = (call: ProviderRequest, signal: AbortSignal) => void
 
 /** The path of every call through the gateway: name, route, proxy, log. Nothing on it waits while the name is known. */
 export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions): DataPlane {
-  const { clock, log, findWay, guard } = deps
+  const { log, findWay, guard } = deps
 
-  function pass(call: ProviderRequest, way: Way, requestId: string): { readonly sentBytes: number } {
-    const { request, response, caller, shape } = call
+  function pass(call: ProviderRequest, way: Way): { readonly sentBytes: number } {
+    const { request, response, record, caller, shape } = call
+    const { requestId, span } = record
     if (!way.isOwnOrigin) refuseWideServiceWorker(request, shape.target)
     const { headers } = request
     const ticket = guard.admitCall(caller, { provider: way.provider, cid: cidOf(way.target), headers })
@@ -73,39 +71,27 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
       callerHeaders: caller.headers(),
       onPayer: ticket.onPayer,
       hsts: options.hsts,
+      trace:
+        span.traceparent === undefined ? undefined : { traceparent: span.traceparent, isNew: span.isNew },
+      onHead: record.noteHead,
+      onProblem: record.noteProblem,
     })
   }
 
   return (call, signal) => {
-    const { request, response, shape, destination } = call
-    const startedMs = clock.monotonicMs()
-    const requestId = readRequestId(request)
-    let progress: { readonly sentBytes: number } | undefined
-    let way: Way | undefined
-    if (options.logsCalls) {
-      response.on('close', () =>
-        log.info('call_proxied', {
-          requestId,
-          provider: way?.servedBy?.() ?? formatDestination(destination),
-          method: shape.method,
-          path: pathOf(shape.target),
-          status: response.headersSent ? response.statusCode : undefined,
-          isWhole: response.writableFinished,
-          sentBytes: progress?.sentBytes ?? 0,
-          durationMs: Math.round((clock.monotonicMs() - startedMs) * 100) / 100,
-        }),
-      )
-    }
+    const { request, response, record, shape, destination } = call
     const refuse = (error: unknown) => {
+      const { requestId } = record
       if (!isProtocolError(error)) log.error('call_failed', { requestId, error: String(error) })
+      record.noteProblem(error)
       sendProblem(response, error, ['x-request-id', requestId, ...refusalHeaders(error)])
     }
     const serve = (found: Way) => {
       // The caller may have gone while the name was looked up.
       if (response.destroyed) return
       try {
-        way = found
-        progress = pass(call, found, requestId)
+        record.servedBy = found.servedBy
+        record.progress = pass(call, found)
       } catch (error) {
         refuse(error)
       }
@@ -121,19 +107,8 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
   }
 }
 
-/** A caller's own id where it is harmless, so that it finds its request in both logs. */
-function readRequestId({ headers }: CallerRequest): string {
-  const given = headers['x-request-id']
-  return typeof given === 'string' && /^[A-Za-z0-9._-]{1,128}$/.test(given) ? given : randomUUID()
-}
-
 /** What stands where a call has its CID. */
 function cidOf(target: string): string {
   const end = target.slice(1).search(/[/?#]/)
   return end < 0 ? target.slice(1) : target.slice(1, end + 1)
-}
-
-function pathOf(target: string): string {
-  const query = target.indexOf('?')
-  return query < 0 ? target : target.slice(0, query)
 }

@@ -1,6 +1,6 @@
 import { ProtocolError } from '../../protocol/errors.ts'
 import { drainBody } from '../../protocol/http/drain-body.ts'
-import { forwardHeaders } from '../../protocol/http/headers.ts'
+import { type ForwardFacts, forwardHeaders } from '../../protocol/http/headers.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import type { UpstreamExchange, UpstreamHandler } from '../../protocol/http/upstream.ts'
@@ -13,6 +13,12 @@ export interface CallFacts extends AnswerFacts {
   readonly shape: RequestShape
   readonly proto: 'http' | 'https'
   readonly remoteAddress: string
+  /** See `ForwardFacts.trace`. */
+  readonly trace: ForwardFacts['trace']
+  /** The head of the answer goes out. */
+  readonly onHead: () => void
+  /** The answer is this problem instead. */
+  readonly onProblem: (error: unknown) => void
 }
 
 /** Up to here one string for head and body costs less than two buffers and a `writev`. */
@@ -46,6 +52,7 @@ export function proxyCall(
           status,
           cleanResponseHeaders(rawHeaders, { ...facts, servedBy: route.servedBy?.() }),
         )
+        facts.onHead()
       } catch (cause) {
         exchange?.abort()
         isAborted = true
@@ -70,6 +77,7 @@ export function proxyCall(
       if (body && !body.complete) drainBody(body)
     },
     onError(error) {
+      facts.onProblem(error)
       sendProblem(response, error, ['x-request-id', facts.requestId])
       if (body && !body.complete) drainBody(body)
     },
@@ -94,6 +102,7 @@ export function proxyCall(
         remoteAddress: facts.remoteAddress,
         requestId: facts.requestId,
         via: facts.via,
+        trace: facts.trace,
       }),
       ...(body ? { body } : {}),
       switchesTo,

@@ -68,6 +68,8 @@ export interface ForwardFacts {
   readonly requestId: string
   /** The name by which this gateway is known in `Via`. */
   readonly via: string
+  /** What replaces `traceparent`; absent where what came goes on. */
+  readonly trace?: { readonly traceparent: string; readonly isNew: boolean } | undefined
 }
 
 /**
@@ -75,7 +77,7 @@ export interface ForwardFacts {
  * where it comes from, and with the truth about that. `Via` is continued, so that a loop can be seen.
  */
 export function forwardHeaders(facts: ForwardFacts): string[] {
-  const { rawHeaders } = facts
+  const { rawHeaders, trace } = facts
   const dropped = connectionOptions(facts.connection)
   const forwarded = ['host', facts.host]
   let via = ''
@@ -87,6 +89,7 @@ export function forwardHeaders(facts: ForwardFacts): string[] {
       continue
     }
     if (lowerName.startsWith('x-forwarded-')) continue
+    if (trace && (lowerName === 'traceparent' || (trace.isNew && lowerName === 'tracestate'))) continue
     if (dropped.length > 0 && dropped.includes(lowerName)) continue
     forwarded.push(name, rawHeaders[index + 1]!)
   }
@@ -102,5 +105,6 @@ export function forwardHeaders(facts: ForwardFacts): string[] {
     'via',
     `${via}1.1 ${facts.via}`,
   )
+  if (trace) forwarded.push('traceparent', trace.traceparent)
   return forwarded
 }

@@ -51,6 +51,8 @@ export interface HttpListener extends AsyncDisposable {
   readonly url: URL
   /** Shows another certificate from the next connection on; those that are open go on. A TLS listener only. */
   setIdentity(identity: TlsIdentity): void
+  /** Open connections, those that were upgraded included. */
+  readonly connections: number
 }
 
 /** How often the closing listener looks for connections whose last answer is out. */
@@ -87,6 +89,11 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
   const server: Server | SecureServer = secure ?? createServer(serverOptions)
   server.maxConnections = limits.listenerConnectionsMax
   const { admitConnection } = options
+  let connections = 0
+  server.on('connection', (socket: Socket) => {
+    connections++
+    socket.once('close', () => void connections--)
+  })
   if (admitConnection) server.on('connection', (socket: Socket) => admitSocket(socket, admitConnection))
   server.on('request', options.onRequest as HttpRequestListener)
   if (options.onExpectContinue) server.on('checkContinue', options.onExpectContinue as HttpRequestListener)
@@ -108,6 +115,9 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
   return {
     host,
     port,
+    get connections() {
+      return connections
+    },
     url: new URL(`${options.tls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}/`),
     setIdentity(identity) {
       assert(secure, 'a listener without TLS has no certificate')

@@ -60,9 +60,9 @@ export function accountOf(name: string): Address {
 export async function openGatewayFront(
   records: Record<string, string> = {},
   options: Partial<GatewayOptions> &
-    Partial<Pick<GatewayDeps, 'lookup' | 'keeper' | 'fetchSpec' | 'random'>> = {},
+    Partial<Pick<GatewayDeps, 'lookup' | 'keeper' | 'fetchSpec' | 'random' | 'tracer'>> = {},
 ): Promise<GatewayFront> {
-  const { lookup, keeper, fetchSpec, random, ...gatewayOptions } = options
+  const { lookup, keeper, fetchSpec, random, tracer, ...gatewayOptions } = options
   const clock = createTestClock()
   const log = createTestLog()
   const table = new Map(Object.entries(records))
@@ -120,6 +120,7 @@ export async function openGatewayFront(
       ...(keeper ? { keeper } : {}),
       ...(fetchSpec ? { fetchSpec } : {}),
       ...(random ? { random } : {}),
+      ...(tracer ? { tracer } : {}),
     },
     {
       host: '127.0.0.1',

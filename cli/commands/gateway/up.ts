@@ -26,7 +26,7 @@ export const gatewayUp = defineCommand({
   async run({ values }, context) {
     const { clock, print, note, signal } = context
     const { settings, dir, configPath } = await readGatewaySettings(values, context)
-    const { chain, domain, publicUrl } = settings
+    const { chain, domain, publicUrl, metrics, tracing } = settings
     const tls = tlsOptions(settings.tls, context.cwd)
     const log = createLog({ level: settings.log.level })
     const client = createChainClient({ chainId: chain.chainId, rpcUrls: [new URL(chain.rpc)] })
@@ -44,6 +44,8 @@ export const gatewayUp = defineCommand({
         shutdownTimeoutMs: settings.shutdownTimeoutMs,
         rules: settings,
         ...(tls && { tls }),
+        ...(metrics.port !== undefined && { metrics: { ...metrics, port: metrics.port } }),
+        ...(tracing.url !== undefined && { tracing: { ...tracing, url: tracing.url } }),
         ...(domain !== undefined && { domain }),
         ...(publicUrl !== undefined && { publicUrl: new URL(publicUrl).origin }),
       },
@@ -72,12 +74,16 @@ export const gatewayUp = defineCommand({
         `  tunnels    ${info.tunnel}`,
         `  chain      ${chain.chainId} at ${new URL(chain.rpc).origin}`,
         ...(httpPort === undefined ? [] : [`  http       port ${httpPort}, led to https`]),
+        ...(gateway.metricsPort === undefined
+          ? []
+          : [`  metrics    http://${metrics.host}:${gateway.metricsPort}/metrics`]),
       ].join('\n'),
       {
         url: gateway.url.href,
         host: gateway.host,
         port: gateway.port,
         ...(httpPort !== undefined && { httpPort }),
+        ...(gateway.metricsPort !== undefined && { metricsPort: gateway.metricsPort }),
         ...info,
       },
     )
