@@ -8,6 +8,7 @@ import { createChargeStore } from '../provider/ledger/store.ts'
 import {
   chargeCall,
   claimOf,
+  createTestSigner,
   grantOf,
   market,
   openTestLedger,
@@ -23,7 +24,8 @@ const [dir = '', way = '', milliseconds = ''] = process.argv.slice(2)
 const durationMs = Number(milliseconds)
 const priceUsdc = usdc(500n)
 
-const count = way === 'each' ? chargeEach() : way === 'sync' ? syncEach() : await chargeInGroups(Number(way))
+const count =
+  way === 'each' ? await chargeEach() : way === 'sync' ? syncEach() : await chargeInGroups(Number(way))
 console.log(JSON.stringify(count))
 
 interface Count {
@@ -48,9 +50,9 @@ async function chargeInGroups(callers: number): Promise<Count> {
 }
 
 /** The same rows in the same schema, but each charge in a transaction of its own, and without a thread between. */
-function chargeEach(): Count {
+async function chargeEach(): Promise<Count> {
   using db = openDatabase(dir, { provider, market })
-  const store = createChargeStore(db, { provider, market })
+  const store = createChargeStore(db, { provider, market }, await createTestSigner())
   const startedMs = performance.now()
   let charges = 0
   while (performance.now() - startedMs < durationMs) {

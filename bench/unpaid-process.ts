@@ -62,13 +62,13 @@ const free: CallDeps['ledger'] = {
     kind: 'reserved',
     reservation: {
       ...{ callId, priceUsdc },
-      charge: async () => nothingCharged,
+      charge: async () => ({ ...nothingCharged, signedReceipt: '' }),
       release: () => undefined,
       charged: () => nothingCharged,
       [Symbol.dispose]: () => undefined,
     },
   }),
-  record: async () => undefined,
+  record: async () => '',
   claimKey: () => Promise.reject(new Error('There are no keys without a ledger.')),
   vouchers: { find: () => undefined, accept: async () => undefined },
 }

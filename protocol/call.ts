@@ -13,6 +13,8 @@ export const callHeaders = {
   price: 'khachapuri-price',
   /** Who is charged: `owner`, or how the caller pays: `pass`, `voucher`, `x402`, `trial`. */
   payer: 'khachapuri-payer',
+  /** See `formatSignedReceipt`. An answer whose head was out before the call ended has it at `/_/receipts/<call>` only. */
+  receipt: 'khachapuri-receipt',
   replayed: 'khachapuri-replayed',
   /** All that was charged to the voucher's grant, this call included, in base units. */
   spent: 'khachapuri-spent',
@@ -52,6 +54,11 @@ export const outcomes = {
   program_headers_too_large: 12,
 } as const
 export type Outcome = keyof typeof outcomes
+
+/** By code. */
+export const outcomeNames: ReadonlyMap<number, Outcome> = new Map(
+  Object.entries(outcomes).map(([name, code]) => [code, name as Outcome]),
+)
 
 /** What a call with this outcome costs. */
 export function isCharged(outcome: Outcome, payerIsOwner: boolean): boolean {

@@ -29,18 +29,30 @@ export function merkleRoot(leaves: readonly Hex[]): Hex {
 }
 
 /** The siblings from the leaf at `index` up to the root. */
-export function merkleProof(leaves: readonly Hex[], index: number): Hex[] {
-  const proof: Hex[] = []
-  let level: readonly Hex[] = leaves
-  let position = index
-  while (level.length > 1) {
-    const sibling = level[position ^ 1]
-    if (sibling !== undefined) proof.push(sibling)
-    level = nextLevel(level)
-    position >>= 1
-  }
-  return proof
+export const merkleProof = (leaves: readonly Hex[], index: number): Hex[] =>
+  createMerkleTree(leaves).proof(index)
+
+/** All of a tree, for who needs more than one of its proofs. */
+export interface MerkleTree {
+  readonly root: Hex
+  /** The siblings from the leaf at `index` up to the root. */
+  proof(index: number): Hex[]
 }
+
+export function createMerkleTree(leaves: readonly Hex[]): MerkleTree {
+  const levels: (readonly Hex[])[] = [leaves]
+  for (let level = leaves; level.length > 1; ) {
+    level = nextLevel(level)
+    levels.push(level)
+  }
+  return {
+    root: levels.at(-1)?.[0] ?? emptyRoot,
+    proof: (index) => levels.slice(0, -1).flatMap((level, height) => level[(index >> height) ^ 1] ?? []),
+  }
+}
+
+/** The root to which `proof` leads from `leaf`. */
+export const merkleRootOf = (leaf: Hex, proof: readonly Hex[]): Hex => proof.reduce(hashPair, leaf)
 
 /** Whether `proof` leads from `leaf` to `root`. */
 export function verifyMerkleProof({
@@ -52,5 +64,5 @@ export function verifyMerkleProof({
   proof: readonly Hex[]
   root: Hex
 }): boolean {
-  return proof.reduce(hashPair, leaf) === root
+  return merkleRootOf(leaf, proof) === root
 }

@@ -1,8 +1,9 @@
 import type { Address, TypedDataDomain } from 'viem'
+import { keccak256, utf8 } from './base/bytes.ts'
 
 /**
- * The EIP-712 types of the four objects, and of the two things that the escrow does for whoever signed them
- * (`Approve`, `Withdraw`). `contracts/TypedData.sol` holds the same strings; a property test keeps the
+ * The EIP-712 types of the four objects, of what stands under a receipt (`ReceiptKey`, `ReceiptGroup`), and of the two
+ * things that the escrow does for whoever signed them (`Approve`, `Withdraw`). `contracts/TypedData.sol` holds the same strings; a property test keeps the
  * two equal. The order of fields is wire format.
  */
 export const typedDataTypes = {
@@ -43,6 +44,14 @@ export const typedDataTypes = {
     { name: 'startedAt', type: 'uint64' },
     { name: 'durationMs', type: 'uint32' },
   ],
+  ReceiptKey: [
+    { name: 'provider', type: 'address' },
+    { name: 'x', type: 'bytes32' },
+    { name: 'y', type: 'bytes32' },
+    { name: 'validAfter', type: 'uint32' },
+    { name: 'validBefore', type: 'uint32' },
+  ],
+  ReceiptGroup: [{ name: 'root', type: 'bytes32' }],
   Approve: [
     { name: 'payer', type: 'address' },
     { name: 'provider', type: 'address' },
@@ -73,3 +82,21 @@ export interface Market {
 export function marketDomain({ chainId, escrow }: Market): TypedDataDomain {
   return { name: 'Khachapuri', version: '1', chainId, verifyingContract: escrow }
 }
+
+/**
+ * EIP-712's `domainSeparator` of a market. Written out, because what signs receipts must not need viem to start; a
+ * property test keeps the two equal.
+ */
+export function marketSeparator({ chainId, escrow }: Market): Uint8Array {
+  const words = Buffer.alloc(5 * 32)
+  words.set(domainTypeHash)
+  words.set(keccak256(utf8.encode('Khachapuri')), 32)
+  words.set(keccak256(utf8.encode('1')), 64)
+  words.writeBigUInt64BE(BigInt(chainId), 4 * 32 - 8)
+  words.write(escrow.slice(2), 5 * 32 - 20, 'hex')
+  return keccak256(words)
+}
+
+const domainTypeHash = keccak256(
+  utf8.encode('EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)'),
+)

@@ -169,7 +169,7 @@ export async function createProvider(
   await assertChain(client, contracts.chainId, signal)
   const sealKeys = await openSealKeys({ clock }, join(dir, 'keys'))
   const ledger = starting.use(
-    await openLedger({ clock, log }, { dir: join(dir, 'ledger'), provider: account.address, market }, signal),
+    await openLedger({ clock, log }, { dir: join(dir, 'ledger'), account, market }, signal),
   )
   const sender = createTransactionSender(
     { client, clock, log, store: ledger.transactions },
@@ -351,6 +351,7 @@ export async function createProvider(
     deployments,
     rules,
     readReceipt: ledger.readReceipt,
+    readSignedReceipt: ledger.readSignedReceipt,
     keeper: content.routes,
     account: createAccountPages({ clock, ledger, grants: mirror }, payee),
     logs: createLogPages({ clock, deployments, programLog }, payee),

@@ -31,15 +31,13 @@ export interface KeptCall {
   readonly answer: StoredAnswer | undefined
 }
 
-/** What the books have to say to the caller. */
+/** What the books have to say to the caller: the receipt in any case. */
 export interface Booked {
   /** For the head of the answer, if that is not out yet, or of the refusal. */
   readonly headers: RawHeaders
   /** Goes to the caller instead of the answer. */
   readonly refusal?: ProtocolError
 }
-
-const nothingToSay: Booked = { headers: [] }
 
 export interface GrantClaim {
   readonly callId: Hex
@@ -108,22 +106,23 @@ export function reserveGrant(
   const { reservation } = result
   return {
     async charge(receipt, { key, answer }) {
-      const charged = await reservation.charge(receipt, key && { key, answer })
-      return tell(payer, charged)
+      const { signedReceipt, ...charged } = await reservation.charge(receipt, key && { key, answer })
+      return tell(payer, charged, signedReceipt)
     },
     async waive(receipt) {
       reservation.release(receipt.outcome)
-      await ledger.record(receipt)
-      return tell(payer, reservation.charged())
+      return tell(payer, reservation.charged(), await ledger.record(receipt))
     },
     release: () => reservation.release('not started'),
   }
 }
 
 /** Who signs vouchers adds up what it signed for; the totals of a grant are nobody else's affair. */
-function tell({ kind }: LedgerPayer, { chargedUsdc, calls }: Charged): Booked {
-  if (kind !== 'voucher') return nothingToSay
-  return { headers: [callHeaders.spent, chargedUsdc.toString(), callHeaders.calls, String(calls)] }
+function tell({ kind }: LedgerPayer, { chargedUsdc, calls }: Charged, signedReceipt: string): Booked {
+  const headers = [callHeaders.receipt, signedReceipt]
+  if (kind === 'voucher')
+    headers.push(callHeaders.spent, chargedUsdc.toString(), callHeaders.calls, String(calls))
+  return { headers }
 }
 
 /** Makes an x402 payment durable before the program runs. @throws as `HeldPayment.reserve` */
@@ -135,13 +134,15 @@ export async function reservePayment(
   const payment = await held.reserve(call, signal)
   return {
     async charge(receipt, { key, answer }) {
-      const { result, refusal } = await payment.charge(receipt, { key: key && keyOf(key), answer })
-      const headers = [x402Headers.response, formatPaymentResult(result)]
+      const { result, refusal, signedReceipt } = await payment.charge(receipt, {
+        key: key && keyOf(key),
+        answer,
+      })
+      const headers = [callHeaders.receipt, signedReceipt, x402Headers.response, formatPaymentResult(result)]
       return refusal ? { headers, refusal } : { headers }
     },
     async waive(receipt) {
-      await payment.waive(receipt)
-      return nothingToSay
+      return { headers: [callHeaders.receipt, await payment.waive(receipt)] }
     },
     // A payment that could not be forgotten is released at the next start.
     release: () => payment.cancel().catch(() => undefined),

@@ -2,6 +2,7 @@ import { Hono } from 'hono'
 import { accepts } from 'hono/accepts'
 import type { Hex } from 'viem'
 import type { Log } from '../../protocol/base/log.ts'
+import { callHeaders } from '../../protocol/call.ts'
 import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
 import { problemResponse } from '../../protocol/http/problem-response.ts'
 import type { ProviderInfo } from '../../protocol/provider.ts'
@@ -18,6 +19,7 @@ export interface PagesDeps {
   readonly deployments: Deployments
   readonly rules: Pick<Rules, 'limitsOf' | 'refusalOf'>
   readonly readReceipt: (callId: Hex) => Promise<Receipt | undefined>
+  readonly readSignedReceipt: (callId: Hex) => Promise<string | undefined>
   /** The keeper's routes, `/ipfs/…`. */
   readonly keeper: Hono
   /** What payers may ask of their accounts. */
@@ -34,6 +36,7 @@ export function createPages({
   deployments,
   rules,
   readReceipt,
+  readSignedReceipt,
   keeper,
   account,
   logs,
@@ -75,7 +78,10 @@ export function createPages({
         hint: 'Take the id from the Khachapuri-Call header of an answer of this provider.',
       })
     }
-    return c.json(receiptToJson(receipt))
+    // Absent where the receipt is older than signatures are.
+    const signed = await readSignedReceipt(receipt.callId)
+    if (signed) c.header(callHeaders.receipt, signed)
+    return c.json({ ...receiptToJson(receipt), ...(signed && { signed }) })
   })
 
   app.route('/', account)

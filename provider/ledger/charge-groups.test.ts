@@ -18,22 +18,26 @@ function setup() {
   const clock = createTestClock()
   const sent: number[][] = []
   const groups = createChargeGroups({ clock, send: (group) => sent.push(group.map((r) => r.receiptId)) })
+  const committed = () => groups.committed(sent.at(-1)?.map((id) => `receipt ${id}`) ?? [])
   const durable: number[] = []
   let receiptId = 0
   const append = (othersComing: boolean) => {
     receiptId += 1
     const id = receiptId
-    return groups.append(recordOf(id), { othersComing }).then(() => durable.push(id))
+    return groups.append(recordOf(id), { othersComing }).then((signed) => {
+      expect(signed).toBe(`receipt ${id}`)
+      durable.push(id)
+    })
   }
-  return { clock, sent, groups, durable, append }
+  return { clock, sent, groups, committed, durable, append }
 }
 
 test('a charge that is alone leaves in the same turn, and its call hears of it when it is on disk, not before', async () => {
-  const { sent, groups, durable, append } = setup()
+  const { sent, groups, committed, durable, append } = setup()
   const appended = append(false)
   await setImmediate()
   expect([sent, durable, groups.isIdle]).toEqual([[[1]], [], false])
-  groups.committed()
+  committed()
   await appended
   expect([durable, groups.isIdle]).toEqual([[1], true])
 })
@@ -46,10 +50,10 @@ test('charges of one turn share a group', async () => {
 })
 
 test('while other calls are under way, groups leave once in ledgerGatherMs', async () => {
-  const { clock, sent, groups, append } = setup()
+  const { clock, sent, committed, append } = setup()
   void append(true)
   await setImmediate()
-  groups.committed()
+  committed()
   for (let index = 0; index < 3; index += 1) {
     void append(true)
     await setImmediate()
@@ -58,7 +62,7 @@ test('while other calls are under way, groups leave once in ledgerGatherMs', asy
   await clock.advance(limits.ledgerGatherMs)
   await setImmediate()
   expect(sent).toEqual([[1], [2, 3, 4]])
-  groups.committed()
+  committed()
   // A disk that takes longer than that is waited for by nobody else.
   await clock.advance(limits.ledgerGatherMs)
   void append(true)
@@ -67,31 +71,31 @@ test('while other calls are under way, groups leave once in ledgerGatherMs', asy
 })
 
 test('the last call that is under way takes along those that waited, and so does a group that is large enough', async () => {
-  const { sent, groups, append } = setup()
+  const { sent, committed, append } = setup()
   void append(true)
   await setImmediate()
-  groups.committed()
+  committed()
   void append(true)
   void append(false)
   await setImmediate()
   expect(sent).toEqual([[1], [2, 3]])
-  groups.committed()
+  committed()
   for (let index = 0; index < limits.ledgerGroupRecordsReady; index += 1) void append(true)
   await setImmediate()
   expect(sent.map((group) => group.length)).toEqual([1, 2, limits.ledgerGroupRecordsReady])
 })
 
 test('one group at a time; what comes meanwhile gathers without a limit of time and leaves with the next', async () => {
-  const { clock, sent, groups, append } = setup()
+  const { clock, sent, committed, append } = setup()
   void append(false)
   await setImmediate()
   for (let index = 0; index < limits.ledgerGroupRecordsMax + 1; index += 1) void append(false)
   await clock.advance(10 * limits.ledgerGatherMs)
   await setImmediate()
   expect(sent.length).toBe(1)
-  groups.committed()
+  committed()
   expect(sent.map((group) => group.length)).toEqual([1, limits.ledgerGroupRecordsMax])
-  groups.committed()
+  committed()
   await setImmediate()
   expect(sent.at(-1)).toEqual([limits.ledgerGroupRecordsMax + 2])
 })

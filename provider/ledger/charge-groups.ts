@@ -8,13 +8,13 @@ export interface ChargeGroups {
   /** Nothing is queued or being synced. */
   readonly isIdle: boolean
   /**
-   * Resolves when the record's group is on disk.
+   * Resolves when the record's group is on disk, with the record's receipt, signed.
    *
    * @param options.othersComing - Whether calls in flight will bring records soon, so that waiting for them may be worth it.
    */
-  append(record: ChargeRecord, options: { readonly othersComing: boolean }): Promise<void>
-  /** The group that was sent last is on disk. */
-  committed(): void
+  append(record: ChargeRecord, options: { readonly othersComing: boolean }): Promise<string>
+  /** The group that was sent last is on disk. @param receipts - Its receipts, signed, in their order. */
+  committed(receipts: readonly string[]): void
   rejectAll(error: ProtocolError): void
 }
 
@@ -25,7 +25,7 @@ export interface ChargeGroupsDeps {
 }
 
 interface Waiter {
-  readonly resolve: () => void
+  readonly resolve: (signedReceipt: string) => void
   readonly reject: (error: ProtocolError) => void
 }
 
@@ -82,13 +82,13 @@ export function createChargeGroups({ clock, send }: ChargeGroupsDeps): ChargeGro
         isUrgent ||= !othersComing
         plan()
       }),
-    committed() {
+    committed(receipts) {
       const done = syncing ?? []
       syncing = undefined
       // A disk should not wait until everybody has heard of the last group.
       if (queued.length >= limits.ledgerGroupRecordsReady) sync()
       else plan()
-      for (const waiter of done) waiter.resolve()
+      for (const [index, waiter] of done.entries()) waiter.resolve(receipts[index] as string)
     },
     rejectAll(error) {
       const lost = [...(syncing ?? []), ...queuedWaiters]

@@ -1,10 +1,12 @@
 import { isMainThread, parentPort, workerData } from 'node:worker_threads'
 import { assert } from '../../protocol/base/assert.ts'
 import { type ErrorCode, toProtocolError } from '../../protocol/errors.ts'
+import type { DelegatedKey } from '../../protocol/receipt-key.ts'
 import { type BatchStore, createBatchStore } from './batches.ts'
 import { decodeGroup, type GroupWire } from './group-wire.ts'
 import { createHistory, type History } from './history.ts'
 import { createPaymentTable, type PaymentTable } from './payments.ts'
+import { createReceiptSigner, type ReceiptPoint } from './receipt-signer.ts'
 import type { JournalTotals, LedgerIdentity } from './records.ts'
 import { createRevokedPassTable, type RevokedPassTable } from './revoked-passes.ts'
 import { openDatabase } from './schema.ts'
@@ -16,6 +18,7 @@ import { createVoucherTable, type VoucherTable } from './voucher-table.ts'
 /** What other threads may ask of the journal, by name. */
 export interface JournalQueries {
   readReceipt: ChargeStore['readReceipt']
+  readSignedReceipt: ChargeStore['readSignedReceipt']
   readKey: ChargeStore['readKey']
   createBatch: BatchStore['create']
   readOpenBatches: BatchStore['readOpen']
@@ -56,6 +59,7 @@ export interface JournalOptions {
 }
 
 export type JournalRequest =
+  | { readonly kind: 'delegate'; readonly key: DelegatedKey }
   | { readonly kind: 'commit'; readonly group: GroupWire }
   | {
       readonly kind: 'query'
@@ -73,9 +77,10 @@ export interface JournalFailure {
 }
 
 export type JournalResponse =
-  | { readonly kind: 'opened'; readonly totals: JournalTotals }
+  | { readonly kind: 'opened'; readonly totals: JournalTotals; readonly point: ReceiptPoint }
   | { readonly kind: 'refused'; readonly failure: JournalFailure }
-  | { readonly kind: 'committed' }
+  /** The group's receipts, signed, in their order. */
+  | { readonly kind: 'committed'; readonly receipts: readonly string[] }
   | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'query_failed'; readonly id: number; readonly reason: string }
@@ -88,7 +93,8 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
   const answer = (response: JournalResponse) => port.postMessage(response)
   try {
     const db = openDatabase(dir, identity)
-    const charges = createChargeStore(db, identity)
+    const signer = createReceiptSigner(identity.market)
+    const charges = createChargeStore(db, identity, signer)
     const batches = createBatchStore(db, identity)
     const transactions = createTransactionTable(db)
     const payments = createPaymentTable(db)
@@ -98,6 +104,7 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
       ...createHistory(db, identity),
       saveRevokedPass: revokedPasses.save,
       readReceipt: charges.readReceipt,
+      readSignedReceipt: charges.readSignedReceipt,
       readKey: charges.readKey,
       createBatch: batches.create,
       readOpenBatches: batches.readOpen,
@@ -124,12 +131,13 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
     port.on('message', (request: JournalRequest) => {
       if (request.kind === 'commit') answer(commit(charges, request.group))
       else if (request.kind === 'query') void runQuery(queries, request).then(answer)
+      else if (request.kind === 'delegate') signer.key = request.key
       else {
         db.close()
         port.close()
       }
     })
-    answer({ kind: 'opened', totals: charges.readTotals(nowMs) })
+    answer({ kind: 'opened', totals: charges.readTotals(nowMs), point: signer.point })
   } catch (error) {
     const { code, message, hint } = toProtocolError(error)
     answer({
@@ -142,8 +150,7 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
 
 function commit(charges: ChargeStore, group: GroupWire): JournalResponse {
   try {
-    charges.commit(decodeGroup(group))
-    return { kind: 'committed' }
+    return { kind: 'committed', receipts: charges.commit(decodeGroup(group)) }
   } catch (error) {
     return { kind: 'failed', reason: String(error) }
   }

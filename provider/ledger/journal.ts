@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
-import { systemClock } from '../../protocol/base/clock.ts'
+import { type Clock, systemClock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
+import type { DelegatedKey, ReceiptKey } from '../../protocol/receipt-key.ts'
 import { type ChargeGroups, createChargeGroups } from './charge-groups.ts'
 import { encodeGroup } from './group-wire.ts'
 import type {
@@ -21,7 +22,7 @@ export interface Journal extends AsyncDisposable {
   /** Why nothing can be written any more; undefined while all is well. */
   readonly failure: ProtocolError | undefined
   /**
-   * Resolves when the record is on disk; see `ChargeGroups`.
+   * Resolves when the record is on disk, with its receipt, signed; see `ChargeGroups`.
    *
    * @throws ProtocolError `ledger_unavailable`: it may or may not be.
    */
@@ -38,8 +39,17 @@ interface Waiter {
   readonly reject: (error: ProtocolError) => void
 }
 
+export interface JournalDeps {
+  readonly clock: Pick<Clock, 'nowMs'>
+  /** Has the provider's account vouch for the key that signs receipts. */
+  readonly delegate: (key: ReceiptKey) => Promise<DelegatedKey>
+}
+
 /** @throws ProtocolError `ledger_unavailable`, `config_invalid` */
-export async function openJournal(options: JournalOptions): Promise<Journal> {
+export async function openJournal(
+  { clock, delegate }: JournalDeps,
+  options: JournalOptions,
+): Promise<Journal> {
   // Published, both files are JavaScript.
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
   const worker = new Worker(new URL(`./journal-worker.${extension}`, import.meta.url), {
@@ -47,19 +57,36 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     name: 'journal',
   })
   const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
-  const totals = await receiveTotals(worker)
+  const { totals, point } = await receiveOpened(worker)
   const post = (request: JournalRequest) => worker.postMessage(request)
+  const vouch = async () => {
+    const key = await delegate({ provider: options.identity.provider, ...point, ...keyLife(clock.nowMs()) })
+    post({ kind: 'delegate', key })
+    return key
+  }
+  let key = await vouch()
+  let isRenewing = false
 
   let failure: ProtocolError | undefined
   let hasExited = false
   let isClosing = false
   const groups = createChargeGroups({
     clock: systemClock,
-    send: (group) => post({ kind: 'commit', group: encodeGroup(group) }),
+    send(group) {
+      post({ kind: 'commit', group: encodeGroup(group) })
+      if (!isRenewing && wantsRenewal(key, clock.nowMs())) void renew()
+    },
   })
   const queries = new Map<number, Waiter>()
   let queriesAsked = 0
   const drained = Promise.withResolvers<void>()
+
+  /** A wallet that does not sign now is asked again by the next group. */
+  async function renew(): Promise<void> {
+    isRenewing = true
+    key = await vouch().catch(() => key)
+    isRenewing = false
+  }
 
   /** Nothing is written after a failure: what it left on disk is known only after opening again. */
   function fail(reason: string): void {
@@ -77,7 +104,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   }
 
   worker.on('message', (response: JournalResponse) => {
-    if (response.kind === 'committed') groups.committed()
+    if (response.kind === 'committed') groups.committed(response.receipts)
     else if (response.kind === 'failed') fail(response.reason)
     else if (response.kind === 'result') {
       settleQuery(response.id, (waiter) => waiter.resolve(response.value as never))
@@ -123,18 +150,32 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   }
 }
 
+/**
+ * A key lives as long as the process, and is vouched for a month at a time: who steals it out of the memory can make up
+ * receipts of that month, and touch no money. An hour before, because clocks are set back.
+ */
+const keyLife = (nowMs: number) => ({
+  validAfter: Math.floor(nowMs / 1000) - 3600,
+  validBefore: Math.floor(nowMs / 1000) + keyLifeSeconds,
+})
+const keyLifeSeconds = 30 * 86_400
+
+/** Half of its life is over, or the clock was set to where it does not hold. */
+const wantsRenewal = ({ validAfter, validBefore }: ReceiptKey, nowMs: number) =>
+  nowMs / 1000 < validAfter || nowMs / 1000 > validBefore - keyLifeSeconds / 2
+
 const queryFailed = (reason: string) =>
   new ProtocolError('ledger_unavailable', 'The ledger cannot do what was asked.', {
     hint: 'The operator must look at the disk of the data directory.',
     cause: reason,
   })
 
-function receiveTotals(worker: Worker): Promise<JournalTotals> {
+function receiveOpened(worker: Worker): Promise<JournalResponse & { kind: 'opened' }> {
   return new Promise((resolve, reject) => {
     worker.once('error', reject)
     worker.once('message', (response: JournalResponse) => {
       worker.off('error', reject)
-      if (response.kind === 'opened') resolve(response.totals)
+      if (response.kind === 'opened') resolve(response)
       else reject(response.kind === 'refused' ? revive(response.failure) : new Error(response.kind))
     })
   })

@@ -1,6 +1,10 @@
+import type { Hex } from 'viem'
+import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
 import { createTestClock, systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
+import { isSignedByKey, parseSignedReceipt } from '../../protocol/read-receipt.ts'
+import { isDelegated } from '../../protocol/receipt-key.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import {
   addressOf,
@@ -15,7 +19,7 @@ import {
   openTestLedger,
   passOf,
   payer,
-  provider,
+  providerAccount,
   randomHex,
   receiptOf,
   reserve,
@@ -62,6 +66,34 @@ test('what was charged is there after a restart: totals, receipt and what is lef
   expect(await ledger.readReceipt(randomHex())).toBeUndefined()
   expect(ledger.unsettled(() => grant)).toMatchObject([{ payer, amountUsdc: 1_000n, calls: 2 }])
   expect(codeOf(ledger.reserve(claimOf({ grant })))).toBe('grant_too_low')
+})
+
+test('every receipt is signed when its call ends, alone or with others, and shown again after a restart', async () => {
+  using dir = createTempDir()
+  const grant = grantOf({ budgetUsdc: usdc(1_000_000n) })
+  const words = new Map<Hex, string>()
+  {
+    await using ledger = await openTestLedger(dir.path)
+    const endCall = async () => {
+      const claim = claimOf({ grant })
+      words.set(claim.callId, (await reserve(ledger, claim).charge(receiptOf(claim))).signedReceipt)
+    }
+    await endCall()
+    await Promise.all(Array.from({ length: 40 }, endCall))
+    const free = receiptOf(claimOf(), { priceUsdc: usdc(0n), outcome: 'program_crashed' })
+    words.set(free.callId, await ledger.record(free))
+  }
+  await using ledger = await openTestLedger(dir.path)
+  for (const [callId, word] of words) {
+    const signed = parseSignedReceipt(word)
+    expect(signed?.receipt).toEqual(await ledger.readReceipt(callId))
+    expect(signed && isSignedByKey(signed) && (await isDelegated(signed.key, market))).toBe(true)
+    expect(await ledger.readSignedReceipt(callId)).toBe(word)
+  }
+  const paths = [...words.values()].map((word) => parseSignedReceipt(word)?.path.length ?? 0)
+  expect(paths[0]).toBe(0)
+  expect(Math.max(...paths)).toBeGreaterThan(2)
+  expect(await ledger.readSignedReceipt(randomHex())).toBeUndefined()
 })
 
 test('a reservation is charged once', async () => {
@@ -206,9 +238,9 @@ test("another provider's or another market's ledger is refused", async () => {
   await (await openTestLedger(dir.path))[Symbol.asyncDispose]()
   const deps = { clock: systemClock, log: createTestLog() }
   const others = [
-    { dir: dir.path, provider: addressOf(5), market },
-    { dir: dir.path, provider, market: { ...market, chainId: 1 } },
-    { dir: dir.path, provider, market: { ...market, escrow: addressOf(6) } },
+    { dir: dir.path, account: privateKeyToAccount(generatePrivateKey()), market },
+    { dir: dir.path, account: providerAccount, market: { ...market, chainId: 1 } },
+    { dir: dir.path, account: providerAccount, market: { ...market, escrow: addressOf(6) } },
   ]
   for (const options of others) {
     await expect(openLedger(deps, options, never)).rejects.toMatchObject({ code: 'config_invalid' })

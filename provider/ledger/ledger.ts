@@ -1,4 +1,4 @@
-import type { Address, Hash, Hex } from 'viem'
+import type { Address, Hash, Hex, LocalAccount } from 'viem'
 import { assert } from '../../protocol/base/assert.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
@@ -10,6 +10,8 @@ import type { OwnerPolicy, PayerChoice } from '../../protocol/owner.ts'
 import type { Pass } from '../../protocol/pass.ts'
 import type { LedgerPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
+import { delegateReceiptKey } from '../../protocol/receipt-key.ts'
+import type { Market } from '../../protocol/typed-data.ts'
 import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { SignedVoucher } from '../../protocol/voucher.ts'
 import { type BatchOrder, claimable, countable } from './batches.ts'
@@ -33,7 +35,6 @@ import type {
   Batch,
   BatchState,
   ChargeRecord,
-  LedgerIdentity,
   PaymentEnding,
   PaymentId,
   PaymentKey,
@@ -87,14 +88,20 @@ export interface Reservation extends Disposable {
    * Charges what the receipt says, once. Resolves when charge, receipt and stored answer are on disk, so the last byte
    * of the body may go.
    *
-   * @returns what the grant has been charged after it
+   * @returns what the grant has been charged after it, and the receipt, signed
    * @throws ProtocolError `ledger_unavailable`; the amount then stays reserved, because it may be on disk.
    */
-  charge(receipt: Receipt, kept?: KeptAnswer): Promise<Charged>
+  charge(receipt: Receipt, kept?: KeptAnswer): Promise<Booked>
   /** Costs nobody anything. Does nothing after a charge. The reason is for the log. */
   release(reason?: string): void
   /** What the grant has been charged up to now. */
   charged(): Charged
+}
+
+/** A charge that is on disk. */
+export interface Booked extends Charged {
+  /** As `formatSignedReceipt` writes it. */
+  readonly signedReceipt: string
 }
 
 /** All that was charged to one grant, over all its epochs. */
@@ -133,11 +140,13 @@ export interface UncountedTrials extends Lane {
 export interface Ledger extends AsyncDisposable {
   /** Sets the price aside, or says why not. Synchronous: ten calls at once see one another. */
   reserve(claim: Claim): Reserved
-  /** Keeps the receipt of a call that cost nothing. @throws ProtocolError `ledger_unavailable` */
-  record(receipt: Receipt): Promise<void>
+  /** Keeps the receipt of a call that cost nothing. @returns it, signed. @throws ProtocolError `ledger_unavailable` */
+  record(receipt: Receipt): Promise<string>
   /** See `KeyDesk.claim`. Dispose of a claimed key when the call has ended, in whatever way. */
   claimKey: KeyDesk['claim']
   readReceipt(callId: Hex): Promise<Receipt | undefined>
+  /** As `formatSignedReceipt` writes it; undefined where there is none, or one from before receipts were signed. */
+  readSignedReceipt(callId: Hex): Promise<string | undefined>
   /** Those whose grants could pay something now. */
   unsettled(grantOf: (payer: Address, signer: Address) => Grant | undefined): UnsettledAccount[]
   /** Those of whose trial calls the escrow could count more now. */
@@ -180,8 +189,12 @@ export interface Payments {
   cancel(id: PaymentId): Promise<void>
   execute(executed: Omit<ExecutedPayment, 'nowMs'>): Promise<void>
   submit(id: PaymentId, transaction: Hash): Promise<void>
-  /** Keeps the receipt of a paid call, together with what became of the payment, if that is known. */
-  book(booking: PaymentBooking): Promise<void>
+  /**
+   * Keeps the receipt of a paid call, together with what became of the payment, if that is known.
+   *
+   * @returns the receipt, signed
+   */
+  book(booking: PaymentBooking): Promise<string>
   conclude(id: PaymentId, ending: PaymentEnding): Promise<void>
   readMined(blockNumber: bigint): Promise<PaymentRecord[]>
   placeMined(id: PaymentId, place: PaymentPlace): Promise<void>
@@ -204,19 +217,26 @@ export interface LedgerDeps {
   readonly log: Log
 }
 
-export interface LedgerOptions extends LedgerIdentity {
+export interface LedgerOptions {
   /** Made if it is missing. One process at a time may use it. */
   readonly dir: string
+  /** The provider's. It signs for the key that signs receipts. */
+  readonly account: Pick<LocalAccount, 'address' | 'signTypedData'>
+  readonly market: Market
 }
 
 /** @throws ProtocolError `ledger_unavailable` (in use, disk), `config_invalid` (another provider's or market's) */
 export async function openLedger(
   { clock, log }: LedgerDeps,
-  { dir, provider, market }: LedgerOptions,
+  { dir, account, market }: LedgerOptions,
   signal: AbortSignal,
 ): Promise<Ledger> {
   signal.throwIfAborted()
-  const journal = await openJournal({ dir, identity: { provider, market }, nowMs: clock.nowMs() })
+  const provider = account.address
+  const journal = await openJournal(
+    { clock, delegate: (key) => delegateReceiptKey(key, account, market) },
+    { dir, identity: { provider, market }, nowMs: clock.nowMs() },
+  )
   const books = createBooks(journal.totals)
   const keys = createKeyDesk({ journal, clock })
   const vouchers = createVoucherShelf({ journal, clock })
@@ -230,18 +250,26 @@ export async function openLedger(
     payers: journal.totals.accounts.length,
   })
 
-  async function append(record: ChargeRecord, account: Account): Promise<void> {
+  /** @returns the receipt, signed */
+  async function append(record: ChargeRecord, line: Account): Promise<string> {
+    let signedReceipt: string
     try {
-      await journal.append(record, { othersComing: callsReserved > 0 })
+      signedReceipt = await journal.append(record, { othersComing: callsReserved > 0 })
     } catch (error) {
       log.error('ledger_write_failed', { callId: record.receipt.callId, cause: (error as Error).cause })
       throw error
     }
-    account.durableUsdc = record.chargedUsdc
-    account.durableCalls = record.calls
+    line.durableUsdc = record.chargedUsdc
+    line.durableCalls = record.calls
+    return signedReceipt
   }
 
-  async function charge(claim: Claim, lines: Lines, receipt: Receipt, kept: KeptAnswer | undefined) {
+  async function charge(
+    claim: Claim,
+    lines: Lines,
+    receipt: Receipt,
+    kept: KeptAnswer | undefined,
+  ): Promise<Booked> {
     assert(
       receipt.callId === claim.callId && receipt.payer === claim.payer.address,
       'a receipt is of its claim',
@@ -253,7 +281,7 @@ export async function openLedger(
     callsReserved -= 1
     addCharge(lines, receipt.priceUsdc, nowMs)
     const charged = chargedTo(lines.account)
-    await append(
+    const signedReceipt = await append(
       toRecord(lines, { receiptId: books.nextReceiptId(), receipt, key: keyRecord(kept, nowMs) }),
       lines.account,
     )
@@ -261,7 +289,7 @@ export async function openLedger(
     if (receipt.priceUsdc > zeroUsdc) {
       for (const listener of listeners) listener(receipt.priceUsdc, receipt.payer)
     }
-    return charged
+    return { ...charged, signedReceipt }
   }
 
   function linesOf({ payer, grant, spec }: Claim): Lines {
@@ -273,11 +301,11 @@ export async function openLedger(
   }
 
   /** A receipt that changes nobody's totals. */
-  async function keep(receipt: Receipt, rest: Pick<ChargeRecord, 'key' | 'payment'>): Promise<void> {
+  async function keep(receipt: Receipt, rest: Pick<ChargeRecord, 'key' | 'payment'>): Promise<string> {
     if (journal.failure) throw journal.failure
     const lines = { account: books.account(meteredLane(receipt.payer)), pass: undefined, owner: undefined }
     // Not into the books: strangers without number pay by x402, once.
-    await append(toRecord(lines, { receiptId: books.nextReceiptId(), receipt, ...rest }), lines.account)
+    return append(toRecord(lines, { receiptId: books.nextReceiptId(), receipt, ...rest }), lines.account)
   }
 
   return {
@@ -318,11 +346,12 @@ export async function openLedger(
 
     async record(receipt) {
       assert(receipt.priceUsdc === zeroUsdc, 'only a reservation can be charged')
-      await keep(receipt, { key: undefined })
+      return keep(receipt, { key: undefined })
     },
 
     claimKey: keys.claim,
     readReceipt: (callId) => journal.query('readReceipt', callId),
+    readSignedReceipt: (callId) => journal.query('readSignedReceipt', callId),
 
     unsettled(grantOf) {
       const found: UnsettledAccount[] = []

@@ -17,6 +17,7 @@ import {
   openTestLedger,
   payer,
   provider,
+  providerAccount,
   randomHex,
   receiptOf,
 } from '../../test/support/money.ts'
@@ -203,7 +204,7 @@ test('strangers without number who pay once leave no account in memory, and one 
     for (const stranger of strangers) receipts.push(await payOnce(ledger, stranger))
   }
   const log = createTestLog()
-  const identity = { provider, market }
+  const identity = { account: providerAccount, market }
   await using ledger = await openLedger({ clock: systemClock, log }, { dir: dir.path, ...identity }, never)
   expect(log.lines.find(({ event }) => event === 'ledger_opened')?.facts).toMatchObject({
     receipts: 50,

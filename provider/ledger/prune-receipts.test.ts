@@ -10,6 +10,7 @@ import {
   addressOf,
   claimOf,
   createTempDir,
+  createTestSigner,
   market,
   provider,
   randomHex,
@@ -24,6 +25,7 @@ import { createChargeStore } from './store.ts'
 
 const day = 24 * 60 * 60 * 1000
 const identity = { provider, market }
+const signer = await createTestSigner()
 const noBounds: ReceiptBounds = {
   unpaidPerPayerMax: Number.MAX_SAFE_INTEGER,
   unpaidMax: Number.MAX_SAFE_INTEGER,
@@ -35,7 +37,7 @@ const noBounds: ReceiptBounds = {
 function setup(bounds: Partial<ReceiptBounds> | undefined) {
   const dir = createTempDir()
   const db = openDatabase(dir.path, identity)
-  const store = createChargeStore(db, identity, bounds && { ...noBounds, ...bounds })
+  const store = createChargeStore(db, identity, signer, bounds && { ...noBounds, ...bounds })
   const batches = createBatchStore(db, identity)
   const totals = new Map<number, { chargedUsdc: bigint; calls: number }>()
   let receiptId = 0
@@ -133,7 +135,7 @@ test('payers without end have a bound in common, the oldest go first, and a rest
   using s = setup({ unpaidMax: 50 })
   const records = s.commit(times(80, (who) => s.recordOf(who, { startedAt: day + who })))
   expect(records.map(s.isKept)).toEqual(records.map((_, i) => i >= 30))
-  const again = createChargeStore(s.db, identity, { ...noBounds, unpaidMax: 50 })
+  const again = createChargeStore(s.db, identity, signer, { ...noBounds, unpaidMax: 50 })
   again.commit([s.recordOf(99, { startedAt: day + 99 })])
   expect(records.filter(s.isKept)).toHaveLength(49)
 })
@@ -211,4 +213,15 @@ test('what is pruned changes no settlement: roots, rows and leaves are those of 
     }),
     { numRuns: 30 },
   )
+})
+
+test('a signature goes with the last of its receipts, and not before', () => {
+  using s = setup({ unpaidPerPayerMax: 3 })
+  const groups = () => s.db.prepare('SELECT first_receipt FROM receipt_groups ORDER BY 1').all().length
+  const mixed = s.commit([s.recordOf(1), s.recordOf(1, { priceUsdc: usdc(5n), outcome: 'answered' })])
+  for (let call = 0; call < 20; call += 1) s.commit([s.recordOf(1)])
+  expect(mixed.map(s.isKept)).toEqual([false, true])
+  // That of the charged call, and those of the newest three that failed.
+  expect(groups()).toBe(4)
+  expect(s.store.readSignedReceipt(mixed[1]!.receipt.callId)).toBeDefined()
 })

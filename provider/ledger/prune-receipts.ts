@@ -13,8 +13,8 @@ import type { ChargeRecord } from './records.ts'
  * newest of all, from which the next one is counted. Runs in the journal's thread.
  */
 export interface ReceiptPruner {
-  /** To be called in the transaction that has written the group. */
-  prune(group: readonly ChargeRecord[]): void
+  /** To be called in the transaction that has written the group. @returns the ids of the receipts that are gone. */
+  prune(group: readonly ChargeRecord[]): readonly number[]
 }
 
 export interface ReceiptBounds {
@@ -53,8 +53,13 @@ export function createReceiptPruner(
     else unpaidOf.delete(accountId)
   }
 
+  let dropped: number[] = []
+
   function forget(rows: readonly Record<string, unknown>[]): void {
-    for (const row of rows) count(Number(row['account']), -1)
+    for (const row of rows) {
+      count(Number(row['account']), -1)
+      dropped.push(Number(row['id']))
+    }
   }
 
   function sweep(nowMs: number, newestId: number): void {
@@ -67,7 +72,8 @@ export function createReceiptPruner(
       sweptId = undefined
       return
     }
-    dropPaid.run(Number(first['id']), Number(last['id']), oldestMs)
+    for (const row of dropPaid.all(Number(first['id']), Number(last['id']), oldestMs))
+      dropped.push(Number(row['id']))
     sweptId = rows.length < limits.receiptsPrunedAtOnceMax ? undefined : Number(last['id'])
   }
 
@@ -80,8 +86,9 @@ export function createReceiptPruner(
 
   return {
     prune(group) {
+      dropped = []
       const newest = group.at(-1)
-      if (!newest) return
+      if (!newest) return dropped
       const { receiptId, receipt } = newest
       const failedBy = group
         .filter(isUnpaid)
@@ -92,10 +99,11 @@ export function createReceiptPruner(
         if (excess > 0) forget(dropOfAccount.all(accountId, receiptId, excess))
       }
       if (unpaid > unpaidMax) forget(dropOldest.all(receiptId, unpaid - unpaidMax))
-      if (sweptId === undefined && receipt.startedAt < sweptAtMs + sweepIntervalMs) return
+      if (sweptId === undefined && receipt.startedAt < sweptAtMs + sweepIntervalMs) return dropped
       sweptId ??= 0
       sweptAtMs = receipt.startedAt
       sweep(receipt.startedAt, receiptId)
+      return dropped
     },
   }
 }
@@ -121,7 +129,7 @@ function prepare(db: DatabaseSync) {
     db.prepare(
       `DELETE FROM receipts WHERE id IN (
          SELECT r.id FROM receipts r WHERE ${isUnpaidRow} AND NOT ${isNeeded} AND ${choice} LIMIT ?
-       ) RETURNING account`,
+       ) RETURNING id, account`,
     )
   /** Nothing more will be read of it for a settlement. */
   const isSettled = `CASE
@@ -143,7 +151,7 @@ function prepare(db: DatabaseSync) {
       `DELETE FROM receipts WHERE id IN (
          SELECT r.id FROM receipts r JOIN accounts a ON a.id = r.account
          WHERE r.id BETWEEN ? AND ? AND r.started_at < ? AND NOT (${isUnpaidRow})
-         AND NOT ${isNeeded} AND ${isSettled})`,
+         AND NOT ${isNeeded} AND ${isSettled}) RETURNING id`,
     ),
   }
 }

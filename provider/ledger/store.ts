@@ -1,6 +1,6 @@
 import type { DatabaseSync, SQLInputValue } from 'node:sqlite'
 import type { Address, Hex } from 'viem'
-import { type Outcome, outcomes } from '../../protocol/call.ts'
+import { type Outcome, outcomeNames, outcomes } from '../../protocol/call.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { passGraceMs } from './books.ts'
@@ -8,6 +8,8 @@ import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
 import { type Lane, laneKey, meteredLane } from './lanes.ts'
 import { createPaymentBooker } from './payments.ts'
 import { createReceiptPruner, type ReceiptBounds } from './prune-receipts.ts'
+import { createReceiptGroups, type NumberedReceipt } from './receipt-groups.ts'
+import type { ReceiptSigner } from './receipt-signer.ts'
 import type { ChargeRecord, FoundKey, JournalTotals, KeyRecord, KeyScope, LedgerIdentity } from './records.ts'
 import { createRevokedPassTable } from './revoked-passes.ts'
 import { bigIntStatement, inTransaction } from './statements.ts'
@@ -16,19 +18,23 @@ import { createVoucherTable } from './voucher-table.ts'
 
 /** Receipts, totals and stored answers in SQLite. Runs in the journal's thread. */
 export interface ChargeStore {
-  /** Makes a group durable, all of it or nothing. */
-  commit(group: readonly ChargeRecord[]): void
+  /** Makes a group durable, all of it or nothing. @returns its receipts, signed, in their order. */
+  commit(group: readonly ChargeRecord[]): string[]
   readTotals(nowMs: number): JournalTotals
   readReceipt(callId: Hex): Receipt | undefined
+  /** As `formatSignedReceipt` writes it. */
+  readSignedReceipt(callId: Hex): string | undefined
   readKey(scope: KeyScope & { readonly nowMs: number }): FoundKey | undefined
 }
 
 export function createChargeStore(
   db: DatabaseSync,
   identity: LedgerIdentity,
+  signer: ReceiptSigner,
   bounds?: ReceiptBounds,
 ): ChargeStore {
   const { provider } = identity
+  const groups = createReceiptGroups(db, identity, signer)
   const writeGroup = createGroupWriter(db)
   const { prune } = createReceiptPruner(db, bounds)
   const receiptByCall = bigIntStatement(
@@ -41,16 +47,29 @@ export function createChargeStore(
      WHERE payer = ? AND deployment = ? AND key = ? AND stored_at_ms > ?`,
   )
 
+  function findReceipt(callId: Hex): NumberedReceipt | undefined {
+    const row = receiptByCall.get(bytesOf(callId))
+    return (
+      row && {
+        receiptId: Number(row['id']),
+        receipt: receiptOf(row, { payer: addressOf(row['payer']), provider }),
+      }
+    )
+  }
+
   return {
     commit: (group) =>
       inTransaction(db, () => {
         writeGroup(group)
-        prune(group)
+        const signed = groups.sign(group)
+        groups.prune(prune(group))
+        return signed
       }),
     readTotals: (nowMs) => readTotals(db, identity, nowMs),
-    readReceipt(callId) {
-      const row = receiptByCall.get(bytesOf(callId))
-      return row && receiptOf(row, { payer: addressOf(row['payer']), provider })
+    readReceipt: (callId) => findReceipt(callId)?.receipt,
+    readSignedReceipt(callId) {
+      const found = findReceipt(callId)
+      return found && groups.read(found)
     },
     readKey({ payer, deployment, key, nowMs }) {
       const oldestMs = nowMs - limits.idempotentAnswerAgeMsMax
@@ -216,8 +235,6 @@ function receiptColumns(
   ] as const
 }
 
-const outcomeNames = Object.fromEntries(Object.entries(outcomes).map(([name, code]) => [code, name]))
-
 export function receiptOf(
   row: Record<string, unknown>,
   { payer, provider }: { payer: Address; provider: Address },
@@ -231,7 +248,7 @@ export function receiptOf(
     requestDigest: hexOf(row['request_digest']),
     responseDigest: hexOf(row['response_digest']),
     status: Number(row['status']),
-    outcome: outcomeNames[Number(row['outcome'])] as Outcome,
+    outcome: outcomeNames.get(Number(row['outcome'])) as Outcome,
     priceUsdc: usdcOf(row['price']),
     startedAt: Number(row['started_at']),
     durationMs: Number(row['duration_ms']),

@@ -39,7 +39,8 @@ const voucherClaim = (signed: SignedVoucher, changes: Partial<Claim> = {}): Clai
 async function chargeByVoucher(ledger: Ledger, signed: SignedVoucher, changes: Partial<Claim> = {}) {
   await ledger.vouchers.accept(signed)
   const claim = voucherClaim(signed, changes)
-  return reserve(ledger, claim).charge(receiptOf(claim))
+  const { chargedUsdc, calls } = await reserve(ledger, claim).charge(receiptOf(claim))
+  return { chargedUsdc, calls }
 }
 
 const refusalOf = (ledger: Ledger, claim: Claim) => {

@@ -52,8 +52,8 @@ export interface ReservedPayment {
     receipt: Receipt,
     kept: { key: PaymentKey | undefined; answer: StoredAnswer | undefined },
   ): Promise<Charged>
-  /** The program has run and costs nothing. @throws ProtocolError `ledger_unavailable` */
-  waive(receipt: Receipt): Promise<void>
+  /** The program has run and costs nothing. @returns the receipt, signed. @throws ProtocolError `ledger_unavailable` */
+  waive(receipt: Receipt): Promise<string>
   /** The program did not run: the payment is as good as new. */
   cancel(): Promise<void>
 }
@@ -62,6 +62,8 @@ export interface Charged {
   readonly result: PaymentResult
   /** Set where the chain refused: there is no answer then. */
   readonly refusal: ProtocolError | undefined
+  /** As `formatSignedReceipt` writes it. */
+  readonly signedReceipt: string
 }
 
 export interface PaymentDeskDeps {
@@ -176,18 +178,18 @@ export function createPaymentDesk(deps: PaymentDeskDeps): PaymentDesk {
         const settlement = settlements.start(order, remove)
         const fate = await settlement.withinBound()
         try {
-          await ledger.payments.book(bookingOf({ id, receipt, ...kept }, fate))
+          const signedReceipt = await ledger.payments.book(bookingOf({ id, receipt, ...kept }, fate))
           settlement.booked()
+          return { ...(await describeCharge(id, fate)), signedReceipt }
         } catch (error) {
           settlement.abandon(error)
           throw error
         }
-        return describeCharge(id, fate)
       },
       async waive(receipt) {
         remove()
         const ending = { state: 'released', reason: receipt.outcome } as const
-        await ledger.payments.book({ id, receipt, ending, key: undefined, answer: undefined })
+        return ledger.payments.book({ id, receipt, ending, key: undefined, answer: undefined })
       },
       async cancel() {
         remove()
@@ -199,7 +201,7 @@ export function createPaymentDesk(deps: PaymentDeskDeps): PaymentDesk {
   async function describeCharge(
     { payer, nonce }: PaymentId,
     fate: PaymentFate | undefined,
-  ): Promise<Charged> {
+  ): Promise<Omit<Charged, 'signedReceipt'>> {
     if (fate?.kind === 'paid') {
       return { result: resultOf(payer, { transaction: fate.transaction }), refusal: undefined }
     }

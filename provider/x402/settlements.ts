@@ -133,8 +133,8 @@ export function createSettlements(
         const ended = await fate
         const ending = loseOrWin(record, ended)
         const { receipt, isBooked, key, answer } = record
-        if (isBooked || !receipt) return ledger.payments.conclude(id, ending)
-        return ledger.payments.book(bookingOf({ id, receipt, key, answer }, ended))
+        if (isBooked || !receipt) await ledger.payments.conclude(id, ending)
+        else await ledger.payments.book(bookingOf({ id, receipt, key, answer }, ended))
       }
       inBackground(record.callId, conclude())
     },

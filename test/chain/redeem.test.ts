@@ -32,7 +32,7 @@ async function setup() {
 
   async function start(log: Log = createTestLog()) {
     const process = new AsyncDisposableStack()
-    const identity = { provider: provider.address, market: chain.market }
+    const identity = { account: provider, market: chain.market }
     const ledger = process.use(await openLedger({ clock, log }, { dir: dir.path, ...identity }, never))
     const mirror = process.use(
       await createGrantMirror(

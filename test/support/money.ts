@@ -3,14 +3,17 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Address, getAddress, type Hex, zeroAddress } from 'viem'
+import { privateKeyToAccount } from 'viem/accounts'
 import { type Clock, systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { OwnerPolicy } from '../../protocol/owner.ts'
 import { anyDeployment, type Pass } from '../../protocol/pass.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
+import { delegateReceiptKey } from '../../protocol/receipt-key.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { type Claim, type Ledger, openLedger, type Reservation } from '../../provider/ledger/ledger.ts'
+import { createReceiptSigner, type ReceiptSigner } from '../../provider/ledger/receipt-signer.ts'
 
 /** Parts of which tests about money are made. */
 
@@ -20,7 +23,8 @@ export const randomHex = (): Hex => `0x${randomBytes(32).toString('hex')}`
 
 export const addressOf = (number: number): Address => getAddress(`0x${number.toString(16).padStart(40, '0')}`)
 
-export const provider: Address = addressOf(0xa11ce)
+export const providerAccount = privateKeyToAccount(`0x${'a11ce'.padStart(64, '0')}`)
+export const provider: Address = providerAccount.address
 export const payer: Address = addressOf(0xb0b)
 export const market = { chainId: 31_337, escrow: addressOf(0xe5c) }
 export const deployment: Hex = `0x${'d0'.repeat(32)}`
@@ -97,7 +101,15 @@ export function createTempDir(): Disposable & { readonly path: string } {
 }
 
 export const openTestLedger = (dir: string, clock: Clock = systemClock): Promise<Ledger> =>
-  openLedger({ clock, log: createTestLog() }, { dir, provider, market }, never)
+  openLedger({ clock, log: createTestLog() }, { dir, account: providerAccount, market }, never)
+
+/** A signer of receipts with its key, for parts of the journal without its thread. */
+export async function createTestSigner(): Promise<ReceiptSigner> {
+  const signer = createReceiptSigner(market)
+  const key = { provider, ...signer.point, validAfter: 0, validBefore: 2 ** 32 - 1 }
+  signer.key = await delegateReceiptKey(key, providerAccount, market)
+  return signer
+}
 
 /** @throws the refusal. */
 export function reserve(ledger: Ledger, claim: Claim): Reservation {

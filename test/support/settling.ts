@@ -33,11 +33,7 @@ export async function openSettling() {
   async function start(options: Partial<SettlerOptions> = {}, log: Log = createTestLog()) {
     const process = new AsyncDisposableStack()
     const ledger = process.use(
-      await openLedger(
-        { clock, log },
-        { dir: dir.path, provider: account.address, market: chain.market },
-        never,
-      ),
+      await openLedger({ clock, log }, { dir: dir.path, account, market: chain.market }, never),
     )
     const mirror = process.use(
       await createGrantMirror(

@@ -77,7 +77,9 @@ export async function openTestDesk(hooks: RpcHooks = {}): Promise<TestDesk> {
     newestBlock = await chain.client.getBlockNumber({ cacheTime: 0 })
     const process = new AsyncDisposableStack()
     const at = { provider: account.address, market: chain.market }
-    const ledger = process.use(await openLedger({ clock, log }, { dir: dir.path, ...at }, never))
+    const ledger = process.use(
+      await openLedger({ clock, log }, { dir: dir.path, account, market: chain.market }, never),
+    )
     const sender = await openSender(client, { account, clock, log, ledger, chainId: chain.market.chainId })
     const blockNumber = () => (safeBlock === 'newest' ? newestBlock : safeBlock)
     const deps = { client, clock, log, random: () => 0.5, ledger, sender, blockNumber }

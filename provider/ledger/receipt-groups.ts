@@ -1,0 +1,130 @@
+import type { DatabaseSync } from 'node:sqlite'
+import type { Hex } from 'viem'
+import { assert } from '../../protocol/base/assert.ts'
+import { createMerkleTree } from '../../protocol/merkle.ts'
+import { type Receipt, receiptLeaf } from '../../protocol/receipt.ts'
+import type { DelegatedKey } from '../../protocol/receipt-key.ts'
+import { formatReceipt, formatSignedReceipt, sharedBytes } from '../../protocol/signed-receipt.ts'
+import { bytesOf, hexOf } from './columns.ts'
+import type { ReceiptSigner } from './receipt-signer.ts'
+import type { LedgerIdentity } from './records.ts'
+
+/**
+ * What was signed over the receipts that were committed together: one signature, whatever the load. Only leaves and
+ * signature are kept; a receipt's path is computed when somebody asks. Runs in the journal's thread.
+ */
+export interface ReceiptGroups {
+  /**
+   * Signs receipts and keeps what it takes to show it again, in the transaction that writes them.
+   *
+   * @param receipts - With consecutive ids.
+   * @returns each one as `formatSignedReceipt` writes it
+   */
+  sign(receipts: readonly NumberedReceipt[]): string[]
+  /** @returns undefined for a receipt of before receipts were signed. */
+  read(receipt: NumberedReceipt): string | undefined
+  /** Forgets groups of which no receipt is left; to be called after receipts were deleted. */
+  prune(receiptIds: Iterable<number>): void
+}
+
+export interface NumberedReceipt {
+  readonly receiptId: number
+  readonly receipt: Receipt
+}
+
+const leafBytes = 32
+
+export function createReceiptGroups(
+  db: DatabaseSync,
+  { provider, market }: LedgerIdentity,
+  signer: ReceiptSigner,
+): ReceiptGroups {
+  createTables(db)
+  const insertKey = db.prepare('INSERT INTO receipt_keys VALUES (NULL, ?, ?, ?, ?, ?) RETURNING id')
+  const insertGroup = db.prepare('INSERT INTO receipt_groups VALUES (?, ?, ?, ?)')
+  const findGroup = db.prepare(
+    `SELECT g.first_receipt, g.leaves, g.signature, k.x, k.y, k.valid_after, k.valid_before, k.delegation
+     FROM receipt_groups g JOIN receipt_keys k ON k.id = g.key
+     WHERE g.first_receipt <= ? ORDER BY g.first_receipt DESC LIMIT 1`,
+  )
+  const dropGroup = db.prepare(
+    `DELETE FROM receipt_groups WHERE first_receipt = ?
+     AND NOT EXISTS (SELECT 1 FROM receipts WHERE id >= ? AND id < ?)`,
+  )
+  let saved: { readonly key: DelegatedKey; readonly id: number } | undefined
+
+  function keyId(key: DelegatedKey): number {
+    if (saved?.key !== key) {
+      const { x, y, validAfter, validBefore, delegation } = key
+      const row = insertKey.get(bytesOf(x), bytesOf(y), validAfter, validBefore, bytesOf(delegation))
+      saved = { key, id: Number(row?.['id']) }
+    }
+    return saved.id
+  }
+
+  return {
+    sign(receipts) {
+      const [first] = receipts
+      if (!first) return []
+      assert(
+        receipts.every(({ receiptId }, index) => receiptId === first.receiptId + index),
+        'receipts of a group are numbered one after the other',
+      )
+      const leaves = receipts.map(({ receipt }) => receiptLeaf(receipt))
+      const tree = createMerkleTree(leaves)
+      const { signature, key } = signer.sign(tree.root)
+      insertGroup.run(first.receiptId, joinHashes(leaves), bytesOf(signature), keyId(key))
+      const shared = sharedBytes({ signature, key, market })
+      return receipts.map(({ receipt }, index) => formatReceipt(receipt, tree.proof(index), shared))
+    },
+
+    read({ receiptId, receipt }) {
+      const row = findGroup.get(receiptId)
+      if (!row) return undefined
+      const leaves = splitHashes(row['leaves'] as Uint8Array)
+      const index = receiptId - Number(row['first_receipt'])
+      if (index >= leaves.length) return undefined
+      const key = {
+        provider,
+        x: hexOf(row['x']),
+        y: hexOf(row['y']),
+        validAfter: Number(row['valid_after']),
+        validBefore: Number(row['valid_before']),
+        delegation: hexOf(row['delegation']),
+      }
+      const path = createMerkleTree(leaves).proof(index)
+      return formatSignedReceipt({ market, receipt, path, key, signature: hexOf(row['signature']) })
+    },
+
+    prune(receiptIds) {
+      for (const id of receiptIds) {
+        const row = findGroup.get(id)
+        if (!row) continue
+        const first = Number(row['first_receipt'])
+        dropGroup.run(first, first, first + (row['leaves'] as Uint8Array).byteLength / leafBytes)
+      }
+    },
+  }
+}
+
+/** A ledger that was made before receipts were signed gets its tables when it is opened. */
+function createTables(db: DatabaseSync): void {
+  db.exec(`
+    CREATE TABLE IF NOT EXISTS receipt_keys (
+      id INTEGER PRIMARY KEY,
+      x BLOB NOT NULL, y BLOB NOT NULL,
+      valid_after INTEGER NOT NULL, valid_before INTEGER NOT NULL, delegation BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS receipt_groups (
+      first_receipt INTEGER PRIMARY KEY,
+      leaves BLOB NOT NULL, signature BLOB NOT NULL, key INTEGER NOT NULL REFERENCES receipt_keys
+    ) STRICT`)
+}
+
+const joinHashes = (hashes: readonly Hex[]): Uint8Array =>
+  Buffer.from(hashes.map((hash) => hash.slice(2)).join(''), 'hex')
+
+const splitHashes = (bytes: Uint8Array): Hex[] =>
+  Array.from({ length: bytes.byteLength / leafBytes }, (_, i) =>
+    hexOf(bytes.subarray(i * leafBytes, (i + 1) * leafBytes)),
+  )
