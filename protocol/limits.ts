@@ -116,8 +116,6 @@ export const limits = {
   instanceIdleMsMax: 5 * 60_000,
   zygotesMax: 4,
   faultMessageBytesMax: 1 * KiB,
-  /** Of an env, lines of longer ones among them: each is looked for in all that a program prints. */
-  redactedValuesMax: 1_024,
   /** A native program's `/tmp`, which counts as its memory, too. */
   nativeTmpBytesMax: 64 * MiB,
   /** Processes of one CGI program at a time; other calls wait for their turn, up to as long. */

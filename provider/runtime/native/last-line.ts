@@ -7,21 +7,32 @@ export interface LastLine {
   push(chunk: Buffer | string): void
 }
 
-const tailCharsMax = 4 * 1024
+/** Of a longer line the beginning is kept: its end might begin in the middle of a secret, where nobody would know it. */
+const lineCharsMax = 4 * 1024
 
 export function createLastLine(): LastLine {
-  let tail = ''
+  // As Latin-1, so that a character whose bytes come in two pieces is whole again in the end.
+  let line = ''
+  let last = ''
   return {
     push(chunk) {
-      // As Latin-1, so that a character whose bytes come in two pieces is whole again in the end.
-      tail = (tail + (typeof chunk === 'string' ? chunk : chunk.toString('latin1'))).slice(-tailCharsMax)
+      const text =
+        typeof chunk === 'string' ? Buffer.from(chunk).toString('latin1') : chunk.toString('latin1')
+      const [first = '', ...others] = text.split('\n')
+      line = (line + first).slice(0, lineCharsMax)
+      for (const other of others) {
+        if (hasWords(line)) last = line
+        line = other.slice(0, lineCharsMax)
+      }
     },
     get text() {
-      const lines = Buffer.from(tail, 'latin1').toString('utf8').split('\n').map(cleanMessage)
-      return lines.findLast((line) => line !== '') ?? ''
+      const words = hasWords(line) ? line : last
+      return cleanMessage(Buffer.from(words, 'latin1').toString('utf8'))
     },
   }
 }
+
+const hasWords = (latin1: string) => /[^\u0000- \u007f-\u009f]/.test(latin1)
 
 /** What a process that ended by itself ended with, in words. */
 export function describeExit(

@@ -43,6 +43,7 @@ export interface ErrorOutput extends Output {
   end(): void
 }
 
+/** Of a longer line the rest is dropped: it might begin in the middle of a secret, where nobody would know it. */
 const lineCharsMax = 8 * 1024
 
 export function createErrors(print: (line: string) => void): ErrorOutput {
@@ -61,12 +62,8 @@ export function createErrors(print: (line: string) => void): ErrorOutput {
     },
     write(chunk) {
       const lines = (held + decoder.decode(chunk, { stream: true })).split('\n')
-      held = lines.pop() ?? ''
-      for (const line of lines) take(line)
-      if (held.length > lineCharsMax) {
-        take(held)
-        held = ''
-      }
+      held = (lines.pop() ?? '').slice(0, lineCharsMax)
+      for (const line of lines) take(line.slice(0, lineCharsMax))
       return undefined
     },
     end() {
