@@ -1,4 +1,4 @@
-import type { Address, Hex } from 'viem'
+import type { Hex } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
 import { createRecent } from '../../protocol/base/recent.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
@@ -7,9 +7,10 @@ import { createMeters } from './meters.ts'
 
 /** Who has a program run, and which. */
 export interface Run {
-  readonly payer: Address
-  /** SHA-256 of what the deployment's owner signed: anybody can put the same under any number of CIDs. */
-  readonly spec: Hex
+  /** The account, or the place on the network of a caller for whom the owner pays. */
+  readonly payer: string
+  /** SHA-256 of what the deployment's owner signed: anybody can put the same under any number of CIDs. Undefined where it has no part in it. */
+  readonly spec: Hex | undefined
 }
 
 /**
@@ -42,8 +43,8 @@ export function createUnpaidRuns(
 ): UnpaidRuns {
   const payers = createMeters({ clock })
   const deployments = createMeters({ clock })
-  const proven = createRecent<Address, true>(limits.provenPayersMax)
-  const isInGoodStanding = (payer: Address) =>
+  const proven = createRecent<string, true>(limits.provenPayersMax)
+  const isInGoodStanding = (payer: string) =>
     proven.has(payer) && payers.level(payer, perPayerPerMinuteMax) < 1
 
   return {
@@ -54,7 +55,11 @@ export function createUnpaidRuns(
           perPayerPerMinuteMax,
           payers.secondsToRoom(payer, perPayerPerMinuteMax),
         )
-      if (deployments.isFull(spec, perDeploymentPerMinuteMax) && !isInGoodStanding(payer))
+      if (
+        spec !== undefined &&
+        deployments.isFull(spec, perDeploymentPerMinuteMax) &&
+        !isInGoodStanding(payer)
+      )
         throw reached(
           'of this deployment',
           perDeploymentPerMinuteMax,
@@ -63,7 +68,7 @@ export function createUnpaidRuns(
     },
     addUnpaid({ payer, spec }) {
       payers.add(payer, perPayerPerMinuteMax)
-      deployments.add(spec, perDeploymentPerMinuteMax)
+      if (spec !== undefined) deployments.add(spec, perDeploymentPerMinuteMax)
     },
     addPaid({ payer }) {
       proven.set(payer, true)

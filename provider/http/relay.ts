@@ -12,6 +12,8 @@ import { isNobodys, toCallerHeaders } from './program-headers.ts'
 /** How a call ended, for the books. */
 export interface Ending {
   readonly outcome: Outcome
+  /** It was the request that could not go on: nobody's fault in the books, and yet work for its caller. */
+  readonly isRefused: boolean
   /** 499 where the caller left before there was any. */
   readonly status: number
   /** SHA-256 of the body as the program gave it, so far as it came. */
@@ -160,6 +162,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     const body = error === undefined && kept ? Buffer.concat(kept) : undefined
     const ending = {
       outcome: isCallersDoing(outcome) ? leftAs() : toOutcome(outcome),
+      isRefused: outcome.kind === 'refused',
       status: error ? error.status : status,
       bodyDigest,
       error,
@@ -182,6 +185,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     exchange.abort()
     const ending = {
       outcome: leftAs(),
+      isRefused: false,
       status: response.isWayLost ? 502 : 499,
       bodyDigest: hash.digest(),
     }

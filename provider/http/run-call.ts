@@ -3,7 +3,7 @@ import { assert } from '../../protocol/base/assert.ts'
 import { toHex } from '../../protocol/base/bytes.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
-import { type CallId, callHeaders, hashRequest, isCharged, type Outcome } from '../../protocol/call.ts'
+import { type CallId, callHeaders, hashRequest, isCharged } from '../../protocol/call.ts'
 import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
 import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
@@ -20,6 +20,7 @@ import {
   type PaymentTerms,
   x402Headers,
 } from '../../protocol/x402.ts'
+import { sourceOf } from '../admission/asker.ts'
 import type { FindPayer } from '../admission/find-payer.ts'
 import type { Place, Places, PlaceWish } from '../admission/places.ts'
 import type { Run, UnpaidRuns } from '../admission/unpaid-runs.ts'
@@ -229,8 +230,7 @@ async function start(deps: CallDeps, options: CallOptions, ready: ReadyCall): Pr
   let money: CallMoney | undefined
   let place: Place | undefined
   try {
-    // An owner pays for its program's faults, so none of its calls runs for nothing.
-    if (call.payer.kind !== 'owner') deps.unpaidRuns.assertRoom(runOf(call))
+    deps.unpaidRuns.assertRoom(runOf(call))
     money =
       payment && call.terms
         ? await reservePayment(payment, { callId: call.id, terms: call.terms }, signal)
@@ -239,7 +239,11 @@ async function start(deps: CallDeps, options: CallOptions, ready: ReadyCall): Pr
     const taken = deps.places.take(placeOf(deps, call), signal)
     place = taken instanceof Promise ? await taken : taken
     const instance = await deps.instanceOf(call.deployment, signal)
-    signal.throwIfAborted()
+    if (signal.aborted) {
+      // Who has programs started and does not wait for them would have that for nothing.
+      deps.unpaidRuns.addUnpaid(runOf(call))
+      throw signal.reason
+    }
     return startProgram(deps, options, { ...ready, money, place, instance })
   } catch (error) {
     place?.[Symbol.dispose]()
@@ -294,16 +298,23 @@ function tellOwner({ programLog }: CallDeps, { deployment }: Call, error: unknow
 
 const ownersAffair: ReadonlySet<string> = new Set(['concurrency_reached', 'provider_busy', 'limits_too_high'])
 
-const runOf = ({ payer, deployment }: Call): Run => ({ payer: payer.address, spec: deployment.specDigest })
+/**
+ * An owner pays for its program's faults, so of its calls only those run for nothing whose request could not go on. Callers of
+ * whom nothing is known do that: it counts for the place that they call from, and neither for the owner nor its program.
+ */
+const runOf = ({ payer, deployment, request }: Call): Run =>
+  payer.kind === 'owner'
+    ? { payer: sourceOf(request).network, spec: undefined }
+    : { payer: payer.address, spec: deployment.specDigest }
 
 /** What failed on our side is nobody's to wait for. */
 function countRun(
   { unpaidRuns }: CallDeps,
   call: Call,
-  { outcome, isPaid }: { outcome: Outcome; isPaid: boolean },
+  { outcome, isRefused, isPaid }: Pick<Ending, 'outcome' | 'isRefused'> & { isPaid: boolean },
 ): void {
   if (isPaid) unpaidRuns.addPaid(runOf(call))
-  else if (outcome !== 'platform_fault') unpaidRuns.addUnpaid(runOf(call))
+  else if (outcome !== 'platform_fault' || isRefused) unpaidRuns.addUnpaid(runOf(call))
 }
 
 interface ProgramRun extends ReadyCall {
@@ -343,7 +354,7 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
       deps.programLog.add(call.deployment.digest, toLogEntry(call, receipt, ending))
       const { outcome, priceUsdc: chargedUsdc, durationMs } = receipt
       deps.metrics.countCall({ outcome, chargedUsdc, durationMs })
-      countRun(deps, call, { outcome: ending.outcome, isPaid: isPaid && !booked.refusal })
+      countRun(deps, call, { ...ending, isPaid: isPaid && !booked.refusal })
       return booked
     } finally {
       held.dispose()
