@@ -56,6 +56,7 @@ test('the list of commands', async () => {
       secret list           List the names of the secrets that were put
       secret rm             Forget a secret
       limits                Show what a program may use, and what happens beyond it
+      verify                Check what a provider signed about a call
       logs                  Read what a deployment of yours printed, and its calls
 
     Money:

@@ -72,6 +72,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Show what a program may use, and what happens beyond it',
         load: async () => (await import('./commands/limits.ts')).limits,
       },
+      verify: {
+        summary: 'Check what a provider signed about a call',
+        load: async () => (await import('./commands/verify.ts')).verify,
+      },
       logs: {
         summary: 'Read what a deployment of yours printed, and its calls',
         load: async () => (await import('./commands/logs.ts')).logs,

@@ -46,6 +46,8 @@ export const errorTable = {
   idempotency_answer_gone: { status: 409, retryable: false },
   accounts_differ: { status: 409, retryable: false },
   statement_differs: { status: 409, retryable: false },
+  receipt_invalid: { status: 400, retryable: false },
+  receipt_differs: { status: 409, retryable: false },
   spend_cap_reached: { status: 402, retryable: false },
 
   // What is to be run

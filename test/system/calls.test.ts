@@ -1,8 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { MiB } from '../../protocol/base/bytes.ts'
 import { hashRequest } from '../../protocol/call.ts'
+import { type CheckName, checkNames } from '../../protocol/verify-receipt.ts'
 import { type Deployed, echoProgram, openMarket, type TestMarket } from '../support/market.ts'
 
 /** KH-1 and KH-2: from nothing to an answer, and every byte of it. */
@@ -43,6 +46,15 @@ test('init, deploy, curl: a new program answers at the URL that deploying printe
   expect(costs).toEqual({ paid: { developer: 500n }, earned: { alice: 500n } })
 })
 
+interface Verified {
+  readonly receipt: Record<string, unknown>
+  readonly checks: readonly { readonly name: CheckName; readonly verdict: string }[]
+}
+
+const verdicts = ({ checks }: Verified) =>
+  Object.fromEntries(checks.map(({ name, verdict }) => [name, verdict]))
+const allOk = Object.fromEntries(checkNames.map((name) => [name, 'ok']))
+
 describe.each(['alice', 'bob'])('through the gateway to %s', (provider) => {
   const bodies = [
     ['no body', Buffer.alloc(0)],
@@ -62,6 +74,35 @@ describe.each(['alice', 'bob'])('through the gateway to %s', (provider) => {
       expect(new URL(described.url).host).toBe(`${provider}.${at.dev.gateway.domain}`)
     },
   )
+
+  test("an answer's receipt holds offline, against the request, the body and the program; on chain it is the provider's", async () => {
+    const path = '/a?x=1'
+    const answer = await at.call({ provider, cid: echo.cid, method: 'POST', path, body: Buffer.from('hi') })
+    const head = answer.rawHeaders.map((text, i) => text + (i % 2 === 0 ? ': ' : '\r\n')).join('')
+    const { dir } = at.user
+    await writeFile(join(dir, 'answer'), [`HTTP/1.1 ${answer.status} OK\r\n`, head, '\r\n', answer.body])
+    await writeFile(join(dir, 'asked'), 'hi')
+    const asked = ['--request', `POST /${echo.cid}${path}`, '--data', 'asked', '--deployment', echo.cid]
+    const verify = ['verify', 'answer', ...asked, '--program', echoProgram, '--json']
+    const offline = (
+      await at.user.run(verify, { env: { KHACHAPURI_GATEWAY: 'http://127.0.0.1:1' } })
+    ).json<Verified>()
+    expect(verdicts(offline)).toEqual({ ...allOk, provider: 'open', market: 'open' })
+    const onChain = (await at.user.run([...verify, '--provider', provider, '--on-chain'])).json<Verified>()
+    expect(verdicts(onChain)).toEqual(allOk)
+
+    const url = `${at.dev.gateway.url}_/receipts/${answer.header('khachapuri-call')}`.replace(
+      'localhost',
+      `${provider}.localhost`,
+    )
+    const shown = (await at.user.run(['verify', url, '--json'])).json<Verified>()
+    expect(shown.receipt).toEqual(offline.receipt)
+    const other = provider === 'alice' ? 'bob' : 'alice'
+    const wrong = [...verify, '--request', 'POST /b', '--provider', other, '--on-chain']
+    const { exitCode, stdout } = await at.user.run(wrong)
+    expect(exitCode).not.toBe(0)
+    expect(JSON.parse(stdout)).toMatchObject({ code: 'receipt_differs', wrong: ['provider', 'request'] })
+  })
 
   test('HEAD gets the head of the answer and no body, and its receipt says what was asked', async () => {
     const answer = await at.call({ provider, cid: echo.cid, method: 'HEAD', path: '/bytes/1000?whole' })

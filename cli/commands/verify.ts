@@ -1,0 +1,167 @@
+import { getAddress, type Hex, isAddress } from 'viem'
+import { sha256, toHex } from '../../protocol/base/bytes.ts'
+import { hashRequest } from '../../protocol/call.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { digestOfCid, parseContentCid } from '../../protocol/ipfs/cid.ts'
+import { limits } from '../../protocol/limits.ts'
+import { receiptToJson } from '../../protocol/receipt.ts'
+import { type Check, type Evidence, verifyReceipt } from '../../protocol/verify-receipt.ts'
+import { type CommandContext, defineCommand, usageError } from '../command.ts'
+import { readFileBounded } from '../files.ts'
+import { openMarket } from '../market/open.ts'
+import { marketOptions } from '../market/options.ts'
+import { readProvider } from '../market/resolve-provider.ts'
+import { parseParams } from '../project/manifest.ts'
+import { computeIds, openProgram, resolvePath } from '../project/packed-program.ts'
+import { fetchReceipt } from '../verify/fetch-receipt.ts'
+import { programTarget } from '../verify/program-target.ts'
+import { type ReceivedReceipt, readKeptReceipt } from '../verify/read-answer.ts'
+
+export const verify = defineCommand({
+  usage: 'verify <file|url|->',
+  details:
+    'Checks what a provider signed about a call: who was called, with what request and result, at what price. A file may be\n' +
+    'the Khachapuri-Receipt header alone, what "curl -D" or "curl -i" wrote, or the JSON of /_/receipts/<call>. Nobody is\n' +
+    'asked but with a URL, which is called once and checked, and with --on-chain. One line for each check: "ok", "WRONG",\n' +
+    'or "-" where there was nothing to compare with. It fails if any is wrong.',
+  options: {
+    body: { type: 'string', value: '<file>', help: "The answer's body" },
+    request: {
+      type: 'string',
+      value: '<line>',
+      help: 'What was asked: "POST /resize?width=80", from the CID on or after it',
+    },
+    data: { type: 'string', value: '<file>', help: "The request's body" },
+    program: {
+      type: 'string',
+      value: '<path>',
+      help: 'The program that should have run: a zip or a directory',
+    },
+    params: { type: 'string', value: '<json>', help: 'Its public params in place of those in its manifest' },
+    deployment: { type: 'string', value: '<cid>', help: 'The deployment that should have been called' },
+    provider: {
+      type: 'string',
+      value: '<address|name>',
+      help: 'Who should have signed; a name needs --on-chain',
+    },
+    'on-chain': { type: 'boolean', help: 'Look up the provider and the market on the chain' },
+    ...marketOptions,
+  },
+  examples: [
+    'verify head.txt --body thumbnail.png',
+    'verify head.txt --request "POST /?width=80" --data photo.jpg --program ./thumbnail',
+    'verify http://alice.localhost:8080/<cid>/hello',
+    'verify head.txt --provider alice --on-chain --json',
+  ],
+  async run({ positionals: [source = ''], values }, context) {
+    const received = await readSource(source, context)
+    const { signed } = received
+    const evidence: Evidence = {
+      ...received.evidence,
+      ...(await givenEvidence(values, signed.receipt, context)),
+      ...(await providerEvidence(values, context)),
+    }
+    const checks = await verifyReceipt(signed, evidence)
+    const wrong = checks.filter(({ verdict }) => verdict === 'wrong')
+    const facts = { receipt: receiptToJson(signed.receipt), market: signed.market, checks }
+    if (wrong.length === 0) return context.print(checks.map(formatCheck).join('\n'), facts)
+    if (!values['json']) context.note(checks.map(formatCheck).join('\n'))
+    throw new ProtocolError(
+      'receipt_differs',
+      `The receipt does not hold: ${wrong.map(({ name, says }) => `${name} (${says})`).join('; ')}.`,
+      {
+        hint: 'Check that receipt, body and request are of the same call. If they are, keep them: they prove what the provider signed.',
+        details: { wrong: wrong.map(({ name }) => name), ...facts },
+      },
+    )
+  },
+})
+
+/** Of a body, with the head before it. */
+const keptBytesMax = limits.responseBodyBytesMax + limits.headerBytesMax
+
+const marks = { ok: 'ok   ', wrong: 'WRONG', open: '-    ' }
+const formatCheck = ({ name, verdict, says }: Check) => `${marks[verdict]}  ${name.padEnd(10)}  ${says}`
+
+async function readSource(source: string, context: CommandContext): Promise<ReceivedReceipt> {
+  if (/^https?:\/\//.test(source)) return fetchReceipt(source, context)
+  if (source === '-') return readKeptReceipt(Buffer.from(await context.readStdin(keptBytesMax)))
+  return readKeptReceipt(await readFile(source, context))
+}
+
+async function readFile(path: string, { cwd }: CommandContext): Promise<Uint8Array> {
+  const bytes = await readFileBounded(resolvePath(cwd, path), keptBytesMax)
+  if (bytes) return bytes
+  throw usageError(`There is no file ${path}.`, 'Keep the head of an answer with "curl -D head.txt".')
+}
+
+interface Given {
+  readonly body?: string | undefined
+  readonly request?: string | undefined
+  readonly data?: string | undefined
+  readonly program?: string | undefined
+  readonly params?: string | undefined
+  readonly deployment?: string | undefined
+}
+
+/** What the flags say of the call. */
+async function givenEvidence(
+  { body, request, data, program, params, deployment }: Given,
+  { deployment: signedDeployment }: { readonly deployment: Hex },
+  context: CommandContext,
+): Promise<Evidence> {
+  if (data !== undefined && request === undefined)
+    throw usageError('--data belongs to a request.', 'Add --request "POST /path".')
+  if (params !== undefined && program === undefined)
+    throw usageError('--params belong to a program.', 'Add --program <path>.')
+  const digestOf = async (path: string) => sha256(await readFile(path, context))
+  const packed = program === undefined ? undefined : await openProgram(program, context)
+  const ids =
+    packed &&
+    (await computeIds(packed.zip, params === undefined ? packed.manifest.params : parseParams(params)))
+  return {
+    ...(body !== undefined && { responseDigest: toHex(await digestOf(body)) }),
+    ...(request !== undefined && {
+      requestDigest: hashRequest({
+        ...parseRequestLine(request, signedDeployment),
+        bodyDigest: data === undefined ? sha256(new Uint8Array()) : await digestOf(data),
+      }),
+    }),
+    ...(ids && { programId: ids.programId }),
+    ...(deployment !== undefined && { deployment: toHex(digestOfCid(parseContentCid(deployment))) }),
+  }
+}
+
+function parseRequestLine(line: string, deployment: Hex): { method: string; target: string } {
+  const [, method, target] = /^([A-Z]{1,20}) (\/\S*)$/.exec(line) ?? []
+  if (method !== undefined && target !== undefined)
+    return { method, target: programTarget(target, deployment) }
+  throw usageError(`"${line.slice(0, 80)}" is not a request.`, 'Write --request "GET /path?query".')
+}
+
+async function providerEvidence(
+  values: {
+    readonly provider?: string | undefined
+    readonly 'on-chain'?: boolean | undefined
+    readonly gateway?: string | undefined
+    readonly rpc?: string | undefined
+  },
+  context: CommandContext,
+): Promise<Evidence> {
+  const { provider } = values
+  const isNamed = provider !== undefined && !isAddress(provider, { strict: false })
+  if (!values['on-chain']) {
+    if (isNamed)
+      throw usageError(
+        `Who "${provider}" is stands on the chain.`,
+        'Name the provider by its address, or add --on-chain.',
+      )
+    return { ...(provider !== undefined && { provider: getAddress(provider) }) }
+  }
+  if (provider === undefined)
+    throw usageError('Whom to look up is not said.', 'Name the provider with --provider <name>.')
+  const opened = await openMarket(values, context)
+  const { chainId, contracts } = opened.market
+  const address = isNamed ? (await readProvider(provider, opened, context)).address : getAddress(provider)
+  return { provider: address, market: { chainId, escrow: getAddress(contracts.escrow) } }
+}

@@ -1,0 +1,113 @@
+import { sha256, toHex } from '../../protocol/base/bytes.ts'
+import { callHeaders } from '../../protocol/call.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { parseSignedReceipt } from '../../protocol/read-receipt.ts'
+import { receiptPrefix, type SignedReceipt } from '../../protocol/signed-receipt.ts'
+import { usdcFromJson } from '../../protocol/usdc.ts'
+import type { Evidence } from '../../protocol/verify-receipt.ts'
+
+/** A receipt, and what came with it. */
+export interface ReceivedReceipt {
+  readonly signed: SignedReceipt
+  readonly evidence: Evidence
+}
+
+/**
+ * Reads a receipt from whatever somebody kept: its word alone, the JSON of `/_/receipts/<call>`, or the head of an answer
+ * as `curl -D` and `curl -i` write it, the latter with the body.
+ *
+ * @throws ProtocolError `receipt_invalid`
+ */
+export function readKeptReceipt(bytes: Uint8Array): ReceivedReceipt {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
+  const trimmed = text.trim()
+  if (trimmed.startsWith(`${receiptPrefix}.`)) return { signed: parseWord(trimmed), evidence: {} }
+  if (trimmed.startsWith('{')) return { signed: parseWord(wordInJson(trimmed)), evidence: {} }
+  const { status, headers, bodyOffset } = readLastHead(text)
+  const evidence = readHead(status, (name) => headers.get(name))
+  const body = bytes.subarray(bodyOffset)
+  return {
+    ...evidence,
+    evidence: {
+      ...evidence.evidence,
+      ...(body.byteLength > 0 && { responseDigest: toHex(sha256(body)) }),
+    },
+  }
+}
+
+/** What the head of an answer says of its call. @throws ProtocolError `receipt_invalid` */
+export function readHead(
+  status: number | undefined,
+  header: (lowerName: string) => string | undefined,
+): ReceivedReceipt {
+  const word = header(callHeaders.receipt)
+  if (word === undefined) {
+    throw invalid(
+      'There is no Khachapuri-Receipt in it.',
+      'An answer that streams has none: fetch /_/receipts/<call> of its provider, where <call> is its Khachapuri-Call.',
+    )
+  }
+  const price = header(callHeaders.price)
+  const callId = header(callHeaders.call)
+  const digest = /^sha-256=:([A-Za-z0-9+/]{43}=):$/.exec(header('content-digest') ?? '')?.[1]
+  return {
+    signed: parseWord(word),
+    evidence: {
+      status,
+      ...(callId !== undefined && { callId: callId as `0x${string}` }),
+      priceUsdc: usdcFromJson(price),
+      ...(digest !== undefined && { responseDigest: toHex(Buffer.from(digest, 'base64')) }),
+    },
+  }
+}
+
+/** @throws ProtocolError `receipt_invalid` */
+export function parseWord(word: string): SignedReceipt {
+  const signed = parseSignedReceipt(word.trim())
+  if (signed) return signed
+  throw invalid(
+    `This is no receipt: ${receiptPrefix}.<Base64url>.`,
+    'Take the whole Khachapuri-Receipt header of an answer, or "signed" of /_/receipts/<call>.',
+  )
+}
+
+function wordInJson(text: string): string {
+  try {
+    const { signed } = JSON.parse(text) as { signed?: unknown }
+    if (typeof signed === 'string') return signed
+  } catch {
+    // Said below.
+  }
+  throw invalid('There is no "signed" in this JSON.', 'Fetch /_/receipts/<call> of the provider.')
+}
+
+/** The last of the heads: curl writes those of 100 Continue and of redirects, too. */
+function readLastHead(text: string): {
+  readonly status: number | undefined
+  readonly headers: ReadonlyMap<string, string>
+  readonly bodyOffset: number
+} {
+  let bodyOffset = 0
+  let status: number | undefined
+  let headers = new Map<string, string>()
+  for (;;) {
+    const [, code] = /^HTTP\/[\d.]+ (\d{3})/.exec(text.slice(bodyOffset, bodyOffset + 20)) ?? []
+    if (code === undefined) return { status, headers, bodyOffset }
+    const end = /\r?\n\r?\n|$/.exec(text.slice(bodyOffset))
+    const length = end?.index ?? 0
+    const lines = text
+      .slice(bodyOffset, bodyOffset + length)
+      .split(/\r?\n/)
+      .slice(1)
+    status = Number(code)
+    headers = new Map(
+      lines.map((line) => {
+        const colon = line.indexOf(':')
+        return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()] as const
+      }),
+    )
+    bodyOffset += length + (end?.[0].length ?? 0)
+  }
+}
+
+const invalid = (message: string, hint: string) => new ProtocolError('receipt_invalid', message, { hint })
