@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import type { IncomingMessage } from 'node:http'
+import { Agent, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { Hono } from 'hono'
@@ -448,6 +448,24 @@ test('closing lets calls in flight finish', async () => {
   finish()
   expect((await answer).body.toString()).toBe('finished')
   await closed
+})
+
+test('while it drains a gateway says so, serves on, and every answer is the last of its connection', async () => {
+  await using provider = await openOrigin((_, response) => response.end('ok'))
+  const front = await openGatewayFront({ alice: provider.url }, { drainMs: 500 })
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  const before = await front.ask(alice, { agent })
+  expect(before.headers.connection).toBe('keep-alive')
+  const closed = front.gateway[Symbol.asyncDispose]()
+  expect((await front.ask('localhost', { path: '/readyz' })).status).toBe(503)
+  expect((await front.ask('localhost', { path: '/healthz' })).status).toBe(200)
+  const during = await front.ask(alice, { agent })
+  expect([during.status, during.headers.connection]).toEqual([200, 'close'])
+  expect((await front.ask(alice, { agent })).status).toBe(200)
+  await front.clock.advance(500)
+  await closed
+  agent.destroy()
+  await expect(front.ask(alice)).rejects.toMatchObject({ code: 'ECONNREFUSED' })
 })
 
 test('a call leaves one line in the log, without its query', async () => {

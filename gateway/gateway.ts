@@ -83,6 +83,11 @@ export interface GatewayOptions {
   readonly hstsSeconds?: number
   /** Lets several processes share the port. */
   readonly isShared?: boolean
+  /**
+   * How long it goes on serving after it was asked to stop, while `/readyz` says 503 and each answer is the last of its
+   * connection; 0 by default.
+   */
+  readonly drainMs?: number
   readonly shutdownTimeoutMs?: number
   /** What strangers may do; what is careful unless given. */
   readonly rules?: FrontRules
@@ -117,6 +122,7 @@ export interface Gateway extends AsyncDisposable {
 export async function createGateway(deps: GatewayDeps, options: GatewayOptions): Promise<Gateway> {
   await using starting = new AsyncDisposableStack()
   const { clock, log } = deps
+  const { drainMs = 0 } = options
   const closed = new AbortController()
   let isReady = true
 
@@ -216,6 +222,11 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     const drained = tunnels
       .drain(deadline)
       .catch((error) => log.warn('drain_cut_short', { error: String(error) }))
+    if (drainMs > 0) {
+      // Whoever stands before this looks at /readyz now and then, and callers have connections that are open.
+      listener.leave()
+      await clock.sleep(drainMs, deadline).catch(() => undefined)
+    }
     await Promise.all([listener[Symbol.asyncDispose](), drained])
   })
 

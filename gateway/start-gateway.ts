@@ -51,6 +51,10 @@ export interface StartGatewayOptions {
   /** Between two looks for changed names. */
   readonly pollIntervalMs?: number
   readonly logsCalls?: boolean
+  /** Lets several processes share the port; all of them must say so. */
+  readonly isShared?: boolean
+  /** See `GatewayOptions.drainMs`. */
+  readonly drainMs?: number
   /** How long calls in flight may go on when it closes. */
   readonly shutdownTimeoutMs?: number
   /** What strangers may do; what is careful unless given. */
@@ -108,6 +112,7 @@ export async function startGateway(
           await openPlainListener({
             host: options.host,
             port: tlsOptions.httpPort,
+            isShared: options.isShared ?? false,
             target: () => plainTarget,
           }),
         )

@@ -17,6 +17,8 @@ export const limits = {
   requestTimeoutMs: 15 * 60_000,
   listenerKeepAliveMs: 65_000,
   listenerConnectionsMax: 10_000,
+  /** Of connections without a request, once a listener that leaves takes no more. */
+  listenerLeaveIdleMs: 1_000,
   /** A handshake that takes longer is no caller's. */
   tlsHandshakeTimeoutMs: 10_000,
   /** Between two looks whether the files of a certificate have changed. */

@@ -36,6 +36,10 @@ export const gatewaySettingsSchema = z.strictObject({
   allowPrivate: z.boolean().default(false),
   /** Blocks, bookkeeping and keys; `~/.khachapuri/gateway` where it is not said. */
   dir: fileName.optional(),
+  /** Lets another process of the same user listen on the same port: the next version, before this one stops. */
+  sharePort: z.boolean().default(false),
+  /** How long it goes on serving after it was asked to stop, saying 503 at `/readyz`. */
+  drainMs: z.int().min(0).max(600_000).default(0),
   /** How long calls in flight may go on when it closes. */
   shutdownTimeoutMs: z.int().min(0).max(3_600_000).default(limits.shutdownTimeoutMs),
   /** With this the gateway ends TLS itself, for HTTP/1.1 and HTTP/2. */

@@ -63,7 +63,7 @@ function serve(request: IncomingMessage, response: HttpResponse, options: PlainL
 /** The host to go on with: a provider's as it was called, else the gateway's own. @throws `host_unknown` */
 function findHost(header: string, domain: string): string {
   const { kind } = resolveHost(header, domain)
-  if (kind === 'malformed' || kind === 'unknown') {
+  if (kind === 'malformed' || kind === 'unknown' || kind === 'foreign') {
     throw new ProtocolError('host_unknown', `This gateway does not answer for ${header.slice(0, 100)}.`, {
       hint: `Call https://<provider>.${domain}/<cid>.`,
     })

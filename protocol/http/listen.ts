@@ -7,7 +7,7 @@ import {
   type ServerResponse,
 } from 'node:http'
 import type { Server as SecureServer } from 'node:https'
-import type { AddressInfo, Socket } from 'node:net'
+import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { assert } from '../base/assert.ts'
 import { ProtocolError } from '../errors.ts'
@@ -51,6 +51,8 @@ export interface HttpListener extends AsyncDisposable {
   readonly url: URL
   /** Shows another certificate from the next connection on; those that are open go on. A TLS listener only. */
   setIdentity(identity: TlsIdentity): void
+  /** From now on each answer is the last of its connection, so that callers go elsewhere; all are still served. */
+  leave(): void
   /** Open connections, those that were upgraded included. */
   readonly connections: number
 }
@@ -95,8 +97,16 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     socket.once('close', () => void connections--)
   })
   if (admitConnection) server.on('connection', (socket: Socket) => admitSocket(socket, admitConnection))
+  let isLeaving = false
+  const lastOfItsConnection = (_: IncomingMessage, response: ServerResponse) => {
+    if (isLeaving) response.shouldKeepAlive = false
+  }
+  server.on('request', lastOfItsConnection)
   server.on('request', options.onRequest as HttpRequestListener)
-  if (options.onExpectContinue) server.on('checkContinue', options.onExpectContinue as HttpRequestListener)
+  if (options.onExpectContinue) {
+    server.on('checkContinue', lastOfItsConnection)
+    server.on('checkContinue', options.onExpectContinue as HttpRequestListener)
+  }
   server.on('clientError', refuseMalformed)
   server.on('connect', refuseConnect)
   const upgraded = new Set<Duplex>()
@@ -115,6 +125,10 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
   return {
     host,
     port,
+    leave() {
+      isLeaving = true
+      h2?.leave()
+    },
     get connections() {
       return connections
     },
@@ -124,7 +138,13 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
       showIdentity(secure, identity)
     },
     [Symbol.asyncDispose]: () =>
-      close({ server, h2, upgraded }, options.shutdownTimeoutMs ?? limits.shutdownTimeoutMs),
+      close(
+        { server, h2, upgraded },
+        {
+          idleMs: isLeaving ? limits.listenerLeaveIdleMs : 0,
+          shutdownTimeoutMs: options.shutdownTimeoutMs ?? limits.shutdownTimeoutMs,
+        },
+      ),
   }
 }
 
@@ -157,27 +177,38 @@ function describeBindError(error: NodeJS.ErrnoException, host: string, port: num
   })
 }
 
-/** Waits for the HTTP connections only: upgraded sockets belong to whoever took them, and may close later. */
+/**
+ * Waits for the HTTP connections only: upgraded sockets belong to whoever took them, and may close later.
+ *
+ * @param idleMs - How long connections without a request stay. Node takes one whose request has arrived and was not read
+ *   yet for idle, and would cut it.
+ */
 async function close(
   { server, h2, upgraded }: { server: Server; h2: H2Server | undefined; upgraded: ReadonlySet<Duplex> },
-  shutdownTimeoutMs: number,
+  { idleMs, shutdownTimeoutMs }: { idleMs: number; shutdownTimeoutMs: number },
 ): Promise<void> {
   const { promise: closed, resolve } = Promise.withResolvers<void>()
-  server.close(() => resolve())
+  const startedMs = performance.now()
+  // Unlike that of HTTP, this leaves idle connections alone.
+  NetServer.prototype.close.call(server, () => resolve())
   h2?.leave()
-  const sweep = setInterval(() => {
-    server.closeIdleConnections()
+  const sweep = () => {
+    if (performance.now() - startedMs >= idleMs) server.closeIdleConnections()
     server.getConnections((_, connections) => {
       if (connections <= upgraded.size) resolve()
     })
-  }, closeCheckMs)
+  }
+  const sweeping = setInterval(sweep, closeCheckMs)
+  sweep()
   const deadline = setTimeout(() => {
     h2?.cut()
     server.closeAllConnections()
   }, shutdownTimeoutMs)
   await closed
+  // Only this ends Node's watch over slow connections.
+  server.close()
   h2?.cut()
-  clearInterval(sweep)
+  clearInterval(sweeping)
   clearTimeout(deadline)
 }
 

@@ -60,9 +60,9 @@ export function accountOf(name: string): Address {
 export async function openGatewayFront(
   records: Record<string, string> = {},
   options: Partial<GatewayOptions> &
-    Partial<Pick<GatewayDeps, 'lookup' | 'keeper' | 'fetchSpec' | 'random' | 'tracer'>> = {},
+    Partial<Pick<GatewayDeps, 'lookup' | 'keeper' | 'fetchSpec' | 'random' | 'tracer' | 'clock'>> = {},
 ): Promise<GatewayFront> {
-  const { lookup, keeper, fetchSpec, random, tracer, ...gatewayOptions } = options
+  const { lookup, clock: ownClock, keeper, fetchSpec, random, tracer, ...gatewayOptions } = options
   const clock = createTestClock()
   const log = createTestLog()
   const table = new Map(Object.entries(records))
@@ -99,7 +99,7 @@ export async function openGatewayFront(
   }
   const gateway = await createGateway(
     {
-      clock,
+      clock: ownClock ?? clock,
       log,
       names: {
         readName,
