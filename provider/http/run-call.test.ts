@@ -113,14 +113,14 @@ const refused = new ProtocolError('body_too_large', 'The request body has more t
   hint: 'Less.',
 })
 
-test.each([
+test.each<[string, Record<string, string>, Record<string, string>]>([
   ['a payer', { 'x-pays': 'pass' }, { 'x-pays': 'owner' }],
   [
     'callers of an owner that pays, from one place',
     { 'x-pays': 'owner' },
     { 'x-pays': 'owner', 'x-forwarded-for': '192.0.2.7' },
   ],
-] as const)('runs that end for what %s sends cost nothing, and are bounded', async (_, headers, others) => {
+])('runs that end for what %s sends cost nothing, and are bounded', async (_, headers, others) => {
   await using alice = await setup((handler, target) => {
     if (target === '/refused') return handler.onEnd({ kind: 'refused', error: refused })
     handler.onHead(200, [])
