@@ -29,6 +29,15 @@ export default defineConfig({
           hookTimeout: 60_000,
         },
       },
+      {
+        // `npm run test:acme`: builds an ACME server first, which takes longer than all of its tests.
+        test: {
+          name: 'acme',
+          include: ['test/acme/**/*.test.ts'],
+          testTimeout: 60_000,
+          hookTimeout: 600_000,
+        },
+      },
     ],
   },
 })

@@ -16,7 +16,8 @@ import { createGateway, type Gateway } from './gateway.ts'
 import type { FrontRules } from './limits/front-rules.ts'
 import { domainHost } from './names/resolve-host.ts'
 import { createSpecFetcher } from './routing/fetch-spec.ts'
-import { openCertificateFiles } from './tls/certificate-files.ts'
+import type { AcmeOptions } from './tls/acme/acme-options.ts'
+import { type CertificateFiles, openCertificateFiles } from './tls/certificate-files.ts'
 import { openTls } from './tls/open-tls.ts'
 import { openPlainListener, type PlainTarget } from './tls/plain-listener.ts'
 import { createTunnelHub } from './tunnels/tunnel-hub.ts'
@@ -68,8 +69,8 @@ export interface StartGatewayOptions {
 }
 
 export interface StartTlsOptions {
-  readonly certFile: string
-  readonly keyFile: string
+  /** Files that somebody else keeps, or an authority that gives certificates. */
+  readonly from: CertificateFiles | AcmeOptions
   /** Where the listener without TLS is that leads to the one with it; undefined for none. */
   readonly httpPort?: number
   /** Of `Strict-Transport-Security`; a year by default, 0 for none. */
@@ -105,6 +106,7 @@ export async function startGateway(
 
   // Opened before the gateway, whose last answers may still lead here.
   let plainTarget: PlainTarget | undefined
+  const proofs = new Map<string, string>()
   const plain =
     tlsOptions?.httpPort === undefined
       ? undefined
@@ -116,12 +118,23 @@ export async function startGateway(
             target: () => plainTarget,
           }),
         )
+  const tlsDir = join(dir, 'tls')
+  const openSource = async (from: StartTlsOptions['from']) => {
+    if ('certFile' in from) return openCertificateFiles({ clock, log }, from)
+    // Nobody else waits for it to load.
+    const { openAcmeSource } = await import('./tls/acme/acme-source.ts')
+    return openAcmeSource(
+      { clock, random: Math.random, log, proofs },
+      { ...from, dir: join(tlsDir, 'acme') },
+      signal,
+    )
+  }
   const tls =
     tlsOptions &&
     starting.use(
       await openTls(
-        { clock, log, source: await openCertificateFiles({ clock, log }, tlsOptions) },
-        { dir: join(dir, 'tls'), domain: domainHost(options.domain ?? 'localhost') },
+        { clock, log, source: await openSource(tlsOptions.from) },
+        { dir: tlsDir, domain: domainHost(options.domain ?? 'localhost') },
       ),
     )
 

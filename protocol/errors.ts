@@ -134,6 +134,7 @@ export const errorTable = {
   keystore_locked: { status: 403, retryable: false },
   usage_invalid: { status: 400, retryable: false },
   config_invalid: { status: 400, retryable: false },
+  certificate_unavailable: { status: 503, retryable: true },
   port_taken: { status: 409, retryable: false },
   market_not_running: { status: 503, retryable: true },
   not_confirmed: { status: 400, retryable: false },

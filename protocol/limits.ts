@@ -26,6 +26,20 @@ export const limits = {
   tlsTicketKeysAgeMsMax: 24 * 60 * 60 * 1000,
   /** Between two looks whether another process has made new ones. */
   tlsTicketKeysLookIntervalMs: 60_000,
+  /** One run of the operator's command that puts DNS records. */
+  acmeHookTimeoutMs: 5 * 60_000,
+  /** One order, from account to certificate. */
+  acmeOrderTimeoutMs: 20 * 60_000,
+  /** Between two looks at how an order stands, and how many. */
+  acmePollDelayMsMin: 1_000,
+  acmePollDelayMsMax: 15_000,
+  acmePollsMax: 20,
+  /** After an order that failed: authorities count failures by the hour. */
+  acmeRetryDelayMsMin: 5 * 60_000,
+  acmeRetryDelayMsMax: 12 * 60 * 60_000,
+  acmeLookIntervalMs: 12 * 60 * 60_000,
+  acmeHookWordsMax: 32,
+  acmeProvidersMax: 64,
   /** How long a browser that has seen the gateway over TLS does without plain HTTP. */
   hstsSecondsDefault: 365 * 24 * 60 * 60,
   /** Requests at a time on one HTTP/2 connection. */

@@ -30,6 +30,15 @@ export const gatewayOptions = {
     help: 'Certificate and chain in PEM: the gateway ends TLS itself',
   },
   'tls-key': { type: 'string', value: '<file>', help: 'Its key in PEM, which only its owner may read' },
+  acme: { type: 'boolean', help: 'Get certificates from an ACME authority, and agree to its terms' },
+  'acme-directory': { type: 'string', value: '<url>', help: "The authority (default Let's Encrypt)" },
+  'acme-email': { type: 'string', value: '<address>', help: 'Where the authority writes to' },
+  'acme-hook': {
+    type: 'string',
+    multiple: true,
+    value: '<word>',
+    help: 'A command that puts DNS records, then its arguments, each with this flag',
+  },
   'http-port': {
     type: 'string',
     value: '<port>',
@@ -56,7 +65,11 @@ export const gatewayOptions = {
 
 type GatewayFlags = {
   readonly [name in keyof typeof gatewayOptions]?:
-    | ((typeof gatewayOptions)[name]['type'] extends 'boolean' ? boolean : string)
+    | ((typeof gatewayOptions)[name] extends { multiple: true }
+        ? string[]
+        : (typeof gatewayOptions)[name]['type'] extends 'boolean'
+          ? boolean
+          : string)
     | undefined
 }
 
@@ -68,6 +81,10 @@ const settingOfFlag = {
   'public-url': ['publicUrl'],
   'tls-cert': ['tls', 'cert'],
   'tls-key': ['tls', 'key'],
+  acme: ['tls', 'acme', 'enabled'],
+  'acme-directory': ['tls', 'acme', 'directory'],
+  'acme-email': ['tls', 'acme', 'email'],
+  'acme-hook': ['tls', 'acme', 'hook'],
   'http-port': ['tls', 'httpPort'],
   'allow-private': ['allowPrivate'],
   dir: ['dir'],
@@ -140,5 +157,5 @@ function flagsLayer(values: GatewayFlags): SettingsLayer {
 }
 
 /** What is no number stays text, so that the schema says what it expected. */
-const toNumber = (value: string | boolean) =>
+const toNumber = (value: string | boolean | string[]) =>
   typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value

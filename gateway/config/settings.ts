@@ -49,6 +49,22 @@ export const gatewaySettingsSchema = z.strictObject({
       cert: fileName.optional(),
       /** PEM, which only its owner may read. */
       key: fileName.optional(),
+      /** Certificates from an authority instead (RFC 8555). */
+      acme: z
+        .strictObject({
+          /** Turning it on agrees to the authority's terms. */
+          enabled: z.boolean().default(false),
+          directory: httpUrl('the URL of an ACME directory').default(
+            'https://acme-v02.api.letsencrypt.org/directory',
+          ),
+          /** Where the authority writes to. */
+          email: z.email('Expected an e-mail address').max(254).optional(),
+          /** A command and its arguments that puts DNS records; without it there is no wildcard. */
+          hook: z.array(z.string().max(4096)).max(limits.acmeHookWordsMax).optional(),
+          /** Providers that stand in the certificate by their names. */
+          providers: z.array(z.string().max(limits.nameBytesMax)).max(limits.acmeProvidersMax).default([]),
+        })
+        .prefault({}),
       /** Where plain HTTP is led to https. */
       httpPort: z.int().min(0).max(65_535).optional(),
       /** Of `Strict-Transport-Security`; 0 for none. */

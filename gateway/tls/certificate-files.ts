@@ -45,7 +45,8 @@ export async function openCertificateFiles(
       shownMark = mark
       if (!isProtocolError(error)) throw error
       log.error('certificate_refused', {
-        ...files,
+        certFile: files.certFile,
+        keyFile: files.keyFile,
         error: error.message,
         hint: error.hint,
         shownUntil: new Date(certificate.validToMs).toISOString(),

@@ -1,5 +1,6 @@
 import { createReload } from '../../../gateway/config/reload.ts'
 import type { GatewaySettings } from '../../../gateway/config/settings.ts'
+import { domainHost } from '../../../gateway/names/resolve-host.ts'
 import { type StartTlsOptions, startGateway } from '../../../gateway/start-gateway.ts'
 import { createLog } from '../../../protocol/base/log.ts'
 import { assertChain, createChainClient } from '../../../protocol/chain/client.ts'
@@ -21,16 +22,19 @@ export const gatewayUp = defineCommand({
     'gateway up --port 8081 --allow-private',
     'gateway up --config gateway.json',
     'gateway up --port 443 --http-port 80 --domain market.example --tls-cert fullchain.pem --tls-key privkey.pem',
+    'gateway up --port 443 --http-port 80 --domain market.example --acme --acme-hook ./dns-hook.sh',
     'gateway up --domain market.example --public-url https://market.example --rpc https://rpc.example --chain-id 8453 --escrow 0x… --registry 0x… --usdc 0x…',
   ],
   async run({ values }, context) {
     const { clock, print, note, signal } = context
     const { settings, dir, configPath } = await readGatewaySettings(values, context)
     const { chain, domain, publicUrl, metrics, tracing } = settings
-    const tls = tlsOptions(settings.tls, context.cwd)
+    const tls = tlsOptions(settings, context.cwd)
     const log = createLog({ level: settings.log.level })
     const client = createChainClient({ chainId: chain.chainId, rpcUrls: [new URL(chain.rpc)] })
     await assertChain(client, chain.chainId, signal)
+    if (tls && !('certFile' in tls.from))
+      note('Without a certificate yet, the first one is ordered now; that may take a minute.')
     await using gateway = await startGateway(
       { clock, log, client },
       {
@@ -94,21 +98,33 @@ export const gatewayUp = defineCommand({
   },
 })
 
-function tlsOptions(
-  { cert, key, httpPort, hstsSeconds }: GatewaySettings['tls'],
-  cwd: string,
-): StartTlsOptions | undefined {
-  if (cert === undefined || key === undefined) {
-    if (httpPort === undefined) return undefined
-    throw usageError(
-      '--http-port leads to https, and there is no certificate.',
-      'Give --tls-cert and --tls-key.',
-    )
+/** @throws ProtocolError `usage_invalid` for settings that do not go together */
+function tlsOptions({ tls, domain }: GatewaySettings, cwd: string): StartTlsOptions | undefined {
+  const { cert, key, acme, httpPort, hstsSeconds } = tls
+  const rest = { hstsSeconds, ...(httpPort !== undefined && { httpPort }) }
+  if (acme.enabled) {
+    if (cert !== undefined)
+      throw usageError('There are two certificates.', 'Give files, or --acme, not both.')
+    if (domain === undefined) throw usageError('--acme needs --domain.', 'No authority knows localhost.')
+    if (!acme.hook && httpPort === undefined) {
+      throw usageError('The authority has no way to come.', 'Give --http-port 80, or an --acme-hook for DNS.')
+    }
+    const { directory, email, hook, providers } = acme
+    const from = {
+      directoryUrl: directory,
+      domain: domainHost(domain),
+      providers,
+      ...(email !== undefined && { email }),
+      ...(hook && { hook }),
+    }
+    return { from, ...rest }
   }
-  return {
-    certFile: resolvePath(cwd, cert),
-    keyFile: resolvePath(cwd, key),
-    hstsSeconds,
-    ...(httpPort !== undefined && { httpPort }),
+  if (cert !== undefined && key !== undefined) {
+    return { from: { certFile: resolvePath(cwd, cert), keyFile: resolvePath(cwd, key) }, ...rest }
   }
+  if (httpPort === undefined) return undefined
+  throw usageError(
+    '--http-port leads to https, and there is no certificate.',
+    'Give --tls-cert and --tls-key, or --acme.',
+  )
 }
