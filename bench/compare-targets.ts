@@ -8,13 +8,19 @@ export interface Comparison {
   ratioOf(target: Target, peer: Target): string
 }
 
-/** Connections at once: one shows what a call waits for, fifty what the machine can do. */
-const connectionCounts = [1, 50]
-
 /** Measures targets beside one of them, with one connection and with many. */
 export async function compareTargets(
   { load, rounds, seconds, note }: BenchContext,
-  { targets, peer }: { readonly targets: readonly Target[]; readonly peer: Target },
+  {
+    targets,
+    peer,
+    connectionCounts = [1, 50],
+  }: {
+    readonly targets: readonly Target[]
+    readonly peer: Target
+    /** Connections at once: one shows what a call waits for, many what the machine can do. */
+    readonly connectionCounts?: readonly number[]
+  },
   signal: AbortSignal,
 ): Promise<Comparison> {
   const found = new Map<number, readonly Standing[]>()

@@ -108,7 +108,7 @@ async function findOnPath(name: string): Promise<string | undefined> {
 }
 
 /** nginx does not say which port it got, so it is told one that was free a moment ago. */
-async function findFreePort(): Promise<number> {
+export async function findFreePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo

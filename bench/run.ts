@@ -17,6 +17,10 @@ import { writeResults } from './results-block.ts'
 import { parseSettings, type Settings, usage } from './settings.ts'
 import { settleGas } from './settle-gas.ts'
 import { settleMany } from './settle-many.ts'
+import { tunnelBulk } from './tunnel/tunnel-bulk.ts'
+import { tunnelCall } from './tunnel/tunnel-call.ts'
+import { tunnelIdle } from './tunnel/tunnel-idle.ts'
+import { tunnelKills } from './tunnel/tunnel-kills.ts'
 import { warmCall } from './warm-call.ts'
 
 /** `npm run bench`: every measurement beside its peers, in one run. Progress goes to standard error. */
@@ -32,6 +36,10 @@ const measurements: readonly Measurement[] = [
   nativeCall,
   programStart,
   neighbours,
+  tunnelCall,
+  tunnelBulk,
+  tunnelIdle,
+  tunnelKills,
 ]
 
 const interrupted = new AbortController()

@@ -39,6 +39,8 @@ export interface TunnelOptions {
   readonly sockets?: number
   /** Of everything that this network signs: `marketDomain`. */
   readonly domain: TypedDataDomain
+  /** Which of this machine's addresses to dial from; the system's choice unless given. */
+  readonly localAddress?: string
 }
 
 /**
@@ -155,7 +157,11 @@ export function connectTunnel(
   const dial = async (): Promise<TunnelSession> => {
     const provider = options.provider ?? account.address
     const credentials = { name, account, provider, domain, sessionKey, ticket }
-    const dialed = await dialTunnel({ clock, lookup, proxyEnv }, { gatewayUrl, credentials }, stop.signal)
+    const dialed = await dialTunnel(
+      { clock, lookup, proxyEnv },
+      { gatewayUrl, credentials, localAddress: options.localAddress },
+      stop.signal,
+    )
     ticket = dialed.ticket
     const session = startTunnelSession({ clock, log, handler, taken }, dialed)
     sessions.add(session)

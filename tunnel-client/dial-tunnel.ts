@@ -48,13 +48,18 @@ export interface DialedTunnel {
  */
 export async function dialTunnel(
   { clock, lookup, proxyEnv }: { clock: Clock; lookup: LookupFunction; proxyEnv: ProxyEnv },
-  { gatewayUrl, credentials }: { gatewayUrl: URL; credentials: Credentials },
+  {
+    gatewayUrl,
+    credentials,
+    localAddress,
+  }: { gatewayUrl: URL; credentials: Credentials; localAddress: string | undefined },
   signal: AbortSignal,
 ): Promise<DialedTunnel> {
   const proxy = findProxy(gatewayUrl, proxyEnv)
   const webSocket = new WebSocket(gatewayUrl, tunnelSubprotocol, {
     ...tunnelSocketOptions,
     lookup,
+    ...(localAddress !== undefined && { localAddress }),
     ...(proxy && { createConnection: through({ proxy, target: gatewayUrl, lookup }, signal) }),
     handshakeTimeout: limits.connectTimeoutMs,
     ...(isUnseen(gatewayUrl) && { generateMask: (mask: Buffer) => void mask.fill(0) }),

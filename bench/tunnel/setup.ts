@@ -1,0 +1,110 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import type { Target } from '../load.ts'
+import { type StartedProcess, startProcess } from '../processes.ts'
+import type { ClientOrder } from './client-process.ts'
+
+/** A process of this folder. */
+export function startPart(
+  file: string,
+  args: readonly string[],
+  signal: AbortSignal,
+  flags: readonly string[] = [],
+): Promise<StartedProcess> {
+  const script = join(import.meta.dirname, file)
+  return startProcess({ command: process.execPath, args: [...flags, script, ...args] }, signal)
+}
+
+export interface Origin extends StartedProcess {
+  readonly port: number
+}
+
+export async function startOrigin(signal: AbortSignal): Promise<Origin> {
+  const started = await startPart('origin-process.ts', [], signal)
+  return { ...started, port: Number(started.facts['port']) }
+}
+
+export const originTarget = ({ pid, port }: Origin): Target => ({
+  name: 'no tunnel',
+  url: `http://127.0.0.1:${port}/`,
+  processes: [{ role: 'web server', pid }],
+})
+
+/** A line of which both ends are known before there is anything at the other one. */
+export interface Relay extends StartedProcess {
+  readonly port: number
+  leadTo(port: number): Promise<void>
+}
+
+export async function startRelay({ rttMs }: { rttMs: number }, signal: AbortSignal): Promise<Relay> {
+  const started = await startPart('relay-process.ts', [String(rttMs)], signal)
+  return {
+    ...started,
+    port: Number(started.facts['port']),
+    async leadTo(port) {
+      const socket = connect(Number(started.facts['controlPort']), '127.0.0.1')
+      socket.write(String(port))
+      await once(socket, 'data', { signal })
+      socket.destroy()
+    },
+  }
+}
+
+/** A way to a web server through somebody's tunnel. */
+export interface TunnelWay extends AsyncDisposable {
+  readonly target: Target
+}
+
+export interface OwnWay extends TunnelWay {
+  readonly gateway: StartedProcess
+  readonly client: StartedProcess
+  readonly names: readonly string[]
+}
+
+export interface WayOptions {
+  readonly origin: Origin
+  /** Between client and gateway. */
+  readonly relay?: Relay
+  readonly tunnels?: number
+  readonly sockets?: number
+}
+
+/** Ours: a gateway and a tunnel client, each a process. */
+export async function startOwnWay(
+  { origin, relay, tunnels = 1, sockets = 2 }: WayOptions,
+  signal: AbortSignal,
+): Promise<OwnWay> {
+  await using starting = new AsyncDisposableStack()
+  // Young objects die in one collection: 26.4 instead of 21.9 thousand requests a second, and half of the memory.
+  const flags = ['--expose-gc', '--max-semi-space-size=4']
+  const dialled = relay ? [String(relay.port)] : []
+  const gateway = starting.use(await startPart('gateway-process.ts', dialled, signal, flags))
+  const port = Number(gateway.facts['port'])
+  await relay?.leadTo(port)
+  const order: ClientOrder = {
+    tunnelUrl: `ws://${relay ? `127.0.0.1:${relay.port}` : `localhost:${port}`}/_/tunnel`,
+    service: `http://127.0.0.1:${origin.port}`,
+    tunnels,
+    sockets,
+  }
+  const client = starting.use(await startPart('client-process.ts', [JSON.stringify(order)], signal, flags))
+  const names = client.facts['names'] as readonly string[]
+  const parts = starting.move()
+  return {
+    gateway,
+    client,
+    names,
+    target: {
+      name: 'khachapuri',
+      url: `http://127.0.0.1:${port}/`,
+      host: `${names[0]}.${gateway.facts['domain']}`,
+      processes: [
+        { role: 'gateway', pid: gateway.pid },
+        { role: 'client', pid: client.pid },
+        { role: 'web server', pid: origin.pid },
+      ],
+    },
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  }
+}

@@ -1,0 +1,58 @@
+import type { Measurement } from '../measurement.ts'
+import { runRounds, warmUp } from '../rounds.ts'
+import { startOrigin, startOwnWay } from './setup.ts'
+
+const tunnels = 1_000
+const rounds = 3
+
+/** What a thousand tunnels that do nothing cost their gateway, and the calls of the others. */
+export const tunnelIdle: Measurement = {
+  name: 'tunnel-idle',
+  title: 'A thousand idle tunnels',
+  async run({ load, seconds, note }, signal) {
+    await using parts = new AsyncDisposableStack()
+    const origin = parts.use(await startOrigin(signal))
+    note('one tunnel')
+    const few = parts.use(await startOwnWay({ origin, sockets: 1 }, signal))
+    note(`${tunnels} tunnels`)
+    const many = parts.use(await startOwnWay({ origin, tunnels, sockets: 1 }, signal))
+    const memoryOf = async ({ gateway }: typeof few) => {
+      const answer = await fetch(`http://127.0.0.1:${gateway.facts['memoryPort']}/`)
+      return ((await answer.json()) as { rss: number }).rss
+    }
+    const [fewBytes, manyBytes] = [await memoryOf(few), await memoryOf(many)]
+    const targets = [
+      { ...few.target, name: 'one tunnel' },
+      { ...many.target, name: 'one of a thousand' },
+    ]
+    await warmUp(load, targets, { seconds }, signal)
+    const standings = await runRounds(load, targets, { connections: 64, rounds, seconds }, signal)
+    return {
+      tables: [
+        {
+          caption: '',
+          columns: ['', 'RSS MiB', 'KiB per tunnel', 'req/s', 'p99 ms'],
+          rows: [
+            [
+              'one tunnel',
+              fewBytes / 2 ** 20,
+              undefined,
+              standings[0]?.requestsPerSecond,
+              (standings[0]?.p99Us ?? 0) / 1000,
+            ],
+            [
+              `${tunnels} tunnels`,
+              manyBytes / 2 ** 20,
+              (manyBytes - fewBytes) / 1024 / (tunnels - 1),
+              standings[1]?.requestsPerSecond,
+              (standings[1]?.p99Us ?? 0) / 1000,
+            ],
+          ],
+        },
+      ],
+      remarks: [
+        'Memory is that of the gateway after a collection and before any call; a tunnel is one socket here.',
+      ],
+    }
+  },
+}
