@@ -89,13 +89,13 @@ const callDeps: CallDeps = {
   metrics: createProviderMetrics({
     clock: deps.clock,
     settler: () => ({ unsettledUsdc: zeroUsdc, unsettledSinceMs: undefined, alarms: [], failures: 0 }),
-    mirror: () => ({ blockNumber: 0n, lostSinceMs: undefined }),
+    mirror: () => ({ blockNumber: 0n, lostSinceMs: undefined, lostForMs: undefined }),
     x402: () => undefined,
     tunnel: () => undefined,
     programsRunning: programs.count,
   }),
   bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
-  chainLostSinceMs: () => undefined,
+  chainLostForMs: () => undefined,
 }
 const options = { provider, name: 'unpaid', market, priceUsdc: () => zeroUsdc, noticeHours: 0 }
 const listener = parts.use(

@@ -126,6 +126,7 @@ export const errorTable = {
 
   // Chain and command line
   chain_unreachable: { status: 503, retryable: true },
+  chain_disputed: { status: 503, retryable: true },
   transaction_failed: { status: 502, retryable: false },
   balance_too_low: { status: 402, retryable: false },
   name_taken: { status: 409, retryable: false },

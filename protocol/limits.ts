@@ -462,12 +462,16 @@ export const limits = {
 
   // Chain
   rpcTimeoutMs: 10_000,
+  /** All events of one provider in `logRangeBlocksMax` blocks fit in many times over. */
+  rpcAnswerBytesMax: 32 * MiB,
   /** Between two looks at which of several RPC servers are behind the others. */
   rpcCheckIntervalMs: 5_000,
   /** Blocks take a moment to get around. */
   rpcLagBlocksMax: 4,
   /** Chains that make blocks by themselves have a new safe one sooner; a server without is stuck, or its chain is. */
   headStillMsMax: 30 * 60_000,
+  /** A look that takes longer tells nothing until it has ended. */
+  mirrorLookMsMax: 60_000,
   logRangeBlocksMax: 5_000,
   /** How many looks back the mirror can undo before it must read all events again. */
   mirrorCheckpointsMax: 256,

@@ -77,8 +77,10 @@ export function createProviderMetrics(sources: MetricSources): ProviderMetrics {
   )
   gauge('settlement_failures', 'Failed settlements since the last success.', () => settler().failures)
   gauge('chain_block', 'Grants are known up to this block.', () => Number(mirror().blockNumber))
-  gauge('chain_lost_seconds', 'How long the chain has not answered; 0 while it does.', () =>
-    secondsSince(mirror().lostSinceMs),
+  gauge(
+    'chain_lost_seconds',
+    'How long the chain has not answered; 0 while it does.',
+    () => (mirror().lostForMs ?? 0) / 1000,
   )
   gauge('x402_open', 'Payments by x402 whose fate is not known.', () => x402()?.open ?? 0)
   gauge(

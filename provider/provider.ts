@@ -343,7 +343,7 @@ export async function createProvider(
     programLog,
     metrics,
     bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
-    chainLostSinceMs: () => mirror.status().lostSinceMs,
+    chainLostForMs: () => mirror.status().lostForMs,
   }
   const pages = createPages({
     log,

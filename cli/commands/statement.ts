@@ -1,4 +1,5 @@
 import type { Address } from 'viem'
+import { isChainTrouble } from '../../protocol/chain/chain-error.ts'
 import { isProtocolError } from '../../protocol/errors.ts'
 import { type CommandContext, commonOptions, defineCommand } from '../command.ts'
 import { readAccountAddress } from '../keys/account.ts'
@@ -116,7 +117,7 @@ async function openProviders(
   for (const [address, name] of named) {
     const now = await resolveProvider(name, { ...writer, acceptIdentity }, context).catch(
       (error: unknown) => {
-        if (!isProtocolError(error) || error.code === 'chain_unreachable') throw error
+        if (!isProtocolError(error) || isChainTrouble(error)) throw error
         context.note(`${name} is not asked: ${error.message} (${error.code})`)
         return undefined
       },

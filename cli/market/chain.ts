@@ -10,7 +10,7 @@ import type { MarketPlace } from './market.ts'
  * @throws ProtocolError `chain_unreachable`, `market_not_running`, `config_invalid`
  */
 export async function connectChain(market: MarketPlace, signal: AbortSignal): Promise<PublicClient> {
-  const client = createChainClient({ chainId: market.chainId, rpcUrls: [market.rpc] })
+  const client = createChainClient({ chainId: market.chainId, rpcUrls: [market.rpc, ...market.moreRpcs] })
   await assertChain(client, market.chainId, signal).catch((error: unknown) => {
     const isGone = market.keys && isProtocolError(error) && error.code === 'chain_unreachable'
     if (!isGone) throw error

@@ -16,6 +16,8 @@ import { readEnvSettings, readSettingsFile } from './settings.ts'
 export interface MarketPlace {
   readonly gateway: URL
   readonly rpc: URL
+  /** More servers of the same chain: they step in, and what decides about money is compared. */
+  readonly moreRpcs: readonly URL[]
   readonly chainId: number
   readonly contracts: { readonly usdc: Address; readonly escrow: Address; readonly registry: Address }
   /** Of a local development market only. */
@@ -53,7 +55,7 @@ export async function findGateway(
   if (running) {
     return {
       gateway: new URL(running.gateway),
-      rpc: parseHttpUrl('rpc', named.rpc ?? running.rpc),
+      ...parseRpcs(named.rpc ?? running.rpc),
       chainId: running.chainId,
       contracts: running.contracts,
       keys: { path: join(running.folder, 'keystore') },
@@ -64,9 +66,9 @@ export async function findGateway(
   if (gatewayText === undefined) throw noMarket()
   const gateway = parseHttpUrl('gateway', gatewayText)
   const rpcText = named.rpc ?? settings.rpc
-  const rpc = rpcText === undefined ? undefined : parseHttpUrl('rpc', rpcText)
+  const rpcs = rpcText === undefined ? { rpc: undefined, moreRpcs: [] } : parseRpcs(rpcText)
   const { chainId, escrow, registry, usdc } = await readGatewayInfo(gateway, signal)
-  return { gateway, rpc, chainId, contracts: { escrow, registry, usdc }, keys: undefined }
+  return { gateway, ...rpcs, chainId, contracts: { escrow, registry, usdc }, keys: undefined }
 }
 
 /** Where the accounts of a local market are, for what needs an account and no market. */
@@ -102,6 +104,14 @@ export async function readGatewayInfo(gateway: URL, signal: AbortSignal): Promis
 /** The URL of a provider at a gateway: its name as a subdomain. */
 export function providerUrl(gateway: URL, domain: string, name: string): URL {
   return new URL(`${gateway.protocol}//${name}.${domain}/`)
+}
+
+/** Reads one URL, or several with commas between. @throws ProtocolError `usage_invalid` */
+function parseRpcs(text: string): Pick<MarketPlace, 'rpc' | 'moreRpcs'> {
+  const [rpc = parseHttpUrl('rpc', text), ...moreRpcs] = text
+    .split(',')
+    .map((part) => parseHttpUrl('rpc', part.trim()))
+  return { rpc, moreRpcs }
 }
 
 /** Reads the value of a flag. @throws ProtocolError `usage_invalid` */

@@ -10,8 +10,8 @@ export const marketOptions = {
   },
   rpc: {
     type: 'string',
-    value: '<url>',
-    help: "The chain's JSON-RPC (default: that of the market, or KHACHAPURI_RPC)",
+    value: '<url>[,…]',
+    help: "The chain's JSON-RPC; of several what decides about money is compared (default: that of the market, or KHACHAPURI_RPC)",
   },
 } as const satisfies Options
 

@@ -8,9 +8,14 @@ import { homeOf, readFileBounded } from '../files.ts'
 
 const httpUrl = z.url({ protocol: /^https?$/ })
 
+/** Several stand with commas between. */
+const httpUrls = z
+  .string()
+  .refine((text) => text.split(',').every((part) => httpUrl.safeParse(part.trim()).success), 'Invalid URL')
+
 const settingsSchema = z.strictObject({
   gateway: httpUrl.optional(),
-  rpc: httpUrl.optional(),
+  rpc: httpUrls.optional(),
   /** The account that is used where none is named. */
   account: z.string().optional(),
 })

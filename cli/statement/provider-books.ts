@@ -1,5 +1,6 @@
 import { type Address, type Hash, type PublicClient, parseEventLogs } from 'viem'
 import type { AccountEvent } from '../../protocol/chain/account-events.ts'
+import { isChainTrouble } from '../../protocol/chain/chain-error.ts'
 import { reachChain } from '../../protocol/chain/client.ts'
 import { devUsdcAbi } from '../../protocol/chain/contracts.ts'
 import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
@@ -56,7 +57,7 @@ export function createProviderBooks(
       yield* shown(asked.source)
     } catch (error) {
       signal.throwIfAborted()
-      if (!isProtocolError(error) || error.code === 'chain_unreachable') throw error
+      if (!isProtocolError(error) || isChainTrouble(error)) throw error
       silent.add(provider)
       // It says that it has nothing to show; where the chain says otherwise, that is a difference.
       if (error.code !== 'not_found') onSilent(asked.name, error)

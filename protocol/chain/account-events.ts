@@ -2,7 +2,6 @@ import {
   type Address,
   type Hash,
   type Hex,
-  numberToHex,
   type PublicClient,
   pad,
   parseEventLogs,
@@ -15,6 +14,7 @@ import { type Usdc, usdc } from '../usdc.ts'
 import { reachChain } from './client.ts'
 import { devUsdcAbi, escrowAbi } from './contracts.ts'
 import { parseUsage, type Usage } from './grant-events.ts'
+import { type LogQuery, readLogs } from './read-logs.ts'
 
 /** Something that changed, or explains, what an account has in the escrow. */
 export type AccountEvent = EventPlace & AccountChange
@@ -119,8 +119,6 @@ export async function* readAccountEvents(
   }
 }
 
-type Topics = readonly (Hex | readonly Hex[] | null)[]
-
 async function readRange(
   client: PublicClient,
   { escrow, token, account, withIncome }: AccountScope,
@@ -128,18 +126,8 @@ async function readRange(
   signal: AbortSignal,
 ): Promise<AccountEvent[]> {
   const who = pad(account)
-  const read = async (address: Address, topics: Topics): Promise<RpcLog[]> => {
-    const filter = {
-      address,
-      fromBlock: numberToHex(range.fromBlock),
-      toBlock: numberToHex(range.toBlock),
-      topics: topics as (Hex | Hex[] | null)[],
-    }
-    const asked = client.request({ method: 'eth_getLogs', params: [filter] })
-    const logs = (await reachChain(asked, 'read what happened to an account', signal)) as RpcLog[]
-    // A server that answers another question must not move money.
-    return logs.filter((log) => log.address.toLowerCase() === address.toLowerCase() && !log.removed)
-  }
+  const read = (address: Address, topics: LogQuery['topics']): Promise<RpcLog[]> =>
+    reachChain(readLogs(client, { address, topics, ...range }), 'read what happened to an account', signal)
   const [own, income, transfers] = await Promise.all([
     read(escrow, [selectorsOf(payerNames), who]),
     read(escrow, [selectorsOf(withIncome ? incomeNames : ['Consumed']), null, who]),

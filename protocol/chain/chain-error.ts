@@ -7,11 +7,12 @@ import { devUsdcAbi, escrowAbi, registryAbi, resolverAbi } from './contracts.ts'
  * Turns what viem throws into what a person can act on.
  *
  * @param what - The step that failed, such as `settle 12 payers`.
- * @returns ProtocolError `chain_unreachable` where the chain gave no answer; `balance_too_low`, `name_taken`,
+ * @returns ProtocolError `chain_unreachable` where the chain gave no answer, `chain_disputed` where it gave two; `balance_too_low`, `name_taken`,
  * `grant_missing`, `grant_expired`, `transaction_failed` where it said no.
  */
 export function toChainError(error: unknown, what: string): ProtocolError {
-  if (isProtocolError(error)) return error
+  const own = findOwnError(error)
+  if (own) return own
   const data = findRevertData(error)
   const refusal = data && explainRevert(data)
   if (refusal) {
@@ -36,6 +37,16 @@ export function toChainError(error: unknown, what: string): ProtocolError {
     hint: 'Try again later.',
     cause: error,
   })
+}
+
+/** Whether the chain said nothing that can be relied on; everything else is an answer. */
+export const isChainTrouble = (error: unknown): boolean =>
+  isProtocolError(error) && (error.code === 'chain_unreachable' || error.code === 'chain_disputed')
+
+/** What was thrown below viem, which wraps it. */
+function findOwnError(error: unknown): ProtocolError | undefined {
+  for (let part = error; part instanceof Error; part = part.cause) if (isProtocolError(part)) return part
+  return undefined
 }
 
 /** An answer of the EVM or of the transaction pool; everything else is trouble on the way. */

@@ -5,8 +5,9 @@ import { toChainError } from './chain-error.ts'
 import { createRpcTransport } from './rpc-transport.ts'
 
 export interface ChainOptions {
+  /** Zero where it is not known yet. */
   readonly chainId: number
-  /** Tried in this order. */
+  /** Tried in this order; what decides about money is compared. */
   readonly rpcUrls: readonly URL[]
 }
 
@@ -22,7 +23,7 @@ export function createChainClient({ chainId, rpcUrls }: ChainOptions): PublicCli
       nativeCurrency: { name: 'Ether', symbol: 'ETH', decimals: 18 },
       rpcUrls: { default: { http: rpcUrls.map((url) => url.href) } },
     }),
-    transport: createRpcTransport(rpcUrls),
+    transport: createRpcTransport(rpcUrls, { chainId: chainId || undefined }),
     // Every caller here wants the state of now.
     cacheTime: 0,
   }) as PublicClient

@@ -1,6 +1,7 @@
-import { type Address, type PublicClient, pad, parseEventLogs, type RpcLog, toEventSelector } from 'viem'
+import { type Address, type PublicClient, pad, parseEventLogs, toEventSelector } from 'viem'
 import { type Credits, toCreditCalls } from '../credits.ts'
 import { escrowAbi } from './contracts.ts'
+import { readLogs } from './read-logs.ts'
 
 /** One event of the escrow about the trial credits of a provider or of a user. */
 export interface CreditsEvent {
@@ -28,20 +29,9 @@ export async function readCreditsEvents(
   client: PublicClient,
   { escrow, provider, user, fromBlock, toBlock }: CreditsRange,
 ): Promise<CreditsEvent[]> {
-  const logs = (await client.request({
-    method: 'eth_getLogs',
-    params: [
-      {
-        address: escrow,
-        fromBlock: `0x${fromBlock.toString(16)}`,
-        toBlock: `0x${toBlock.toString(16)}`,
-        topics: [selectors, provider ? pad(provider) : null, user ? pad(user) : null],
-      },
-    ],
-  })) as RpcLog[]
-  // A server that answers another question must not make credits.
-  const asked = logs.filter(({ address }) => address.toLowerCase() === escrow.toLowerCase())
-  return parseEventLogs({ abi: escrowAbi, logs: asked, eventName: [...eventNames] })
+  const topics = [selectors, provider ? pad(provider) : null, user ? pad(user) : null]
+  const logs = await readLogs(client, { address: escrow, topics, fromBlock, toBlock })
+  return parseEventLogs({ abi: escrowAbi, logs, eventName: [...eventNames] })
     .filter(({ args }) => args.provider === (provider ?? args.provider) && args.user === (user ?? args.user))
     .map(({ blockNumber, args }) => ({
       blockNumber: BigInt(blockNumber),

@@ -1,15 +1,8 @@
-import {
-  type Address,
-  type PublicClient,
-  pad,
-  parseEventLogs,
-  type RpcLog,
-  toEventSelector,
-  zeroAddress,
-} from 'viem'
+import { type Address, type PublicClient, pad, parseEventLogs, toEventSelector, zeroAddress } from 'viem'
 import type { Grant } from '../grant.ts'
 import { type Usdc, usdc } from '../usdc.ts'
 import { escrowAbi } from './contracts.ts'
+import { readLogs } from './read-logs.ts'
 
 /** One event of the escrow about one grant of a provider. */
 export interface GrantEvent {
@@ -44,20 +37,9 @@ const selectors = grantAbi.map((entry) => toEventSelector(entry as Parameters<ty
 
 /** Reads what happened to the grants of a provider in a range of blocks, in the order of the chain. */
 export async function readGrantEvents(client: PublicClient, range: LogRange): Promise<GrantEvent[]> {
-  const logs = (await client.request({
-    method: 'eth_getLogs',
-    params: [
-      {
-        address: range.escrow,
-        fromBlock: `0x${range.fromBlock.toString(16)}`,
-        toBlock: `0x${range.toBlock.toString(16)}`,
-        topics: [selectors, null, pad(range.provider)],
-      },
-    ],
-  })) as RpcLog[]
-  // A server that answers another question must not make grants.
-  const asked = logs.filter(({ address }) => address.toLowerCase() === range.escrow.toLowerCase())
-  return parseEventLogs({ abi: escrowAbi, logs: asked, eventName: [...eventNames] })
+  const topics = [selectors, null, pad(range.provider)]
+  const logs = await readLogs(client, { ...range, address: range.escrow, topics })
+  return parseEventLogs({ abi: escrowAbi, logs, eventName: [...eventNames] })
     .filter(({ args }) => args.provider === range.provider)
     .map((log) => toGrantEvent(log))
 }

@@ -34,6 +34,8 @@ export interface MirrorStatus {
   readonly blockNumber: bigint
   /** Since when the chain has not answered; undefined while it does. Milliseconds since 1970. */
   readonly lostSinceMs: number | undefined
+  /** For how long that is by a clock that nobody sets. */
+  readonly lostForMs: number | undefined
 }
 
 export interface GrantChange {
@@ -80,7 +82,9 @@ export async function createGrantMirror(
   const state = createMirrorState()
   const listeners = new Set<(change: GrantChange) => void>()
   const blockTag = await chooseBlockTag(client, stop)
-  let lostSinceMs: number | undefined
+  let lost: { readonly sinceMs: number; readonly fromMs: number } | undefined
+  /** When the last look that ended well began. Monotonic. */
+  let seenMs = clock.monotonicMs()
   let movedMs = clock.monotonicMs()
   let looking: Promise<void> | undefined
 
@@ -138,17 +142,29 @@ export async function createGrantMirror(
     return { grants, credits }
   }
 
+  /** A server that answers each question, and gives so much to ask that no look ever ends, tells nothing either. */
+  function describeLoss(): Pick<MirrorStatus, 'lostSinceMs' | 'lostForMs'> {
+    const nowMs = clock.monotonicMs()
+    if (lost) return { lostSinceMs: lost.sinceMs, lostForMs: nowMs - lost.fromMs }
+    const silentMs = nowMs - seenMs
+    if (silentMs <= intervalMs + limits.mirrorLookMsMax)
+      return { lostSinceMs: undefined, lostForMs: undefined }
+    return { lostSinceMs: clock.nowMs() - silentMs, lostForMs: silentMs }
+  }
+
   /** One look at a time; who comes while one is under way shares it. */
   function lookOnce(): Promise<void> {
+    const beganMs = clock.monotonicMs()
     looking ??= look()
       .then(
         () => {
-          if (lostSinceMs !== undefined) log.info('chain_found', { lostForMs: clock.nowMs() - lostSinceMs })
-          lostSinceMs = undefined
+          if (lost) log.info('chain_found', { lostForMs: clock.monotonicMs() - lost.fromMs })
+          lost = undefined
+          seenMs = beganMs
         },
         (error: unknown) => {
-          if (lostSinceMs === undefined && !stop.aborted) log.warn('chain_lost', { error: String(error) })
-          lostSinceMs ??= clock.nowMs()
+          if (!lost && !stop.aborted) log.warn('chain_lost', { error: String(error) })
+          lost ??= { sinceMs: clock.nowMs(), fromMs: clock.monotonicMs() }
           throw error
         },
       )
@@ -174,7 +190,7 @@ export async function createGrantMirror(
     grant: (payer, signer = zeroAddress) => state.get(payer, signer),
     grants: () => state.all(),
     credits: (user) => state.credits(user),
-    status: () => ({ blockNumber: state.cursor()?.number ?? fromBlock, lostSinceMs }),
+    status: () => ({ blockNumber: state.cursor()?.number ?? fromBlock, ...describeLoss() }),
     onChange(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)

@@ -251,6 +251,7 @@ async function readIfThere<T>(
 /** Whether the chain itself said no; everything else is trouble on the way, and says nothing. */
 function isRefusal(error: unknown): boolean {
   if (!isProtocolError(error)) return false
+  if (error.code === 'chain_disputed') return false
   if (error.code !== 'chain_unreachable') return true
   const { cause } = error
   return cause instanceof BaseError && cause.walk(isSaidByChain) !== null

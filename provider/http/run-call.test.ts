@@ -95,7 +95,7 @@ async function setup(onCall: (handler: CallHandler, target: string) => void) {
     programLog: { add: () => undefined },
     metrics: { countCall: () => undefined },
     bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
-    chainLostSinceMs: () => undefined,
+    chainLostForMs: () => undefined,
   }
   const options = { provider, name: 'alice', market, priceUsdc: () => usdc(500n), noticeHours: 1 }
   const front = createFront({

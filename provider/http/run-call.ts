@@ -72,8 +72,8 @@ export interface CallDeps {
   readonly metrics: Pick<ProviderMetrics, 'countCall'>
   /** For the bodies of calls with an `Idempotency-Key` or an x402 payment. */
   readonly bodyRoom: BodyRoom
-  /** Since when the chain has not answered, and grants are the last known ones; undefined while it does. */
-  readonly chainLostSinceMs: () => number | undefined
+  /** For how long the chain has not answered, and grants are the last known ones; undefined while it does. */
+  readonly chainLostForMs: () => number | undefined
 }
 
 export interface CallOptions {
@@ -404,9 +404,9 @@ function chainAge(deps: CallDeps): string[] {
   return seconds === undefined ? [] : [callHeaders.chainAge, String(seconds)]
 }
 
-function chainLostSeconds({ clock, chainLostSinceMs }: CallDeps): number | undefined {
-  const lostSinceMs = chainLostSinceMs()
-  return lostSinceMs === undefined ? undefined : Math.ceil((clock.nowMs() - lostSinceMs) / 1000)
+function chainLostSeconds({ chainLostForMs }: CallDeps): number | undefined {
+  const lostForMs = chainLostForMs()
+  return lostForMs === undefined ? undefined : Math.ceil(lostForMs / 1000)
 }
 
 function toReceipt(

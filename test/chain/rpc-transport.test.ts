@@ -59,8 +59,8 @@ test('what the contract says is not asked of the next server', async () => {
     to: s.chain.escrow,
     data: '0x2e1a7d4d'.padEnd(74, '0') as `0x${string}`,
   }
-  await expect(s.client.call(withdraw)).rejects.toThrow()
-  expect(s.good.calls.filter(({ method }) => method === 'eth_call')).toEqual([])
+  await expect(s.client.estimateGas(withdraw)).rejects.toThrow()
+  expect(s.good.calls.filter(({ method }) => method === 'eth_estimateGas')).toEqual([])
 })
 
 test('whoever is far behind the one in the middle lags, and one that makes up a height hurts nobody', () => {

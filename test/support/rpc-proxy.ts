@@ -25,6 +25,13 @@ export interface RpcHooks {
   before?(call: RpcCall): Promise<void> | void
   /** The chain has answered; the caller does not know it yet. */
   after?(call: RpcCall): Promise<void> | void
+  /** What the caller is told instead of the chain's answer. */
+  falsify?(call: RpcCall, answer: RpcAnswer): RpcAnswer
+}
+
+export interface RpcAnswer {
+  readonly result?: unknown
+  readonly error?: unknown
 }
 
 /** Puts a proxy before a JSON-RPC server. */
@@ -47,8 +54,17 @@ export async function openRpcProxy(target: URL, hooks: RpcHooks = {}): Promise<R
     })
     const text = await answer.text()
     for (const call of asked) await hooks.after?.(call)
+    const [only] = asked
+    const told = hooks.falsify && only ? JSON.stringify(falsify(only, text)) : text
     response.writeHead(answer.status, { 'content-type': 'application/json' })
-    response.end(text)
+    response.end(told)
+  }
+
+  function falsify(call: RpcCall, text: string) {
+    const { result: _result, error: _error, ...envelope } = JSON.parse(text)
+    const { result, error } = JSON.parse(text) as RpcAnswer
+    const answer = error === undefined ? { result } : { error }
+    return { ...envelope, ...(hooks.falsify?.(call, answer) ?? answer) }
   }
 
   async function restore(): Promise<void> {

@@ -97,6 +97,11 @@ describe('while the chain is away', () => {
     }
     const named = ['balance', '--gateway', gateway.url.href, '--rpc', at.rpc.others.url.href, '--json']
     expect((await at.user.run(named)).json()).toMatchObject({ code: 'chain_unreachable' })
+    const both = `${at.rpc.others.url.href},${at.rpc.gateway.url.href}`
+    const withBoth = ['balance', '--gateway', gateway.url.href, '--rpc', both, '--json']
+    const env = { KHACHAPURI_PRIVATE_KEY: at.accounts.developer.privateKey }
+    const { address: account } = at.accounts.developer.account
+    expect((await at.user.run(withBoth, { env })).json()).toMatchObject({ account })
   })
 
   test('a provider that stops does not wait for it, and its next start settles', async () => {

@@ -131,7 +131,7 @@ export const providerUp = defineCommand({
       {
         name,
         account,
-        rpcUrls: [market.rpc],
+        rpcUrls: [market.rpc, ...market.moreRpcs],
         contracts: { chainId: market.chainId, ...market.contracts },
         fromBlock,
         dir,
