@@ -160,7 +160,8 @@ test.each(['money.md', 'isolation.md'])('every test that docs/%s names is there'
     .filter(([, path = '', title = '']) => {
       const source = readFileSync(join(root, path), 'utf8')
       if (path.endsWith('.sol')) return !source.includes(`function ${title}(`)
-      const isTitle = (line: string) => /^\s*(?:test|describe|\]\)|['`"])/.test(line) && line.includes(title)
+      const isTitle = (line: string) =>
+        /^\s*(?:test|describe|\](?: as const)?\)|['`"])/.test(line) && line.includes(title)
       return path.endsWith('.test.ts') ? !source.split('\n').some(isTitle) : !source.includes(title)
     })
     .map(([reference]) => reference)
