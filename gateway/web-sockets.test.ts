@@ -3,15 +3,12 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
-import { systemClock } from '../protocol/base/clock.ts'
-import { accountOf, type GatewayFront, openGatewayFront } from '../test/support/gateway-front.ts'
+import type { GatewayFront } from '../test/support/gateway-front.ts'
 import { openOrigin, openRawOrigin } from '../test/support/http-origin.ts'
-import { setupTunnel, until } from '../test/support/tunnels.ts'
-import { forwardToService } from '../tunnel-client/index.ts'
+import { openFront, ways } from '../test/support/provider-ways.ts'
+import { until } from '../test/support/tunnels.ts'
 
 /** WebSockets from a caller to a provider's own server, on both ways that a gateway has. */
-const ways = ['to its own address', 'through its tunnel'] as const
-type Way = (typeof ways)[number]
 
 test.each(ways)('messages of every size pass %s, with sub-protocol and headers', async (way) => {
   await using origin = await openEcho()
@@ -182,25 +179,6 @@ async function openEcho(): Promise<Echo> {
       await new Promise((resolve) => http.close(resolve))
     },
   }
-}
-
-async function openFront(way: Way, port: number): Promise<GatewayFront> {
-  if (way === 'to its own address') return openGatewayFront({ alice: `http://127.0.0.1:${port}` })
-  await using parts = new AsyncDisposableStack()
-  const service = new URL(`http://127.0.0.1:${port}`)
-  const forwarder = parts.use(forwardToService({ clock: systemClock }, { service }))
-  const tunnel = parts.use(await setupTunnel(forwarder.serve, { sockets: 1 }))
-  const front = await openGatewayFront({ alice: 'ws://localhost/_/tunnel' })
-  const upstream = tunnel.gateway.hub.upstreamFor(tunnel.account.address)
-  if (upstream) front.tunnels.set(accountOf('alice'), upstream)
-  const open = parts.move()
-  const close = front[Symbol.asyncDispose]
-  return Object.assign(front, {
-    async [Symbol.asyncDispose]() {
-      await close()
-      await open.disposeAsync()
-    },
-  })
 }
 
 function dial({ gateway }: GatewayFront, path = '/', options: { headers?: Record<string, string> } = {}) {

@@ -9,6 +9,7 @@ export const errorTable = {
   bad_request: { status: 400, retryable: false },
   not_found: { status: 404, retryable: false },
   method_not_allowed: { status: 405, retryable: false },
+  request_timeout: { status: 408, retryable: true },
   body_too_large: { status: 413, retryable: false },
   host_unknown: { status: 421, retryable: false },
   https_required: { status: 403, retryable: false },
@@ -113,6 +114,7 @@ export const errorTable = {
   frame_invalid: { status: 502, retryable: true },
   local_service_down: { status: 502, retryable: true },
   call_timeout: { status: 504, retryable: true },
+  call_stalled: { status: 504, retryable: true },
   websocket_unsupported: { status: 501, retryable: false },
 
   // Keeper

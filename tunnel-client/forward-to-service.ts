@@ -5,6 +5,7 @@ import { ProtocolError } from '../protocol/errors.ts'
 import { createHttpPool } from '../protocol/http/h1-client.ts'
 import type { IncomingRequest, OutgoingResponse, RequestListener } from '../protocol/http/listener.ts'
 import { sendProblem } from '../protocol/http/problem-response.ts'
+import { addTrailers } from '../protocol/http/trailers.ts'
 import type { RawHeaders, UpstreamExchange } from '../protocol/http/upstream.ts'
 import { limits } from '../protocol/limits.ts'
 import { loopbackLookup } from './loopback-lookup.ts'
@@ -83,7 +84,10 @@ export function forwardToService(
         onData(chunk) {
           if (!response.write(chunk)) exchange?.pause()
         },
-        onEnd: () => void response.end(),
+        onEnd(trailers) {
+          addTrailers(response, trailers)
+          response.end()
+        },
         onError(cause) {
           error = cause.code === 'provider_unreachable' ? serviceDown(cause) : cause
           status ??= error.status

@@ -1,6 +1,6 @@
 import type { Log } from '../protocol/base/log.ts'
 import { isProtocolError, toProtocolError } from '../protocol/errors.ts'
-import { parseRequestHead, type RequestHead } from '../protocol/frames/head.ts'
+import { parseRequestHead, parseTrailers, type RequestHead } from '../protocol/frames/head.ts'
 import type { MuxStream, StreamHandler } from '../protocol/frames/mux-stream.ts'
 import type { ResetReason } from '../protocol/frames/reset-code.ts'
 import type { RequestListener } from '../protocol/http/listener.ts'
@@ -85,7 +85,15 @@ function runHandler(
   return {
     ...nobody,
     onData: (chunk) => request.receive(chunk),
-    onEnd: () => request.receiveEnd(),
+    onEnd(trailers) {
+      try {
+        request.receiveEnd(parseTrailers(trailers, 'caller'))
+      } catch {
+        // Whoever speaks for the gateway breaks the rules: nobody can tell what was asked.
+        stream.reset('head_invalid')
+        loseWay()
+      }
+    },
     onDrain: () => response.onDrain(),
     onReset: (reason) => (isCallers(reason) ? abort() : loseWay()),
     onLost: loseWay,

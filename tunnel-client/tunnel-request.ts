@@ -3,6 +3,7 @@ import type { RequestHead } from '../protocol/frames/head.ts'
 import type { MuxStream } from '../protocol/frames/mux-stream.ts'
 import { joinHeaders } from '../protocol/http/join-headers.ts'
 import type { IncomingRequest, Switch } from '../protocol/http/listener.ts'
+import type { RawHeaders } from '../protocol/http/upstream.ts'
 
 /** What handlers written for `node:http` look for on a socket. */
 export interface TunnelPeer {
@@ -17,6 +18,7 @@ export class TunnelRequest extends Readable implements IncomingRequest {
   readonly method: string
   readonly url: string
   readonly rawHeaders: string[]
+  readonly rawTrailers: string[] = []
   readonly httpVersion = '1.1'
   readonly socket: TunnelPeer
   readonly switchesTo: Switch | undefined
@@ -46,8 +48,9 @@ export class TunnelRequest extends Readable implements IncomingRequest {
    * own, so nothing else in the head does.
    */
   announceBody(): void {
-    const isOpenEnded = !this.complete && !this.switchesTo && this.headers['content-length'] === undefined
-    if (!isOpenEnded) return
+    // A short body may have come whole already, in one message with its head.
+    const hasBody = !this.complete || this.readableLength > 0 || this.rawTrailers.length > 0
+    if (!hasBody || this.switchesTo || this.headers['content-length'] !== undefined) return
     this.rawHeaders.push('transfer-encoding', 'chunked')
     this.#headers = undefined
   }
@@ -57,7 +60,8 @@ export class TunnelRequest extends Readable implements IncomingRequest {
     if (!this.push(chunk)) this.#stream.pause()
   }
 
-  receiveEnd(): void {
+  receiveEnd(trailers: RawHeaders = []): void {
+    this.rawTrailers.push(...trailers)
     this.complete = true
     if (!this.destroyed) this.push(null)
   }

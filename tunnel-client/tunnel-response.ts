@@ -1,5 +1,5 @@
 import { Writable } from 'node:stream'
-import { formatResponseHead, isHopByHop } from '../protocol/frames/head.ts'
+import { formatResponseHead, formatTrailers, isHopByHop } from '../protocol/frames/head.ts'
 import type { MuxStream } from '../protocol/frames/mux-stream.ts'
 import type { OutgoingResponse } from '../protocol/http/listener.ts'
 
@@ -21,6 +21,7 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
   readonly #headers = new Map<string, { name: string; value: HeaderValue }>()
   #rawHeaders: string[] | undefined
   #isWhole = false
+  readonly #trailers: string[] = []
   #onRoom: (() => void) | undefined
 
   /** @param maySwitch - Whether the request asked for another protocol, so that it may be answered 101. */
@@ -76,6 +77,10 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
     this.#stream.sendHead(this.#formatHead())
   }
 
+  addTrailers(trailers: readonly [string, string][]): void {
+    this.#trailers.push(...trailers.flat())
+  }
+
   /** The tunnel went, or the gateway gave up: nobody can say what the caller wants. */
   loseWay(): void {
     this.isWayLost = true
@@ -92,7 +97,8 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
     const callback = args.find((arg): arg is () => void => typeof arg === 'function')
     const [chunk, encoding] = args
     // What is corked comes first.
-    if (this.headersSent || this.destroyed || this.writableEnded || this.writableLength > 0) {
+    const isBegun = this.headersSent || this.#trailers.length > 0 || this.writableLength > 0
+    if (isBegun || this.destroyed || this.writableEnded) {
       return super.end(...(args as []))
     }
     this.#isWhole = true
@@ -109,7 +115,7 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
   }
 
   override _final(callback: (error?: Error | null) => void): void {
-    if (!this.#isWhole) this.#stream.end()
+    if (!this.#isWhole) this.#stream.end(formatTrailers(this.#trailers))
     callback()
   }
 

@@ -51,6 +51,7 @@ const awayCodes: ReadonlySet<string> = new Set([
   'tunnel_lost',
   'local_service_down',
   'call_timeout',
+  'call_stalled',
 ])
 
 /** Whoever answers under the name must be the one on chain, or nothing sealed for it will open. */

@@ -3,6 +3,7 @@ import { drainBody } from '../../protocol/http/drain-body.ts'
 import { type ForwardFacts, forwardHeaders } from '../../protocol/http/headers.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
+import { addTrailers } from '../../protocol/http/trailers.ts'
 import type { UpstreamExchange, UpstreamHandler } from '../../protocol/http/upstream.ts'
 import type { ProviderRoute } from './provider-routes.ts'
 import type { CallerRequest, RequestShape } from './request-shape.ts'
@@ -71,8 +72,9 @@ export function proxyCall(
       if (isWhole && chunk.length <= mergedBytesMax) response.end(chunk.toString('latin1'), 'latin1')
       else if (!response.write(chunk)) exchange?.pause()
     },
-    onEnd() {
+    onEnd(trailers) {
       if (isAborted) return
+      addTrailers(response, trailers)
       if (!response.writableEnded) response.end()
       if (body && !body.complete) drainBody(body)
     },

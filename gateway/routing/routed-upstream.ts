@@ -236,7 +236,7 @@ class RoutedExchange implements UpstreamExchange {
         held.bytes += chunk.length
         if (held.bytes > limits.problemBytesMax) passOn()
       },
-      onEnd: () => {
+      onEnd: (trailers) => {
         finish()
         if (this.#isOver) return
         if (held && this.#noteRefusal(provider, held)) {
@@ -246,7 +246,7 @@ class RoutedExchange implements UpstreamExchange {
         }
         passOn()
         this.#isOver = true
-        this.#handler.onEnd()
+        this.#handler.onEnd(trailers)
       },
       onError: (error, isUntaken = false) => {
         finish()

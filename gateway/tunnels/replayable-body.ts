@@ -1,5 +1,8 @@
 import type { Readable } from 'node:stream'
+import { formatTrailers } from '../../protocol/frames/head.ts'
 import type { MuxStream } from '../../protocol/frames/mux-stream.ts'
+import { cleanTrailers } from '../../protocol/http/trailers.ts'
+import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 
 /** The body of a request on its way through a tunnel; sent again from the start if that stream is lost. */
@@ -40,11 +43,14 @@ export function createReplayableBody(
   }
   const onEnd = () => {
     isRead = true
-    target?.end()
+    target?.end(trailers())
   }
   const onClose = () => {
     if (!isRead) onBroken()
   }
+  /** Of a request that came chunked. */
+  const trailers = () =>
+    formatTrailers(cleanTrailers((body as { rawTrailers?: RawHeaders }).rawTrailers ?? []))
   body.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose)
   body.pause()
   if (body.readableEnded) isRead = true
@@ -58,7 +64,7 @@ export function createReplayableBody(
       target = stream
       let hasRoom = true
       for (const chunk of kept) hasRoom = stream.write(chunk)
-      if (isRead) stream.end()
+      if (isRead) stream.end(trailers())
       else if (hasRoom) body.resume()
     },
     onDrain() {

@@ -37,7 +37,12 @@ export function requestBroken(): ProtocolError {
   })
 }
 
-export function answerTimedOut(): ProtocolError {
+export function answerTimedOut({ hasBegun }: { hasBegun: boolean }): ProtocolError {
+  if (hasBegun) {
+    return new ProtocolError('call_stalled', 'The answer stood still for too long.', {
+      hint: 'Send it again.',
+    })
+  }
   return new ProtocolError('call_timeout', 'The provider said nothing for too long.', {
     hint: 'Send it again, or with less work in it.',
   })

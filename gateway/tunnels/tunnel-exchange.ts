@@ -5,6 +5,7 @@ import {
   isHopByHop,
   type LostAttempt,
   parseResponseHead,
+  parseTrailers,
   type ResponseHead,
 } from '../../protocol/frames/head.ts'
 import type { MuxStream, StreamHandler } from '../../protocol/frames/mux-stream.ts'
@@ -137,7 +138,10 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
     const idleMsMax = this.#isAnswered ? limits.idleTimeoutMs : limits.firstByteTimeoutMs
     if (nowMs - this.#activeMs <= idleMsMax) return
     // On a WebSocket nobody owes anybody anything: silence ends it, and it was a call all the same.
-    this.fail(answerTimedOut(), this.#isPaused || this.#isSwitched ? 'cancelled' : 'timed_out')
+    this.fail(
+      answerTimedOut({ hasBegun: this.#isAnswered }),
+      this.#isPaused || this.#isSwitched ? 'cancelled' : 'timed_out',
+    )
   }
 
   onAccept(): void {
@@ -171,16 +175,23 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
     else this.#handler.onData(chunk)
   }
 
-  onEnd(): void {
+  onEnd(text: string): void {
     if (this.#isOver) return
     if (this.#bytesLeft) {
       this.fail(answerBroken('sent less than it announced'), 'answer_invalid')
       return
     }
+    let trailers: RawHeaders | undefined
+    try {
+      trailers = parseTrailers(text, 'provider')
+    } catch (error) {
+      this.fail(toProtocolError(error), 'answer_invalid')
+      return
+    }
     this.#finish()
     // The answer is there: the rest of the request is of no use to anybody.
     if (this.#stream && !this.#stream.isSent) this.#stream.reset('cancelled')
-    this.#handler.onEnd()
+    this.#handler.onEnd(trailers)
   }
 
   onDrain(): void {

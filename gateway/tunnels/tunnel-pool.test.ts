@@ -146,8 +146,8 @@ test('an answer that stands still is given up: as its caller’s doing where tha
   pool.expire(clock.monotonicMs())
   await pair.run()
   expect([unread.said, awaited.said]).toEqual([
-    ['200', 'x', 'call_timeout'],
-    ['200', 'x', 'call_timeout'],
+    ['200', 'x', 'call_stalled'],
+    ['200', 'x', 'call_stalled'],
   ])
   expect(heard.map(({ reset }) => reset)).toEqual(['cancelled', 'timed_out'])
 })

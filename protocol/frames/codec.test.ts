@@ -108,7 +108,7 @@ describe('frames', () => {
     ['data beyond the largest frame', encodeFrameHeader(frameTypes.data, 1, limits.frameBytesMax + 1)],
     ['a head beyond the largest frame', encodeFrameHeader(frameTypes.head, 1, limits.frameBytesMax + 1)],
     ['empty data', encodeFrameHeader(frameTypes.data, 1, 0)],
-    ['an end with a payload', encodeFrameHeader(frameTypes.end, 1, 1)],
+    ['an end with too much behind it', encodeFrameHeader(frameTypes.end, 1, limits.frameBytesMax + 1)],
     ['a window without its number', encodeFrameHeader(frameTypes.window, 1, 3)],
     ['data on stream 0', encodeFrameHeader(frameTypes.data, 0, 5)],
     ['a ping on a stream', encodeFrameHeader(frameTypes.ping, 3, 8)],

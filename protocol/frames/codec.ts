@@ -6,6 +6,7 @@ export const frameTypes = {
   /** The head of a request or response; data follow. */
   head: 1,
   data: 2,
+  /** The sender's direction is over. Trailers, as Latin-1 JSON, or nothing. */
   end: 3,
   /** The stream is over, now, in both directions. One byte: why. */
   reset: 4,
@@ -181,7 +182,7 @@ const bytesMax = limits.frameBytesMax
 const frameShapes: Readonly<Record<FrameType, FrameShape>> = {
   [frameTypes.head]: { bytesMin: 1, bytesMax, onStream: true },
   [frameTypes.data]: { bytesMin: 1, bytesMax, onStream: true },
-  [frameTypes.end]: { bytesMin: 0, bytesMax: 0, onStream: true },
+  [frameTypes.end]: { bytesMin: 0, bytesMax, onStream: true },
   [frameTypes.reset]: { bytesMin: 1, bytesMax: 1, onStream: true },
   [frameTypes.window]: { bytesMin: 4, bytesMax: 4, onStream: true },
   [frameTypes.accept]: { bytesMin: 0, bytesMax: 0, onStream: true },

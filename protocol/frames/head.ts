@@ -91,6 +91,22 @@ export function parseResponseHead(text: string, maySwitch = false): ResponseHead
   return { status: status as number, rawHeaders: rawHeaders as RawHeaders, contentLength }
 }
 
+/** Names and values in turn; empty for none, and for what fits no frame. */
+export function formatTrailers(rawTrailers: RawHeaders): string {
+  if (rawTrailers.length === 0) return ''
+  const text = JSON.stringify(rawTrailers)
+  return text.length > limits.frameBytesMax || beyondLatin1.test(text) ? '' : text
+}
+
+/** @throws ProtocolError `bad_request` or `provider_answer_invalid`, by who sent them. */
+export function parseTrailers(text: string, sender: 'caller' | 'provider'): RawHeaders | undefined {
+  if (text === '') return undefined
+  const refuse = sender === 'caller' ? requestInvalid : answerInvalid
+  const trailers = parseArray(text, refuse)
+  parseHeaders(trailers, refuse)
+  return trailers as RawHeaders
+}
+
 /** What belongs to one connection and never goes through a tunnel. */
 export function isHopByHop(headerName: string): boolean {
   return hopByHop.has(headerName.toLowerCase())

@@ -19,7 +19,8 @@ export interface StreamHandler {
   onAccept(): void
   /** The next bytes of the body; the buffer is the handler's to keep for as long as it reads on. */
   onData(chunk: Buffer): void
-  onEnd(): void
+  /** @param trailers - What the peer's `end` was given, as Latin-1 text; unchecked. Empty where that was nothing. */
+  onEnd(trailers: string): void
   /** There is room again after `write` said no. */
   onDrain(): void
   /** The peer broke the stream off, or broke the rules. */
@@ -42,7 +43,8 @@ export interface MuxStream {
   accept(): void
   /** @returns false where the writer should wait for `onDrain`; the chunk is taken in any case. */
   write(chunk: Buffer): boolean
-  end(): void
+  /** @param trailers - Latin-1 text that goes with the end. */
+  end(trailers?: string): void
   /** Breaks off both directions; the handler hears nothing more. */
   reset(reason: ResetReason): void
   /** No `onData` until `resume`; the credit that the peer has may still arrive and is held. */
@@ -79,6 +81,8 @@ export class Stream implements MuxStream {
   #outgoingBytes = 0
   #creditBytes: number = limits.streamWindowBytesMin
   #isEndWanted = false
+  #trailers = ''
+  #trailersIn = ''
   #isOutDone = false
   #isBlocked = false
 
@@ -137,8 +141,9 @@ export class Stream implements MuxStream {
     return !this.#isBlocked
   }
 
-  end(): void {
+  end(trailers = ''): void {
     if (this.#isGone || this.#isEndWanted) return
+    this.#trailers = trailers
     this.#isEndWanted = true
     this.#host.markReady(this)
   }
@@ -170,9 +175,10 @@ export class Stream implements MuxStream {
   /** Moves one slice into `parts`. @returns its bytes, header included. */
   take(parts: Buffer[]): number {
     if (this.#outgoingBytes === 0) {
-      parts.push(encodeFrame(frameTypes.end, this.id))
+      const end = encodeFrame(frameTypes.end, this.id, Buffer.from(this.#trailers, 'latin1'))
+      parts.push(end)
       this.finishOut()
-      return frameHeaderBytes
+      return end.length
     }
     const bytes = Math.min(limits.tunnelSliceBytesMax, this.#creditBytes, this.#outgoingBytes)
     parts.push(encodeFrameHeader(frameTypes.data, this.id, bytes))
@@ -227,13 +233,14 @@ export class Stream implements MuxStream {
     this.receiveEnd()
   }
 
-  receiveEnd(): void {
+  receiveEnd(trailers = ''): void {
     if (this.#isGone) return
     if (!this.#isHeadIn || this.#isInDone) {
       this.breakOff('flow_broken')
       return
     }
     this.#isInDone = true
+    this.#trailersIn = trailers
     this.#deliver()
     this.#forgetIfDone()
   }
@@ -320,7 +327,7 @@ export class Stream implements MuxStream {
     const isDrained = !this.#held?.bytes
     if (this.#isInDone && isDrained && !this.#isPaused && !this.#isGone && !this.#isEndDelivered) {
       this.#isEndDelivered = true
-      this.handler.onEnd()
+      this.handler.onEnd(this.#trailersIn)
     }
     this.#forgetIfDone()
   }

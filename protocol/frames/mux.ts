@@ -211,7 +211,7 @@ export function createMux(options: MuxOptions): Mux {
       stream.receiveHead(head)
       stream.receiveBody(ownBytes(body))
     } else if (type === frameTypes.head) stream.receiveHead(payload.toString('latin1'))
-    else if (type === frameTypes.end) stream.receiveEnd()
+    else if (type === frameTypes.end) stream.receiveEnd(payload.toString('latin1'))
     else if (type === frameTypes.reset) stream.receiveReset(toResetReason(payload[0]))
     else if (type === frameTypes.window) stream.receiveCredit(payload.readUInt32BE(0))
     else if (type === frameTypes.accept) stream.receiveAccept()

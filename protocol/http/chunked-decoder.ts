@@ -1,7 +1,9 @@
 import { limits } from '../limits.ts'
+import { isHeaderValue, isToken } from './header-syntax.ts'
 import { refuse } from './response-head.ts'
+import type { RawHeaders } from './upstream.ts'
 
-/** Takes the chunked transfer coding off a body (RFC 9112 section 7.1). Extensions and trailers are dropped. */
+/** Takes the chunked transfer coding off a body (RFC 9112 section 7.1). Extensions are dropped. */
 export interface ChunkedDecoder {
   reset(): void
   /**
@@ -9,6 +11,8 @@ export interface ChunkedDecoder {
    * @throws `provider_answer_invalid`
    */
   push(bytes: Buffer): Buffer | undefined
+  /** Names and values in turn of what followed the body, once that has ended; undefined where that was nothing. */
+  readonly trailers: RawHeaders | undefined
 }
 
 type State = 'size' | 'data' | 'data_end' | 'trailer'
@@ -22,6 +26,7 @@ export function createChunkedDecoder(onData: (data: Buffer) => void): ChunkedDec
   let line = ''
   let chunkBytesLeft = 0
   let trailerBytes = 0
+  let trailers: string[] | undefined
 
   /** @returns the offset behind the line that ends in `bytes`, or undefined when it does not end there. */
   function readLine(bytes: Buffer, offset: number, bytesMax: number): number | undefined {
@@ -58,12 +63,23 @@ export function createChunkedDecoder(onData: (data: Buffer) => void): ChunkedDec
   function readTrailer(text: string): boolean {
     trailerBytes += text.length
     if (trailerBytes > limits.headerBytesMax) refuse('has trailers that are too large')
-    return text === ''
+    if (text === '') return true
+    const colon = text.indexOf(':')
+    const name = text.slice(0, Math.max(colon, 0))
+    const value = text.slice(colon + 1).trim()
+    if (!isToken(name) || !isHeaderValue(value)) refuse('has a malformed trailer')
+    trailers ??= []
+    trailers.push(name, value)
+    return false
   }
 
   return {
+    get trailers() {
+      return trailers
+    },
     reset() {
       state = 'size'
+      trailers = undefined
       line = ''
     },
     push(bytes) {

@@ -2,6 +2,8 @@ import type { Duplex, Readable } from 'node:stream'
 import { KiB } from '../base/bytes.ts'
 import { ProtocolError } from '../errors.ts'
 import type { RequestHead } from './request-head.ts'
+import { formatLastChunk } from './trailers.ts'
+import type { RawHeaders } from './upstream.ts'
 
 export interface BodyEvents {
   /** All of the request has been handed to the socket. */
@@ -100,7 +102,7 @@ function pump(socket: Duplex, head: RequestHead, body: Readable, events: BodyEve
   }
   const onEnd = () => {
     if (head.lengthBytes !== undefined && sentBytes < head.lengthBytes) return fail('is shorter than it said')
-    if (head.isChunked) socket.write('0\r\n\r\n', 'latin1')
+    if (head.isChunked) socket.write(formatLastChunk(trailersOf(body)), 'latin1')
     stop()
     events.onSent()
   }
@@ -123,6 +125,9 @@ function pump(socket: Duplex, head: RequestHead, body: Readable, events: BodyEve
   else body.resume()
   return stop
 }
+
+/** A request whose trailers may go on with its body. */
+const trailersOf = (body: Readable) => (body as { rawTrailers?: RawHeaders }).rawTrailers
 
 function write(socket: Duplex, head: RequestHead, chunk: Buffer): boolean {
   if (!head.isChunked) return socket.write(chunk)

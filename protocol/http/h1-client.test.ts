@@ -296,7 +296,7 @@ test('requests beyond the connections wait their turn, and beyond the queue are 
   expect((await second).body.toString()).toBe('done')
 })
 
-test('no answer and an answer that stands still both end in call_timeout', async () => {
+test('no answer and an answer that stands still end, each with its own code', async () => {
   const timeouts = { firstByteTimeoutMs: 20, idleTimeoutMs: 20 }
   await using silent = await serveRaw(() => undefined, timeouts)
   expect(await codeOf(ask(silent.pool))).toBe('call_timeout')
@@ -304,7 +304,7 @@ test('no answer and an answer that stands still both end in call_timeout', async
     (socket) => socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf')),
     timeouts,
   )
-  expect(await codeOf(ask(stuck.pool))).toBe('call_timeout')
+  expect(await codeOf(ask(stuck.pool))).toBe('call_stalled')
 })
 
 test('an idle connection is closed after its time', async () => {
@@ -395,7 +395,7 @@ test('a request that is paused while it waits hears nothing of its body until it
     {
       onHead: () => undefined,
       onData: (chunk) => parts.push(chunk.toString()),
-      onEnd: ended.resolve,
+      onEnd: () => ended.resolve(),
       onError: ended.reject,
     },
   )
@@ -462,7 +462,7 @@ test('an exchange that ended while it was paused leaves a connection that goes o
     {
       onHead: () => undefined,
       onData: () => exchange.pause(),
-      onEnd: ended.resolve,
+      onEnd: () => ended.resolve(),
       onError: ended.reject,
     },
   )

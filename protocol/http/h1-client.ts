@@ -15,7 +15,7 @@ export interface HttpPoolOptions {
   readonly requestsWaitingMax?: number
   /** From the last byte of the request to the head of the answer; then `call_timeout`. */
   readonly firstByteTimeoutMs?: number
-  /** Without any byte moving once the head has come; then `call_timeout`. */
+  /** Without any byte moving once the head has come; then `call_stalled`. */
   readonly idleTimeoutMs?: number
   /** How long a connection without a request is kept. */
   readonly keepAliveMs?: number
@@ -190,7 +190,7 @@ function mayBeSentAgain({ method, body, switchesTo }: UpstreamRequest, error: Pr
 
 function timeoutError(isAnswered: boolean, idleMs: number): ProtocolError {
   const what = isAnswered ? 'The answer stood still' : 'No answer came'
-  return new ProtocolError('call_timeout', `${what} for ${idleMs} ms.`, {
+  return new ProtocolError(isAnswered ? 'call_stalled' : 'call_timeout', `${what} for ${idleMs} ms.`, {
     hint: 'Send it again, or with less work in it.',
   })
 }

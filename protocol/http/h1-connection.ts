@@ -3,7 +3,7 @@ import { isProtocolError, ProtocolError } from '../errors.ts'
 import { sendBody, sendRaw } from './h1-body.ts'
 import { formatRequestHead } from './request-head.ts'
 import { createResponseParser } from './response-parser.ts'
-import type { UpstreamHandler, UpstreamRequest } from './upstream.ts'
+import type { RawHeaders, UpstreamHandler, UpstreamRequest } from './upstream.ts'
 
 /** A request on its way, whichever connection carries it. */
 export interface Job {
@@ -71,7 +71,7 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
       job?.handler.onHead(head.status, head.rawHeaders)
     },
     onData: (chunk) => job?.handler.onData(chunk),
-    onEnd: (reusable) => finish(reusable && isBodySent),
+    onEnd: (reusable, trailers) => finish(reusable && isBodySent, trailers),
     onError: (error) => leave(error),
   })
 
@@ -85,7 +85,7 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
     onError: (error: ProtocolError) => leave(error),
   }
 
-  function finish(reusable: boolean): void {
+  function finish(reusable: boolean, trailers: RawHeaders | undefined): void {
     const finished = job
     job = undefined
     jobsBefore++
@@ -97,7 +97,7 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
     if (socket.isPaused()) socket.resume()
     if (reusable) events.onFree(connection)
     else leave()
-    finished?.handler.onEnd()
+    finished?.handler.onEnd(trailers)
   }
 
   /** The one way out of life. */

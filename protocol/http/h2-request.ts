@@ -24,6 +24,7 @@ export class H2Request extends Readable implements IncomingRequest {
   readonly headers: Record<string, string | string[]>
   readonly httpVersion = '2.0'
   readonly socket: H2Peer
+  readonly rawTrailers: string[] = []
   /** Whether all of it has come. */
   complete: boolean
   readonly #stream: ServerHttp2Stream
@@ -44,6 +45,9 @@ export class H2Request extends Readable implements IncomingRequest {
       this.push(null)
       return
     }
+    stream.on('trailers', (_headers, _flags, rawTrailers: string[] = []) => {
+      this.rawTrailers.push(...rawTrailers)
+    })
     stream.on('data', (chunk: Buffer) => {
       if (!this.push(chunk)) stream.pause()
     })

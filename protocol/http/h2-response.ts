@@ -13,11 +13,17 @@ export class H2Response extends Writable implements OutgoingResponse {
   headersSent = false
   readonly #stream: ServerHttp2Stream
   #isBodiless = false
+  #trailers: readonly [string, string][] = []
 
   constructor(stream: ServerHttp2Stream) {
     super()
     this.#stream = stream
     stream.on('close', () => this.destroy())
+    stream.on('wantTrailers', () => {
+      stream.sendTrailers(
+        Object.fromEntries(this.#trailers.map(([name, value]) => [name.toLowerCase(), value])),
+      )
+    })
   }
 
   /**
@@ -27,7 +33,8 @@ export class H2Response extends Writable implements OutgoingResponse {
   writeHead(status: number, headers: RawHeaders | HeadersRecord = []): this {
     if (this.headersSent) throw new Error('The head has been written already.')
     if (this.destroyed) return this
-    this.#stream.respond(formatHead(status, isRaw(headers) ? headers : flatten(headers)))
+    const head = formatHead(status, isRaw(headers) ? headers : flatten(headers))
+    this.#stream.respond(head, { waitForTrailers: true })
     this.statusCode = status
     this.headersSent = true
     // Node ends the stream with such a head.
@@ -43,6 +50,10 @@ export class H2Response extends Writable implements OutgoingResponse {
   /** A head goes out as soon as it is written. */
   flushHeaders(): void {
     if (!this.headersSent) this.writeHead(this.statusCode)
+  }
+
+  addTrailers(trailers: readonly [string, string][]): void {
+    this.#trailers = [...this.#trailers, ...trailers]
   }
 
   override _write(chunk: Buffer, encoding: BufferEncoding, callback: (error?: Error | null) => void): void {

@@ -135,3 +135,15 @@ test('an unexpected failure says nothing about itself', async () => {
   expect(known.headers.get('content-type')).toBe('application/problem+json')
   expect(await known.json()).toMatchObject({ code: 'not_found', status: 404, hint: 'Look elsewhere.' })
 })
+
+test('a head that comes too slowly is told so', async () => {
+  await using listener = await listen({
+    host: '127.0.0.1',
+    port: 0,
+    headerTimeoutMs: 20,
+    onRequest: (_, response) => void response.end(),
+  })
+  const socket = connect(listener.port, '127.0.0.1')
+  socket.write('GET / HTTP/1.1\r\nHost: a\r\n')
+  expect(await text(socket)).toMatch(/^HTTP\/1\.1 408 [\s\S]*request_timeout/)
+})

@@ -40,6 +40,8 @@ export interface ListenOptions {
   readonly onSwitch?: RequestListener
   /** @returns what to call when the connection has closed; undefined for one that is to be closed at once. */
   readonly admitConnection?: ((remoteAddress: string) => (() => void) | undefined) | undefined
+  /** For a head; then `request_timeout`. Looked at every second. */
+  readonly headerTimeoutMs?: number
   /** How long requests in flight may go on once the listener closes. */
   readonly shutdownTimeoutMs?: number
 }
@@ -77,7 +79,7 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
   const h2 = options.tls && createH2Server(options)
   const serverOptions: ServerOptions = {
     maxHeaderSize: limits.headerBytesMax,
-    headersTimeout: limits.headerTimeoutMs,
+    headersTimeout: options.headerTimeoutMs ?? limits.headerTimeoutMs,
     requestTimeout: limits.requestTimeoutMs,
     connectionsCheckingInterval: 1_000,
     keepAliveTimeout: limits.listenerKeepAliveMs,
@@ -226,9 +228,9 @@ function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
     ? new ProtocolError('headers_too_large', `The headers have more than ${limits.headerBytesMax} bytes.`, {
         hint: 'Send fewer or shorter headers.',
       })
-    : new ProtocolError('bad_request', isLate ? 'The request came too slowly.' : 'This is not HTTP/1.1.', {
-        hint: isLate ? 'Send it faster.' : 'Send well-formed HTTP.',
-      })
+    : isLate
+      ? new ProtocolError('request_timeout', 'The request came too slowly.', { hint: 'Send it faster.' })
+      : new ProtocolError('bad_request', 'This is not HTTP/1.1.', { hint: 'Send well-formed HTTP.' })
   socket.end(rawProblem(problem), 'latin1', () => socket.destroy())
 }
 

@@ -10,6 +10,8 @@ export interface IncomingRequest extends Readable {
   /** Path and query. */
   readonly url?: string | undefined
   readonly rawHeaders: RawHeaders
+  /** What came behind the body; complete once that has ended. */
+  readonly rawTrailers?: RawHeaders
   /** Lower-case names; duplicates joined as Node does. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
   readonly socket: { readonly remoteAddress?: string | undefined }
@@ -37,6 +39,8 @@ export interface OutgoingResponse extends Writable {
   writeHead(status: number, rawHeaders: RawHeaders): this
   /** Sends the head, although no body has come yet. */
   flushHeaders(): void
+  /** What is to follow the body, before `end`. Dropped where there is no place for it, as behind a body of known length. */
+  addTrailers(trailers: readonly [string, string][]): void
 }
 
 export type RequestListener = (request: IncomingRequest, response: OutgoingResponse) => void

@@ -3,12 +3,16 @@ import { limits } from '../limits.ts'
 import { createChunkedDecoder } from './chunked-decoder.ts'
 import type { Switch } from './listener.ts'
 import { parseResponseHead, type ResponseHead, refuse } from './response-head.ts'
+import type { RawHeaders } from './upstream.ts'
 
 export interface ResponseEvents {
   onHead(head: ResponseHead): void
   onData(chunk: Buffer): void
-  /** @param reusable - Whether the connection may carry another request. */
-  onEnd(reusable: boolean): void
+  /**
+   * @param reusable - Whether the connection may carry another request.
+   * @param rawTrailers - Where there were any.
+   */
+  onEnd(reusable: boolean, rawTrailers: RawHeaders | undefined): void
   onError(error: ProtocolError): void
 }
 
@@ -111,8 +115,9 @@ export function createResponseParser(events: ResponseEvents): ResponseParser {
   /** Bytes after the end belong to no request: the answer stands, but the connection is not used again. */
   function end(strayBytes: number): void {
     if (state === 'stopped') return
+    const trailers = state === 'chunked' ? decoder.trailers : undefined
     state = 'idle'
-    events.onEnd(reusable && strayBytes === 0)
+    events.onEnd(reusable && strayBytes === 0, trailers)
   }
 
   return {

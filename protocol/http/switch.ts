@@ -125,6 +125,9 @@ export class SwitchResponse extends Writable implements OutgoingResponse {
   /** It has left with `writeHead`. */
   flushHeaders(): void {}
 
+  /** A connection that switches or ends has no use for them. */
+  addTrailers(): void {}
+
   override _write(chunk: Buffer, _encoding: BufferEncoding, callback: () => void): void {
     if (!this.headersSent) this.writeHead(this.statusCode, [])
     if (this.#hasNoBody() || this.#writeFramed(chunk)) callback()

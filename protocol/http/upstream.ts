@@ -37,7 +37,8 @@ export interface UpstreamHandler {
   onHead(status: number, rawHeaders: RawHeaders): void
   /** A part of the body. The buffer is the handler's to keep. */
   onData(chunk: Buffer): void
-  onEnd(): void
+  /** @param rawTrailers - What followed the body, unless that was nothing; unchecked but for their syntax. */
+  onEnd(rawTrailers?: RawHeaders): void
   /**
    * Before the head or in the middle of the body; nothing follows.
    *

@@ -31,6 +31,7 @@ export function toEgressError(thrown: unknown, where: string): ProtocolError {
         cause: thrown,
       })
     case 'call_timeout':
+    case 'call_stalled':
       return tooSlow(where, thrown)
     case 'provider_busy':
       return busy(thrown.message)

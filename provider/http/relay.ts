@@ -2,6 +2,7 @@ import { KiB } from '../../protocol/base/bytes.ts'
 import type { Outcome } from '../../protocol/call.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
+import { addTrailers } from '../../protocol/http/trailers.ts'
 import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type CallOutcome, type Instance, toCallError } from '../runtime/runtime.ts'
@@ -83,6 +84,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
   let isOver = false
   let pending: Buffer[] = []
   let kept: Buffer[] | undefined = keptBytesMax > 0 ? [] : undefined
+  let trailers: RawHeaders | undefined
   let flushing: NodeJS.Immediate | undefined
 
   const exchange: UpstreamExchange = instance.call(options.request, {
@@ -108,7 +110,8 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
       // The piece that completes a known length is the end, and waits for the books.
       if ((isHeadSent || hasWaited()) && bytes !== expectedBytes) flush()
     },
-    onEnd: (outcome) => {
+    onEnd: (outcome, rawTrailers) => {
+      trailers = rawTrailers
       const isShort = outcome.kind === 'answered' && expectsBody && bytes < expectedBytes
       over(isShort ? lengthWrong('shorter') : outcome)
     },
@@ -210,6 +213,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     trySend(() => {
       const hasDigest = programHeaders.some((name, i) => i % 2 === 0 && /^content-digest$/i.test(name))
       sendHead(hasDigest ? booked : [...digest, ...booked])
+      addTrailers(response, trailers)
       const last = Buffer.concat(pending)
       if (last.length <= mergedBytesMax) response.end(last.toString('latin1'), 'latin1')
       else response.end(last)

@@ -52,7 +52,7 @@ test('a caller who does nothing for very long loses its place, and that is no fa
   const answer = world.call('/', new Readable({ read: () => undefined }))
   await world.clock.advance(limits.idleTimeoutMs + limits.watchdogIntervalMs)
   const { outcome } = await answer
-  expect(outcome).toMatchObject({ kind: 'refused', error: { code: 'call_timeout' } })
+  expect(outcome).toMatchObject({ kind: 'refused', error: { code: 'request_timeout' } })
 })
 
 test('a call ends with its time and not before', async () => {

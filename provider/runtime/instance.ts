@@ -150,9 +150,13 @@ export function createInstance(
 
   /** A caller that trickles may not hold a place for ever. */
   function stopSlow(call: RunningCall): void {
-    const error = new ProtocolError('call_timeout', 'The request came, or its answer was read, too slowly.', {
-      hint: 'Send it again over a better connection.',
-    })
+    const error = new ProtocolError(
+      'request_timeout',
+      'The request came, or its answer was read, too slowly.',
+      {
+        hint: 'Send it again over a better connection.',
+      },
+    )
     end(call, { kind: 'refused', error })
     call.exchange?.abort()
   }
@@ -200,10 +204,10 @@ export function createInstance(
     }
   }
 
-  function end(call: RunningCall, outcome: CallOutcome): void {
+  function end(call: RunningCall, outcome: CallOutcome, trailers?: RawHeaders): void {
     if (!forget(call)) return
     if (outcome.kind === 'answered') callsAnswered++
-    call.handler.onEnd(explainEgress(outcome, budget, call.egressBreaches))
+    call.handler.onEnd(explainEgress(outcome, budget, call.egressBreaches), trailers)
   }
 
   function forget(call: RunningCall): boolean {
@@ -304,7 +308,7 @@ export function createInstance(
         end(call, { kind: 'output_too_large', bytesMax: responseBytesMax })
         call.exchange?.abort()
       },
-      onEnd: () => end(call, fault ?? answered),
+      onEnd: (trailers) => end(call, fault ?? answered, trailers),
       onError: (error) => fail(call, error),
     })
     call.exchange = exchange

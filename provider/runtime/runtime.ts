@@ -115,7 +115,8 @@ export interface CallHandler {
   /** Comes at most once, and only from the program: a fault before it leaves the answer to the provider. */
   onHead(status: number, rawHeaders: RawHeaders): void
   onData(chunk: Buffer): void
-  onEnd(outcome: CallOutcome): void
+  /** @param rawTrailers - What followed the body of an answer, unless that was nothing. */
+  onEnd(outcome: CallOutcome, rawTrailers?: RawHeaders): void
 }
 
 /** How a call ended. After `onHead`, anything but `answered` means that the body is not whole. */

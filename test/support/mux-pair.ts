@@ -174,9 +174,9 @@ export function createRecorder(hooks: Partial<StreamHandler> = {}): Recorder {
       recorder.body.push(chunk)
       hooks.onData?.(chunk)
     },
-    onEnd() {
+    onEnd(trailers) {
       recorder.isEnded = true
-      hooks.onEnd?.()
+      hooks.onEnd?.(trailers)
     },
     onDrain: () => hooks.onDrain?.(),
     onReset(reason) {

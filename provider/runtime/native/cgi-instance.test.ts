@@ -44,7 +44,7 @@ describe.skipIf(!canRunNatively)('CGI programs, with a C compiler and bubblewrap
     await using instance = await start('count')
     const answer = count(instance, new Readable({ read: () => undefined }))
     await clock.advance(limits.idleTimeoutMs + 2 * limits.watchdogIntervalMs)
-    expect((await answer).outcome).toMatchObject({ kind: 'refused', error: { code: 'call_timeout' } })
+    expect((await answer).outcome).toMatchObject({ kind: 'refused', error: { code: 'request_timeout' } })
   })
 
   test('a body that breaks off is the caller’s affair', async () => {

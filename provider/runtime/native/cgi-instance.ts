@@ -258,7 +258,7 @@ function toFault(
 }
 
 function tooSlow(): ProtocolError {
-  return new ProtocolError('call_timeout', 'The request came, or its answer was read, too slowly.', {
+  return new ProtocolError('request_timeout', 'The request came, or its answer was read, too slowly.', {
     hint: 'Send it again over a better connection.',
   })
 }
