@@ -113,6 +113,9 @@ export const limits = {
   /** What workerd itself needs beside the program. */
   runtimeMemoryMiB: 48,
   programPidsMax: 64,
+  /** What gVisor has beside a native program: its own kernel, and a process for each of the program's threads. */
+  gvisorMemoryMiB: 96,
+  gvisorPidsMax: 448,
   /** 100 is one core. */
   programCpuPercentMax: 100,
   /** How often running calls are looked at; a limit of time may be overdrawn by as much. */

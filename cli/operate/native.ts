@@ -1,4 +1,9 @@
 import { type NativeRoot, nativeRoots } from '../../provider/runtime/native/binary.ts'
+import {
+  type NativeOptions,
+  type NativeWalls,
+  nativeWalls,
+} from '../../provider/runtime/native/native-runtime.ts'
 import { usageError } from '../command.ts'
 
 /** What of this machine native programs can read. */
@@ -15,6 +20,11 @@ export const nativeOptions = {
     type: 'boolean',
     help: 'Run native programs, too: Linux binaries, behind bubblewrap, on the kernel of this machine',
   },
+  'native-walls': {
+    type: 'string',
+    value: nativeWalls.join('|'),
+    help: 'What native programs run in: bubblewrap (default), or gVisor, which is slower and shares no kernel with this machine',
+  },
   ...nativeRootOption,
 } as const
 
@@ -22,10 +32,23 @@ export const nativeOptions = {
 export function parseNative(values: {
   readonly native?: boolean | undefined
   readonly 'native-root'?: string | undefined
-}): { readonly root: NativeRoot } | undefined {
-  if (values.native) return { root: parseNativeRoot(values) }
-  if (values['native-root'] === undefined) return undefined
-  throw usageError('--native-root goes with --native.', 'Add --native, or leave both out.')
+  readonly 'native-walls'?: string | undefined
+}): NativeOptions | undefined {
+  if (values.native) return { root: parseNativeRoot(values), walls: parseWalls(values['native-walls']) }
+  for (const name of ['native-root', 'native-walls'] as const) {
+    if (values[name] !== undefined)
+      throw usageError(`--${name} goes with --native.`, 'Add --native, or leave both out.')
+  }
+  return undefined
+}
+
+function parseWalls(text = 'bubblewrap'): NativeWalls {
+  const walls = nativeWalls.find((one) => one === text)
+  if (walls) return walls
+  throw usageError(
+    `"${text.slice(0, 40)}" is not a value for --native-walls.`,
+    `Use one of: ${nativeWalls.join(', ')}.`,
+  )
 }
 
 /** @throws ProtocolError `usage_invalid` */

@@ -2,6 +2,7 @@ import { MiB } from '../../../protocol/base/bytes.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
 import { openDecoy } from '../decoy.ts'
 import { encodeLaunch } from '../sandbox/launch-image.ts'
+import type { NativeMount } from '../sandbox/native-mount.ts'
 import type { Sandbox } from '../sandbox/sandbox.ts'
 import { isSyscallArch } from '../sandbox/syscalls.ts'
 import { createAppFolder } from './app-folder.ts'
@@ -15,7 +16,7 @@ import { forbiddenCalls, formatSyscallAttack, readSyscallAttack } from './syscal
  */
 export async function attackNatively(
   sandbox: Sandbox,
-  { root, mounts }: { root: NativeRoot; mounts: readonly string[] },
+  { root, mounts, isGvisor = false }: AttackView,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   if (!isSyscallArch(process.arch)) return [`No native program can be tried on ${process.arch}.`]
@@ -33,11 +34,10 @@ export async function attackNatively(
     signal,
   )
   const node = await sandbox.prepare(process.execPath, signal)
-  const seen = [
-    ...['--ro-bind', node.path, attackerPath],
-    // With /usr they are in sight already.
-    ...(root === 'none' ? node.libraries.flatMap((library) => ['--ro-bind', library, library]) : []),
-  ]
+  const bind = (from: string, to = from): NativeMount => ({ kind: 'bind', from, to })
+  // With /usr they are in sight already.
+  const libraries = root === 'none' ? node.libraries.map((library) => bind(library)) : []
+  const seen = [bind(node.path, attackerPath), ...libraries]
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(attackTimeoutMs)])
 
   async function run(args: readonly string[], env: Record<string, string>): Promise<Ran> {
@@ -47,15 +47,18 @@ export async function attackNatively(
     )
     cell.limitMemory(attackMemoryBytes)
     cell.stderr.resume()
-    cell.stdin.end()
     cell.control.on('error', () => undefined).end(encodeLaunch({ args, env }))
+    cell.stdin.end()
     const output = await raceSignal(cell.stdout.toArray(), deadline)
     await raceSignal(cell.exited, deadline)
     return { output: Buffer.concat(output), wasOutOfMemory: cell.wasOutOfMemory() }
   }
 
   const reach = async () => {
-    const { output } = await run([attackerPath, '/app/reach.cjs', String(decoy.port), root], { OWN: '1' })
+    const { output } = await run(
+      [attackerPath, '/app/reach.cjs', String(decoy.port), root, isGvisor ? 'gvisor' : 'host'],
+      { OWN: '1' },
+    )
     return readList(output.toString())
   }
   const calls = async () => readSyscallAttack((await run(['/app/calls'], {})).output, forbiddenCalls)
@@ -64,7 +67,8 @@ export async function attackNatively(
     return sandbox.walls.cgroups && !wasOutOfMemory ? ['take more memory than its limit'] : []
   }
   const found = await Promise.all(
-    [reach, calls, hog].map((attack) =>
+    // What a call means inside gVisor is gVisor's affair: none of them reaches the host.
+    (isGvisor ? [reach, hog] : [reach, calls, hog]).map((attack) =>
       attack().catch(() => {
         signal.throwIfAborted()
         return undefined
@@ -74,6 +78,13 @@ export async function attackNatively(
   const breaches = found.flatMap((one) => one ?? ['not be tried'])
   const reached = decoy.connections > 0 ? ['reach a port of this machine'] : []
   return [...breaches, ...reached].map((what) => `A native program could ${what}.`)
+}
+
+export interface AttackView {
+  readonly root: NativeRoot
+  readonly mounts: readonly NativeMount[]
+  /** Whether a kernel of its own is between the program and the host's. */
+  readonly isGvisor?: boolean
 }
 
 interface Ran {
@@ -88,13 +99,16 @@ const attackMemoryBytes = 96 * MiB
 /** Prints what it could do, as JSON. */
 const reachAttack = `
   const fs = require('fs'), net = require('net')
-  const [port, root] = process.argv.slice(2)
+  const [port, root, kernel] = process.argv.slice(2)
   const succeeded = []
   const attempt = (what, attack) => { try { attack(); succeeded.push(what) } catch {} }
-  const hidden = ['/etc/passwd', '/etc/hostname', '/root', '/home', '/proc/1', '/proc/self', '/sys', '/var', '/run/user']
+  const hidden = ['/etc/passwd', '/etc/hostname', '/root', '/home', '/var', '/run/user']
+  // gVisor has a /proc, a /sys and a /dev/shm of its own.
+  if (kernel === 'host') hidden.push('/proc/1', '/proc/self', '/sys')
+  else if (!require('os').release().startsWith('4.4.0')) succeeded.push('see the kernel of the host')
   for (const path of root === 'none' ? [...hidden, '/usr', '/bin', '/etc'] : hidden)
     attempt('read ' + path, () => fs.statSync(path))
-  for (const folder of ['', '/dev', '/dev/shm', '/run', '/app', '/usr', '/lib'])
+  for (const folder of ['', '/dev', kernel === 'host' ? '/dev/shm' : '', '/run', '/app', '/usr', '/lib'])
     attempt('write to ' + (folder || '/'), () => fs.mkdirSync(folder + '/attack'))
   attempt('change its own files', () => fs.chmodSync('/app/reach.cjs', 0o777))
   attempt('fill its disk', () => { for (let i = 0; i < 80; i++) fs.writeFileSync('/tmp/' + i, Buffer.alloc(1 << 20)) })

@@ -14,13 +14,14 @@ import { createSandbox, type Sandbox } from '../sandbox/sandbox.ts'
 import { createZygotes } from '../sandbox/zygotes.ts'
 import { createWatchdog } from '../watchdog.ts'
 import { createAppFolder } from './app-folder.ts'
-import { attackNatively } from './attack.ts'
+import { type AttackView, attackNatively } from './attack.ts'
 import { assertRunnable, type NativeRoot, readBinary } from './binary.ts'
 import { createCgiInstance } from './cgi-instance.ts'
 import { formatEnvironment, formatRequest } from './environment.ts'
 import { startServer } from './http-instance.ts'
 import { listenPath, listenPort } from './listening.ts'
-import { formatRoot } from './native-view.ts'
+import { listMounts } from './native-view.ts'
+import { openGvisor } from './open-gvisor.ts'
 import { openWayOut, proxyPort, proxyVariables } from './way-out.ts'
 
 export interface NativeDeps {
@@ -30,9 +31,14 @@ export interface NativeDeps {
   readonly network?: EgressNetwork | undefined
 }
 
+export const nativeWalls = ['bubblewrap', 'runsc'] as const
+export type NativeWalls = (typeof nativeWalls)[number]
+
 export interface NativeOptions {
   /** What of the host the programs can read. */
   readonly root: NativeRoot
+  /** Bubblewrap, or gVisor, which puts a kernel of its own between a program and this machine's. */
+  readonly walls?: NativeWalls | undefined
   /** Sandboxes that wait for the next call of one CGI program. */
   readonly zygotes?: number
   /** Until a server must listen. */
@@ -51,17 +57,16 @@ export async function createNativeRuntime(
 ): Promise<Runtime> {
   const {
     root,
+    walls = 'bubblewrap',
     zygotes: count = limits.cgiZygotesMax,
     startTimeoutMs = limits.programStartTimeoutMs,
   } = options
   await using starting = new AsyncDisposableStack()
-  const trialPath = await findCommand('bwrap')
-  if (trialPath === undefined) throw unavailable(['Bubblewrap (bwrap) is not installed.'])
-  // bubblewrap itself is a binary that answers `--version`.
-  const sandbox = starting.use(await createSandbox({ log }, { mode: 'auto', trialPath }, signal))
-  if (!sandbox.walls.namespaces || !sandbox.walls.seccomp) throw unavailable(sandbox.reasons)
+  const { sandbox, engine } = await openWalls({ log }, walls, signal)
+  starting.use(sandbox)
+  const isGvisor = walls === 'runsc'
   const watchdog = starting.use(createWatchdog({ clock }, { intervalMs: limits.watchdogIntervalMs }))
-  const mounts = formatRoot(root)
+  const mounts = listMounts(root)
   const owner = starting.use(createOwner())
 
   async function start(program: ProgramFiles, options: StartOptions, signal: AbortSignal): Promise<Instance> {
@@ -74,6 +79,8 @@ export async function createNativeRuntime(
       ...(egress !== 'none' && { listenPort: proxyPort }),
       ...(native === 'http' && { connectPort: listenPort }),
     }
+    const hasDoors = Object.keys(doors).length > 0
+    if (hasDoors && isGvisor) throw noDoors()
     const redact = createRedact(options.env)
     // Also for CGI, so that an environment that never fits is no matter of a call.
     const serverEnv = { ...env, LISTEN_SOCKET: listenPath, PORT: String(listenPort) }
@@ -81,7 +88,6 @@ export async function createNativeRuntime(
     if (!launch) throw tooMuch('program_invalid', 'Its secrets and params')
     await using parts = new AsyncDisposableStack()
     const app = parts.use(await createAppFolder(sandbox, program, signal))
-    const hasDoors = Object.keys(doors).length > 0
     const view = { app: app.path, user: app.user, mounts, hasDoors }
     const wayOut = (cell: Cell) => openWayOut(cell, { network, egress })
     const spawn = (signal: AbortSignal) => sandbox.spawnNative(view, signal)
@@ -117,7 +123,7 @@ export async function createNativeRuntime(
     kind: 'native',
     start,
     probe(signal) {
-      probing ??= probe(sandbox, { root, mounts }, signal).catch((error) => {
+      probing ??= probe({ sandbox, engine }, { root, mounts, isGvisor }, signal).catch((error) => {
         // It was interrupted, which says nothing about the walls.
         probing = undefined
         throw error
@@ -128,9 +134,28 @@ export async function createNativeRuntime(
   }
 }
 
+interface OpenedWalls {
+  readonly sandbox: Sandbox
+  /** What builds them, in words. */
+  readonly engine: string
+}
+
+/** @throws ProtocolError `sandbox_unavailable` */
+async function openWalls(deps: { log: Log }, walls: NativeWalls, signal: AbortSignal): Promise<OpenedWalls> {
+  if (walls === 'runsc') return openGvisor(deps, signal)
+  const trialPath = await findCommand('bwrap')
+  if (trialPath === undefined) throw unavailable(['Bubblewrap (bwrap) is not installed.'])
+  await using starting = new AsyncDisposableStack()
+  // bubblewrap itself is a binary that answers `--version`.
+  const sandbox = starting.use(await createSandbox(deps, { mode: 'auto', trialPath }, signal))
+  if (!sandbox.walls.namespaces || !sandbox.walls.seccomp) throw unavailable(sandbox.reasons)
+  starting.move()
+  return { sandbox, engine: 'bubblewrap' }
+}
+
 async function probe(
-  sandbox: Sandbox,
-  view: { root: NativeRoot; mounts: readonly string[] },
+  { sandbox, engine }: OpenedWalls,
+  view: AttackView,
   signal: AbortSignal,
 ): Promise<Probe> {
   const breaches = await attackNatively(sandbox, view, signal)
@@ -142,7 +167,7 @@ async function probe(
     tier: isWhole && breaches.length === 0 ? 'sandbox' : 'process',
     walls: sandbox.walls,
     reasons: [...sandbox.reasons, ...breaches],
-    engine: `bubblewrap, root ${view.root}`,
+    engine: `${engine}, root ${view.root}`,
   }
 }
 
@@ -158,6 +183,14 @@ function findEntry({ files, entry }: ProgramFiles): Uint8Array {
   throw new ProtocolError('program_invalid', `The entry "${entry.slice(0, 100)}" is not in the program.`, {
     hint: 'Name a file of the program in "entry".',
   })
+}
+
+function noDoors(): ProtocolError {
+  return new ProtocolError(
+    'runtime_unavailable',
+    'This provider runs native programs in gVisor: by cgi, and without a network.',
+    { hint: 'Deploy it as "native": "cgi" with egress "none", or to a provider without gVisor.' },
+  )
 }
 
 function tooMuch(code: 'program_invalid' | 'bad_request', what: string): ProtocolError {

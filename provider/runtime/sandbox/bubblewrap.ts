@@ -1,6 +1,7 @@
 import { KiB } from '../../../protocol/base/bytes.ts'
 import { limits } from '../../../protocol/limits.ts'
 import type { Executable } from './executable.ts'
+import { formatBubblewrapMount, type NativeMount } from './native-mount.ts'
 
 export interface BubblewrapOptions {
   readonly executable: Executable
@@ -51,8 +52,8 @@ export interface NativeView {
   readonly user: number | undefined
   /** Whether sockets of its own network are handed over. */
   readonly hasDoors: boolean
-  /** Arguments of bubblewrap for what else of the host it can read. */
-  readonly mounts: readonly string[]
+  /** What else of the host it can read. */
+  readonly mounts: readonly NativeMount[]
 }
 
 /**
@@ -65,7 +66,7 @@ export function formatNativeBubblewrapArgs(
 ): string[] {
   return [
     ...formatWalls(plumbing),
-    ...mounts,
+    ...mounts.flatMap(formatBubblewrapMount),
     ...['--ro-bind', launcherPath, inside.executable, '--ro-bind', app, inside.app],
     ...['--dev', '/dev', '--remount-ro', '/dev'],
     ...['--perms', '1777', '--size', String(limits.nativeTmpBytesMax), '--tmpfs', '/tmp'],

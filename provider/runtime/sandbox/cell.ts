@@ -42,6 +42,11 @@ export interface Cell extends AsyncDisposable {
   usage(): Usage
 }
 
+export interface Overhead {
+  readonly memoryBytes: number
+  readonly pids: number
+}
+
 export interface CellExit {
   readonly code: number | null
   readonly signal: NodeJS.Signals | null
@@ -55,11 +60,16 @@ export interface CellParts {
   readonly insideFolder: string
   readonly cgroup: Cgroup | undefined
   readonly handover: Handover | undefined
+  /** Its descriptor 3, where it is not that. */
+  readonly control?: Duplex
+  /** What the walls need beside the program. */
+  readonly overhead?: Overhead
   readonly log: Log
 }
 
 /** @param parts - A child with pipes on descriptors 0 to 3. */
-export function createCell({ child, pid, folder, insideFolder, cgroup, handover, log }: CellParts): Cell {
+export function createCell(parts: CellParts): Cell {
+  const { child, pid, folder, insideFolder, cgroup, handover, overhead, log } = parts
   let memoryBytesMax = Number.POSITIVE_INFINITY
   let isOver = false
   const ended = new AbortController()
@@ -97,7 +107,7 @@ export function createCell({ child, pid, folder, insideFolder, cgroup, handover,
     stdin: child.stdin!,
     stdout: child.stdout!,
     stderr: child.stderr!,
-    control: child.stdio[3] as Duplex,
+    control: parts.control ?? (child.stdio[3] as Duplex),
     handover,
     pid,
     ended: ended.signal,
@@ -106,7 +116,7 @@ export function createCell({ child, pid, folder, insideFolder, cgroup, handover,
     usage,
     limitMemory(bytes) {
       memoryBytesMax = bytes
-      cgroup?.limit(cgroupLimits(bytes))
+      cgroup?.limit(cgroupLimits(bytes + (overhead?.memoryBytes ?? 0), overhead))
     },
     wasOutOfMemory: () => cgroup?.wasOutOfMemory() ?? (usage().memoryBytes ?? 0) > memoryBytesMax,
     wasOutOfPids: () => cgroup?.wasOutOfPids() ?? false,
@@ -138,8 +148,8 @@ function readStat(pid: number): readonly string[] | undefined {
     .split(' ')
 }
 
-export function cgroupLimits(memoryBytes: number) {
-  return { memoryBytes, pidsMax: limits.programPidsMax, cpuPercent: limits.programCpuPercentMax }
+export function cgroupLimits(memoryBytes: number, { pids = 0 }: Partial<Overhead> = {}) {
+  return { memoryBytes, pidsMax: limits.programPidsMax + pids, cpuPercent: limits.programCpuPercentMax }
 }
 
 /** Without a cgroup: the process's own time, and its memory without the binary that all of them share. */

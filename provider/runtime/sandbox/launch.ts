@@ -36,6 +36,7 @@ export interface Site {
   /** Of native programs: their filter, and what runs in their sandboxes first. */
   readonly nativeFilterPath: string | undefined
   readonly launcherPath: string | undefined
+  readonly stdinLauncherPath: string | undefined
   readonly nextUser: (() => number) | undefined
   cells: number
 }
@@ -184,20 +185,26 @@ async function launchPlain(
 
 /** No core dumps (they would hold secrets), small files or none, few descriptors; the command is never read as shell. */
 const boundScript = 'ulimit -c 0; ulimit -f "$1"; ulimit -n 1024; shift; exec "$@"'
+/** The same, once a line has come on descriptor 3. */
+const waitScript = `read -r line <&3; exec 3<&-; ${boundScript}`
 
 interface SpawnOptions {
   readonly stdio: readonly ('pipe' | 'ipc' | number)[]
   readonly user: number | undefined
-  readonly fileBytesMax: number
+  readonly fileBytesMax: number | 'unlimited'
   readonly cwd?: string
+  /** Where a line must come before the command runs. */
+  readonly waitsOn?: 3
 }
 
-function spawnBounded(
+export function spawnBounded(
   site: Site,
   command: readonly string[],
-  { stdio, user, fileBytesMax, cwd = '/' }: SpawnOptions,
+  { stdio, user, fileBytesMax, cwd = '/', waitsOn }: SpawnOptions,
 ): ChildProcess {
-  const child = spawn('/bin/sh', ['-c', boundScript, 'sh', String(fileBytesMax / 512), ...command], {
+  const script = waitsOn === undefined ? boundScript : waitScript
+  const blocks = fileBytesMax === 'unlimited' ? fileBytesMax : String(fileBytesMax / 512)
+  const child = spawn('/bin/sh', ['-c', script, 'sh', blocks, ...command], {
     cwd,
     env: {},
     stdio: maskDescriptors(stdio, site),
@@ -213,11 +220,11 @@ function pipeOf(child: ChildProcess, fd: number): unknown {
   return (child.stdio as readonly unknown[])[fd]
 }
 
-async function started(child: ChildProcess): Promise<void> {
+export async function started(child: ChildProcess): Promise<void> {
   if (child.pid === undefined) await once(child, 'spawn')
 }
 
-async function readFailure(stderr: Readable): Promise<string> {
+export async function readFailure(stderr: Readable): Promise<string> {
   const text = (await stderr.setEncoding('utf8').toArray()).join('')
   return text.trim().slice(0, 300) || 'bubblewrap ended without a word'
 }

@@ -8,6 +8,7 @@ import fc from 'fast-check'
 import { afterAll, describe, expect, test } from 'vitest'
 import { encodeLaunch, type Launch } from './launch-image.ts'
 import { formatLauncher } from './launcher.ts'
+import { formatStdinLauncher, frameLaunch } from './stdin-launcher.ts'
 import { isSyscallArch } from './syscalls.ts'
 
 const isRunnable = process.platform === 'linux' && isSyscallArch(process.arch)
@@ -68,6 +69,34 @@ describe.skipIf(!isRunnable)('the launcher, on Linux', () => {
     const script = 'for fd in 3 4 5; do if { true >&$fd; } 2>/dev/null; then echo $fd; fi; done'
     const { code, lines } = await launch({ args: ['/bin/sh', '-c', script], env: {} })
     expect({ code, lines }).toEqual({ code: 0, lines: [] })
+  })
+
+  test('reads what to run from its input, where walls let nothing else in, and leaves the rest to the program', async () => {
+    const stdinPath = join(folder, 'stdin-launcher')
+    if (isSyscallArch(process.arch)) writeFileSync(stdinPath, formatStdinLauncher(process.arch))
+    chmodSync(stdinPath, 0o755)
+    const run = async (input: Buffer) => {
+      const child = spawn(stdinPath, [], { stdio: ['pipe', 'pipe', 'pipe'], env: {} })
+      const exited = once(child, 'close') as Promise<[number | null]>
+      // One that ends does not read all of it.
+      child.stdin.on('error', () => undefined)
+      for (let at = 0; at < input.length; at += 90) {
+        child.stdin.write(input.subarray(at, at + 90))
+        await new Promise(setImmediate)
+      }
+      child.stdin.end()
+      const output = Buffer.concat(await child.stdout.toArray())
+      return { code: (await exited)[0], first: output[0], output: output.subarray(1).toString() }
+    }
+    const frame = frameLaunch(encodeLaunch({ args: ['/bin/cat', '-', '/dev/null'], env: {} })!)
+    expect(await run(Buffer.concat([frame, Buffer.from('the rest')]))).toEqual({
+      code: 0,
+      first: 0,
+      output: 'the rest',
+    })
+    const tooLong = Buffer.alloc(4, 0xff)
+    for (const broken of [Buffer.alloc(0), frame.subarray(0, 50), tooLong])
+      expect((await run(broken)).code).toBe(127)
   })
 
   test.each([

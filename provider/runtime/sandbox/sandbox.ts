@@ -12,10 +12,13 @@ import { type Cell, cgroupLimits } from './cell.ts'
 import { type Cgroup, openCgroups } from './cgroup.ts'
 import { readInheritableDescriptors } from './descriptors.ts'
 import { type Executable, findCommand, prepareExecutable } from './executable.ts'
+import type { Gvisor } from './gvisor.ts'
 import { type Command, type Launcher, launch, launchNative, type Place, type Site } from './launch.ts'
+import { launchGvisor } from './launch-gvisor.ts'
 import { formatLauncher } from './launcher.ts'
 import { findLeftovers } from './leftovers.ts'
 import { formatNativeSeccompFilter, formatSeccompFilter } from './seccomp.ts'
+import { formatStdinLauncher } from './stdin-launcher.ts'
 import { isSyscallArch } from './syscalls.ts'
 import { openUsers } from './users.ts'
 
@@ -41,6 +44,8 @@ export interface SandboxOptions {
   readonly mode: 'auto' | 'process' | 'bare'
   /** A binary that answers `--version`: what every wall is tried with before it is relied on. */
   readonly trialPath: string
+  /** Native programs run in this, and not in bubblewrap. */
+  readonly gvisor?: Gvisor | undefined
 }
 
 const folderPrefix = 'khp-'
@@ -48,7 +53,7 @@ const folderPrefix = 'khp-'
 /** Finds out by trying which walls hold here, and builds them around everything that is spawned. */
 export async function createSandbox(
   { log }: { log: Log },
-  { mode, trialPath }: SandboxOptions,
+  { mode, trialPath, gvisor }: SandboxOptions,
   signal: AbortSignal,
 ): Promise<Sandbox> {
   await using starting = new AsyncDisposableStack()
@@ -77,12 +82,17 @@ export async function createSandbox(
     launcherPath: isSyscallArch(process.arch)
       ? writeOpen(join(folder, 'launcher'), formatLauncher(process.arch))
       : undefined,
+    stdinLauncherPath:
+      gvisor && isSyscallArch(process.arch)
+        ? writeOpen(join(folder, 'stdin-launcher'), formatStdinLauncher(process.arch))
+        : undefined,
     nextUser: openUsers(),
     cells: 0,
   }
   const trial = await prepareExecutable(trialPath, { folder }, signal)
   const { launcher, reasons } = await chooseLauncher(site, trial, { mode }, signal)
-  const hasNamespaces = launcher.kind === 'bubblewrap'
+  // gVisor brings both by itself.
+  const hasNamespaces = launcher.kind === 'bubblewrap' || gvisor !== undefined
   const parts = starting.move()
   return {
     walls: {
@@ -92,7 +102,7 @@ export async function createSandbox(
       ownUser: site.nextUser !== undefined,
     },
     reasons: [
-      ...reasons,
+      ...(gvisor ? [] : reasons),
       ...(typeof cgroups === 'string' ? [cgroups] : []),
       ...(process.getuid?.() === 0 && !site.nextUser
         ? ['This provider is root but has no users to give out.']
@@ -106,7 +116,10 @@ export async function createSandbox(
       fillPlace(
         site,
         view.user,
-        (place) => launchNative(site, launcher, { ...view, ...place }, signal),
+        (place) =>
+          gvisor
+            ? launchGvisor(site, gvisor, { ...view, ...place }, signal)
+            : launchNative(site, launcher, { ...view, ...place }, signal),
         signal,
       ),
     async createFolder() {
