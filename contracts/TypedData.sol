@@ -26,6 +26,11 @@ library TypedData {
         keccak256(
             "Receipt(bytes32 callId,bytes32 programId,bytes32 deployment,address payer,address provider,bytes32 requestDigest,bytes32 responseDigest,uint16 status,uint8 outcome,uint64 price,uint64 startedAt,uint32 durationMs)"
         );
+    bytes32 internal constant RECEIPT_KEY_TYPEHASH =
+        keccak256(
+            "ReceiptKey(address provider,bytes32 x,bytes32 y,uint32 validAfter,uint32 validBefore)"
+        );
+    bytes32 internal constant RECEIPT_GROUP_TYPEHASH = keccak256("ReceiptGroup(bytes32 root)");
     bytes32 internal constant APPROVE_TYPEHASH =
         keccak256(
             "Approve(address payer,address provider,address signer,uint40 price,uint64 budget,uint32 expiry,uint8 notice,uint256 nonce,uint256 deadline)"
@@ -78,6 +83,15 @@ library TypedData {
         uint64 price;
         uint64 startedAt;
         uint32 durationMs;
+    }
+
+    /// @notice The P-256 key that signs a provider's receipts, and until when.
+    struct ReceiptKey {
+        address provider;
+        bytes32 x;
+        bytes32 y;
+        uint32 validAfter;
+        uint32 validBefore;
     }
 
     function hash(Deployment memory deployment) internal pure returns (bytes32) {
@@ -139,6 +153,15 @@ library TypedData {
     function hash(Receipt memory receipt) internal pure returns (bytes32) {
         // Every member is one word, so the struct's encoding is the members' encoding.
         return keccak256(abi.encode(RECEIPT_TYPEHASH, receipt));
+    }
+
+    function hash(ReceiptKey memory key) internal pure returns (bytes32) {
+        return keccak256(abi.encode(RECEIPT_KEY_TYPEHASH, key));
+    }
+
+    /// @dev The root of the receipts of calls that ended together.
+    function hashReceiptGroup(bytes32 root) internal pure returns (bytes32) {
+        return keccak256(abi.encode(RECEIPT_GROUP_TYPEHASH, root));
     }
 
     function hashApprove(

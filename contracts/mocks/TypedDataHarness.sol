@@ -19,6 +19,10 @@ contract TypedDataHarness is EIP712 {
         uint256 deadline;
     }
 
+    struct ReceiptGroup {
+        bytes32 root;
+    }
+
     struct Withdraw {
         address owner;
         address to;
@@ -45,6 +49,14 @@ contract TypedDataHarness is EIP712 {
 
     function hashReceipt(TypedData.Receipt calldata receipt) external pure returns (bytes32) {
         return TypedData.hash(receipt);
+    }
+
+    function hashReceiptKey(TypedData.ReceiptKey calldata key) external pure returns (bytes32) {
+        return TypedData.hash(key);
+    }
+
+    function hashReceiptGroup(ReceiptGroup calldata group) external pure returns (bytes32) {
+        return TypedData.hashReceiptGroup(group.root);
     }
 
     function hashApprove(Approve calldata approve) external pure returns (bytes32) {

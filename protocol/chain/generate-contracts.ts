@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 const root = new URL('../../', import.meta.url)
 
 /** What TypeScript deploys and calls. Order and names are those of the generated file. */
-const contractNames = ['Escrow', 'Registry', 'Resolver', 'UniversalResolver', 'DevUsdc'] as const
+const contractNames = ['Escrow', 'Registry', 'Resolver', 'UniversalResolver', 'Receipts', 'DevUsdc'] as const
 
 interface Artifact {
   readonly abi: readonly unknown[]

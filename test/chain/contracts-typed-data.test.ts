@@ -46,7 +46,16 @@ async function askHarness(functionName: string, argument: unknown): Promise<unkn
   return chain.client.readContract({ address: harness, abi, functionName, args: [argument] })
 }
 
-for (const name of ['Deployment', 'Pass', 'Voucher', 'Receipt', 'Approve', 'Withdraw'] as const) {
+for (const name of [
+  'Deployment',
+  'Pass',
+  'Voucher',
+  'Receipt',
+  'ReceiptKey',
+  'ReceiptGroup',
+  'Approve',
+  'Withdraw',
+] as const) {
   test(`${name}: viem and Solidity hash it alike, and sign the same digest`, async () => {
     const types: Record<string, readonly { name: string; type: string }[]> = { [name]: typedDataTypes[name] }
     const domain = marketDomain({ chainId: await chain.client.getChainId(), escrow: harness })
