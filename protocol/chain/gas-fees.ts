@@ -61,10 +61,28 @@ const raise = (wei: bigint) => wei + wei / 8n + 1n
 /** Base fees rise by an eighth in a block: twenty full ones in a row. */
 const feeHeadroom = 10n
 
-/** Room for what may change until the block; never more than any chain takes (EIP-7825). */
-export function gasLimit(estimated: bigint): bigint {
+/**
+ * Room for what may change until the block; never more than any chain takes (EIP-7825).
+ *
+ * @param gasMax - And never more than this.
+ * @throws ProtocolError `transaction_failed` where that is too little
+ */
+export function gasLimit(
+  estimated: bigint,
+  { label, gasMax = limits.transactionGasMax }: { label: string; gasMax?: bigint | undefined },
+): bigint {
+  if (estimated > gasMax) {
+    throw new ProtocolError(
+      'transaction_failed',
+      `"${label}" needs ${estimated} gas, of ${gasMax} at most.`,
+      {
+        hint: 'Pay from an account that takes less to check.',
+        details: { gasMax: gasMax.toString() },
+      },
+    )
+  }
   const wanted = (estimated * 3n) / 2n + 10_000n
-  return wanted < limits.transactionGasMax ? wanted : limits.transactionGasMax
+  return wanted < gasMax ? wanted : gasMax
 }
 
 /** A pool refuses what cannot pay, and no block would ever say what became of it. @throws ProtocolError `balance_too_low` */

@@ -20,13 +20,11 @@ export interface TransactionSender {
    * Tries a call, signs it, makes it durable and offers it to the chain. From then on it may be mined at any time,
    * whatever goes wrong here; `wait` says what became of it. Above the operator's ceiling it waits for cheaper gas.
    *
-   * @throws ProtocolError what the contract refuses, `balance_too_low`, `chain_unreachable`; nothing was signed then
+   * @param options.gasMax - For calls in which a stranger's code has a part: what it may use up at our cost.
+   * @throws ProtocolError what the contract refuses, `transaction_failed` also where it wants more gas than `gasMax`,
+   * `balance_too_low`, `chain_unreachable`; nothing was signed then
    */
-  send(
-    call: ChainCall,
-    options: { readonly purpose: string },
-    signal: AbortSignal,
-  ): Promise<TransactionRecord>
+  send(call: ChainCall, options: SendOptions, signal: AbortSignal): Promise<TransactionRecord>
   /**
    * Waits for the fate of a transaction, of this process or of one before it. Meanwhile whatever holds up the account is
    * offered again where it was dropped, and offered with more for gas where blocks leave it out; all of these attempts
@@ -46,6 +44,11 @@ export interface TransactionSender {
   /** What a unit of gas costs now, in wei. @throws ProtocolError `chain_unreachable` */
   readGasPriceWei(signal: AbortSignal): Promise<bigint>
   status(): SenderStatus
+}
+
+export interface SendOptions {
+  readonly purpose: string
+  readonly gasMax?: bigint
 }
 
 export interface SenderStatus {
@@ -93,7 +96,7 @@ export function createTransactionSender(
   })
 
   /** Everything that a signature needs, at one moment. */
-  async function quote(call: ChainCall, signal: AbortSignal) {
+  async function quote(call: ChainCall, { gasMax }: SendOptions, signal: AbortSignal) {
     const { address } = account
     const [gas, fees, count, balanceWei] = await Promise.all([
       reachChain(client.estimateGas({ account: address, ...targetOf(call) }), call.label, signal),
@@ -101,13 +104,13 @@ export function createTransactionSender(
       reachChain(client.getTransactionCount({ address, blockTag: 'pending' }), call.label, signal),
       reachChain(client.getBalance({ address }), call.label, signal),
     ])
-    return { gas: gasLimit(gas), fees, count, balanceWei }
+    return { gas: gasLimit(gas, { label: call.label, gasMax }), fees, count, balanceWei }
   }
 
   /** A quote that the operator pays; until there is one, it waits. */
-  async function affordableQuote(call: ChainCall, signal: AbortSignal) {
+  async function affordableQuote(call: ChainCall, options: SendOptions, signal: AbortSignal) {
     for (;;) {
-      const quoted = await quote(call, signal)
+      const quoted = await quote(call, options, signal)
       const { maxFeePerGas } = quoted.fees
       if (gasPriceWeiMax === undefined || maxFeePerGas <= gasPriceWeiMax) return quoted
       if (gasTooDearSinceMs === undefined) {
@@ -119,8 +122,13 @@ export function createTransactionSender(
     }
   }
 
-  async function sign(call: ChainCall, purpose: string, signal: AbortSignal): Promise<TransactionRecord> {
-    const { gas, fees, count, balanceWei } = await affordableQuote(call, signal).finally(() => {
+  async function sign(
+    call: ChainCall,
+    options: SendOptions,
+    signal: AbortSignal,
+  ): Promise<TransactionRecord> {
+    const { purpose } = options
+    const { gas, fees, count, balanceWei } = await affordableQuote(call, options, signal).finally(() => {
       gasTooDearSinceMs = undefined
     })
     assertPayable({ neededWei: gas * fees.maxFeePerGas, balanceWei, label: call.label })
@@ -143,9 +151,10 @@ export function createTransactionSender(
     })
   }
 
-  async function send(call: ChainCall, { purpose }: { purpose: string }, signal: AbortSignal) {
+  async function send(call: ChainCall, options: SendOptions, signal: AbortSignal) {
     signal.throwIfAborted()
-    const record = await sign(call, purpose, signal)
+    const { purpose } = options
+    const record = await sign(call, options, signal)
     // One that cannot be kept is seen by nobody, and its nonce is still free.
     await store.save(record)
     openNonces.add(record.nonce)

@@ -223,6 +223,10 @@ test('a caller who does not pay is told the price and every way to pay', async (
       },
       { way: 'voucher', header: 'Khachapuri-Voucher: kv1.…' },
       { way: 'grant' },
+      {
+        way: 'credits',
+        commands: ['khachapuri pass create --provider alice --max-price 0 --max-spend 0'],
+      },
     ],
   })
   expect(Buffer.byteLength(JSON.stringify(problem))).toBeLessThan(limits.problemBytesMax)

@@ -16,7 +16,7 @@ export interface PaymentFacts {
 
 /** One way to pay for a call, as a member of the problem document. */
 export interface PaymentWay {
-  readonly way: 'pass' | 'voucher' | 'grant' | 'x402'
+  readonly way: 'pass' | 'voucher' | 'grant' | 'credits' | 'x402'
   /** What it means, for people. */
   readonly detail: string
   /** What to run, in order. */
@@ -82,6 +82,7 @@ export function waysToPay({
       detail: 'The owner of a deployment whose callers need not pay keeps a grant for this provider.',
       commands: ['khachapuri deposit <usdc>', approve],
     },
+    byCredits(name),
     ...(takesX402 ? [byX402] : []),
   ]
 }
@@ -96,6 +97,14 @@ const byVoucher = (approve: string): PaymentWay => ({
     'khachapuri call <url> --voucher',
   ],
   header: 'Khachapuri-Voucher: kv1.…',
+})
+
+const byCredits = (name: string): PaymentWay => ({
+  way: 'credits',
+  detail:
+    'Trial calls, where the provider gave your account some ("khachapuri credits list"): a pass shows whose they are. A grant goes before them.',
+  commands: [`khachapuri pass create --provider ${name} --max-price 0 --max-spend 0`],
+  header: 'Authorization: Bearer kp1.…',
 })
 
 const byX402: PaymentWay = {

@@ -178,6 +178,26 @@ test('paid receipts go when they are old and settled for good, and not a moment 
   expect(await s.settle(1, 500n, 1)).toMatchObject({ rows: [{ amountUsdc: 1_000n, calls: 2 }], receipts: 1 })
 })
 
+test('who has left nothing but receipts is forgotten with the last of them; who was charged is not', () => {
+  using s = setup({ unpaidMax: 5, paidAgeMsMax: 400 * day })
+  const accounts = () => Number(s.db.prepare('SELECT count(*) AS n FROM accounts').get()?.['n'])
+  s.commit([s.recordOf(1, { priceUsdc: usdc(5n), outcome: 'answered' })])
+  s.commit(times(50, (index) => s.recordOf(100 + index, { startedAt: day + index })))
+  expect(accounts()).toBe(1 + 5)
+  // As strangers come who pay by x402: their wallets are charged, and no grant is.
+  const payers = times(50, (index) => {
+    const record = s.recordOf(200 + index, { priceUsdc: usdc(5n), outcome: 'answered' })
+    const id = { payer: record.receipt.payer, nonce: randomHex() }
+    return { ...record, chargedUsdc: zeroUsdc, calls: 0, payment: { id, ending: undefined } }
+  })
+  s.commit(payers)
+  expect(accounts()).toBe(1 + 5 + 50)
+  s.commit([s.recordOf(300, { startedAt: 500 * day })])
+  // The first is not settled, and the newest receipts of those that fail stay.
+  expect(payers.some(s.isKept)).toBe(false)
+  expect(accounts()).toBe(1 + 5)
+})
+
 test('what is pruned changes no settlement: roots, rows and leaves are those of a ledger that keeps everything', async () => {
   const step = fc.record({
     who: fc.nat(2),

@@ -39,7 +39,7 @@ export function createReceiptPruner(
   { unpaidPerPayerMax, unpaidMax, unpaidAgeMsMax, paidAgeMsMax }: ReceiptBounds = bounds,
 ): ReceiptPruner {
   createIndexes(db)
-  const { readAccount, dropOfAccount, dropOldest, dropBefore, readPage, dropPaid } = prepare(db)
+  const { readAccount, dropOfAccount, dropOldest, dropBefore, readPage, dropPaid, dropAccount } = prepare(db)
   const unpaidOf = new Map<number, number>()
   let unpaid = 0
   let sweptAtMs = 0
@@ -54,16 +54,26 @@ export function createReceiptPruner(
   }
 
   let dropped: number[] = []
+  /** Accounts of the receipts that are gone. */
+  let touched = new Set<number>()
 
-  function forget(rows: readonly Record<string, unknown>[]): void {
+  function forget(rows: readonly Record<string, unknown>[], change: -1 | 0): void {
     for (const row of rows) {
-      count(Number(row['account']), -1)
+      const accountId = Number(row['account'])
+      if (change !== 0) count(accountId, change)
       dropped.push(Number(row['id']))
+      touched.add(accountId)
     }
   }
 
+  /** Who pays by x402, or fails, is written down for its receipts only: strangers without number come once. */
+  function dropEmptyAccounts(): void {
+    for (const accountId of touched) dropAccount.run(accountId)
+    touched = new Set()
+  }
+
   function sweep(nowMs: number, newestId: number): void {
-    forget(dropBefore.all(nowMs - unpaidAgeMsMax, newestId, limits.receiptsPrunedAtOnceMax))
+    forget(dropBefore.all(nowMs - unpaidAgeMsMax, newestId, limits.receiptsPrunedAtOnceMax), -1)
     const oldestMs = nowMs - paidAgeMsMax
     const rows = readPage.all(sweptId ?? 0, newestId, limits.receiptsPrunedAtOnceMax)
     const first = rows[0]
@@ -72,8 +82,7 @@ export function createReceiptPruner(
       sweptId = undefined
       return
     }
-    for (const row of dropPaid.all(Number(first['id']), Number(last['id']), oldestMs))
-      dropped.push(Number(row['id']))
+    forget(dropPaid.all(Number(first['id']), Number(last['id']), oldestMs), 0)
     sweptId = rows.length < limits.receiptsPrunedAtOnceMax ? undefined : Number(last['id'])
   }
 
@@ -96,13 +105,15 @@ export function createReceiptPruner(
       for (const accountId of failedBy) count(accountId, 1)
       for (const accountId of new Set(failedBy)) {
         const excess = (unpaidOf.get(accountId) ?? 0) - unpaidPerPayerMax
-        if (excess > 0) forget(dropOfAccount.all(accountId, receiptId, excess))
+        if (excess > 0) forget(dropOfAccount.all(accountId, receiptId, excess), -1)
       }
-      if (unpaid > unpaidMax) forget(dropOldest.all(receiptId, unpaid - unpaidMax))
-      if (sweptId === undefined && receipt.startedAt < sweptAtMs + sweepIntervalMs) return dropped
-      sweptId ??= 0
-      sweptAtMs = receipt.startedAt
-      sweep(receipt.startedAt, receiptId)
+      if (unpaid > unpaidMax) forget(dropOldest.all(receiptId, unpaid - unpaidMax), -1)
+      if (sweptId !== undefined || receipt.startedAt >= sweptAtMs + sweepIntervalMs) {
+        sweptId ??= 0
+        sweptAtMs = receipt.startedAt
+        sweep(receipt.startedAt, receiptId)
+      }
+      dropEmptyAccounts()
       return dropped
     },
   }
@@ -120,7 +131,8 @@ function createIndexes(db: DatabaseSync): void {
   db.exec(`
     CREATE INDEX IF NOT EXISTS receipts_unpaid ON receipts (account) WHERE ${isUnpaidHere};
     CREATE INDEX IF NOT EXISTS receipts_unpaid_by_age ON receipts (started_at) WHERE ${isUnpaidHere};
-    CREATE INDEX IF NOT EXISTS answers_by_call ON answers (call_id)`)
+    CREATE INDEX IF NOT EXISTS answers_by_call ON answers (call_id);
+    CREATE INDEX IF NOT EXISTS batch_rows_by_account ON batch_rows (account)`)
 }
 
 function prepare(db: DatabaseSync) {
@@ -151,7 +163,13 @@ function prepare(db: DatabaseSync) {
       `DELETE FROM receipts WHERE id IN (
          SELECT r.id FROM receipts r JOIN accounts a ON a.id = r.account
          WHERE r.id BETWEEN ? AND ? AND r.started_at < ? AND NOT (${isUnpaidRow})
-         AND NOT ${isNeeded} AND ${isSettled}) RETURNING id`,
+         AND NOT ${isNeeded} AND ${isSettled}) RETURNING id, account`,
+    ),
+    // What was charged stays, however old: later charges come on top of it.
+    dropAccount: db.prepare(
+      `DELETE FROM accounts WHERE id = ?1 AND charged = 0 AND calls = 0
+       AND NOT EXISTS (SELECT 1 FROM receipts r WHERE r.account = ?1)
+       AND NOT EXISTS (SELECT 1 FROM batch_rows w WHERE w.account = ?1)`,
     ),
   }
 }

@@ -93,7 +93,8 @@ const mayBeMined = ({ state }: TransactionRecord) => state === 'signed' || state
 
 async function send({ token, sender }: SettlePaymentDeps, order: PaymentOrder, signal: AbortSignal) {
   const call = await token.takeCall(order.authorization, order.signature)
-  return sender.send(call, { purpose: purposeOf(order) }, signal)
+  // The token asks the payer's contract, which may think otherwise by now, and at length.
+  return sender.send(call, { purpose: purposeOf(order), gasMax: limits.x402ContractGasMax }, signal)
 }
 
 /**

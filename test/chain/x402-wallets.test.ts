@@ -8,7 +8,16 @@ import { answer, deployWallet, openTestDesk, price, type TestDesk } from '../sup
 const paid = { refusal: undefined, result: { success: true } }
 const walletAbi = parseAbi(['function setMood(uint8 mood)'])
 /** As in test/contracts/support/Wallets.sol. */
-const moods = { honest: 0, reverts: 1, burnsGas: 2, saysNothing: 3, saysALot: 4, saysNo: 5, saysYes: 6 }
+const moods = {
+  honest: 0,
+  reverts: 1,
+  burnsGas: 2,
+  saysNothing: 3,
+  saysALot: 4,
+  saysNo: 5,
+  saysYes: 6,
+  burnsSome: 8,
+}
 
 async function openWallet(s: TestDesk, amountUsdc = price) {
   const key = await s.createWallet(0n)
@@ -62,6 +71,21 @@ test('a contract that takes its signature back while the program runs gets no an
     refusal: { code: 'payment_failed' },
     result: { success: false, errorReason: 'transfer_refused' },
   })
+  expect(await s.walletOf(wallet)).toBe(price)
+})
+
+test('a contract that takes to burning gas while the program runs has its provider pay no more than for an honest one', async () => {
+  await using s = await openTestDesk()
+  await using p = await s.start()
+  const { key, wallet, from, setMood } = await openWallet(s)
+  const { receipt, charge } = await p.reserve(await signPayment(s.terms, key, from))
+  await setMood('burnsSome')
+  const weiBefore = await s.chain.client.getBalance({ address: s.provider })
+  expect(await charge(receipt, { key: undefined, answer })).toMatchObject({
+    refusal: { code: 'payment_failed' },
+    result: { success: false, errorReason: 'transfer_refused' },
+  })
+  expect(await s.chain.client.getBalance({ address: s.provider })).toBe(weiBefore)
   expect(await s.walletOf(wallet)).toBe(price)
 })
 

@@ -189,6 +189,7 @@ test('nobody pays: the answer says the price and every way to pay', async () => 
       { way: 'pass', header: expect.stringContaining('Authorization: Bearer kp1.') },
       { way: 'voucher', header: expect.stringContaining('Khachapuri-Voucher: kv1.') },
       { way: 'grant', commands: expect.arrayContaining([expect.stringContaining('approve alice')]) },
+      { way: 'credits', header: expect.stringContaining('Authorization: Bearer kp1.') },
       { way: 'x402', header: expect.stringContaining('PAYMENT-SIGNATURE') },
     ],
   })

@@ -13,7 +13,8 @@ contract Wallet {
         AnswersALot,
         SaysNo,
         SaysYes,
-        AnswersDirty
+        AnswersDirty,
+        BurnsSome
     }
 
     address public key;
@@ -55,6 +56,10 @@ contract Wallet {
         if (mood == Mood.BurnsGas) {
             uint256 sum = 0;
             while (true) ++sum;
+        }
+        if (mood == Mood.BurnsSome) {
+            uint256 before = gasleft();
+            while (before - gasleft() < 3_000_000) {}
         }
         return ECDSA.recoverCalldata(digest, signature) == key ? yes : bytes32(0);
     }
