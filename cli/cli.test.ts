@@ -52,6 +52,12 @@ test('the list of commands', async () => {
       versions              List what was deployed of a program
       diff                  Show what changed between two versions
       rollback              Deploy an earlier version again
+      name register         Give a deployment a name, and so a URL that stays
+      name set              Point a name to another deployment or other providers
+      name rollback         Point a name back to the deployment before
+      name show             Show what a name stands for and who serves it
+      name list             List the names of an account
+      name renew            Keep a name for another year
       secret put            Keep a secret for the next deploys
       secret list           List the names of the secrets that were put
       secret rm             Forget a secret

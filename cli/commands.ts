@@ -56,6 +56,30 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Deploy an earlier version again',
         load: async () => (await import('./commands/rollback.ts')).rollback,
       },
+      'name register': {
+        summary: 'Give a deployment a name, and so a URL that stays',
+        load: async () => (await import('./commands/name/register.ts')).nameRegister,
+      },
+      'name set': {
+        summary: 'Point a name to another deployment or other providers',
+        load: async () => (await import('./commands/name/set.ts')).nameSet,
+      },
+      'name rollback': {
+        summary: 'Point a name back to the deployment before',
+        load: async () => (await import('./commands/name/rollback.ts')).nameRollback,
+      },
+      'name show': {
+        summary: 'Show what a name stands for and who serves it',
+        load: async () => (await import('./commands/name/show.ts')).nameShow,
+      },
+      'name list': {
+        summary: 'List the names of an account',
+        load: async () => (await import('./commands/name/list.ts')).nameList,
+      },
+      'name renew': {
+        summary: 'Keep a name for another year',
+        load: async () => (await import('./commands/name/renew.ts')).nameRenew,
+      },
       'secret put': {
         summary: 'Keep a secret for the next deploys',
         load: async () => (await import('./commands/secret/put.ts')).secretPut,

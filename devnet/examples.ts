@@ -62,20 +62,37 @@ const greetSecret = 'correct horse battery staple'
  * Deploys an example to both providers with `khachapuri deploy`, exactly as a developer would.
  *
  * @param home - Where the command line may keep what it learns, such as pinned identities.
- * @throws ProtocolError `internal` with what the command printed
  */
 async function deployExample(
   name: DeployedExample['name'],
   { folder, flags }: Example,
-  { gateway, chain, accounts }: DevMarket,
+  market: DevMarket,
   home: string,
   signal: AbortSignal,
 ): Promise<DeployedExample> {
-  const args = [
-    join(root, 'cli', 'main.ts'),
-    ...['deploy', folder, '--provider', 'alice', '--provider', 'bob'],
-    ...['--owner-per-day', '5', '--json', ...flags],
-  ]
+  const line = ['deploy', folder, '--provider', 'alice', '--provider', 'bob']
+  const printed = await runAsDeveloper(
+    [...line, '--owner-per-day', '5', '--json', ...flags],
+    market,
+    home,
+    signal,
+  )
+  return { name, ...(JSON.parse(printed) as Omit<DeployedExample, 'name'>) }
+}
+
+/**
+ * Runs the command line as a developer would.
+ *
+ * @returns what it printed
+ * @throws ProtocolError `internal` with that
+ */
+async function runAsDeveloper(
+  line: readonly string[],
+  { gateway, chain, accounts }: DevMarket,
+  home: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const args = [join(root, 'cli', 'main.ts'), ...line]
   const env = {
     PATH: process.env['PATH'],
     KHACHAPURI_HOME: home,
@@ -86,15 +103,15 @@ async function deployExample(
   try {
     const options = { cwd: home, env, signal, timeout: limits.exampleDeployTimeoutMs }
     const { stdout } = await promisify(execFile)(process.execPath, args, options)
-    return { name, ...(JSON.parse(stdout) as Omit<DeployedExample, 'name'>) }
+    return stdout
   } catch (error) {
     signal.throwIfAborted()
     const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string }
     throw new ProtocolError(
       'internal',
-      `The example ${name} could not be deployed: ${`${stderr}\n${stdout}`.trim()}`,
+      `The examples could not be deployed: ${`${stderr}\n${stdout}`.trim()}`,
       {
-        hint: `Try it by hand: npx khachapuri deploy ${folder} --provider alice`,
+        hint: `Try it by hand: npx khachapuri ${line.join(' ')}`,
         cause: error,
       },
     )
@@ -126,6 +143,22 @@ export async function deployExamples(
     deployed.push(await deployExample(name, example, market, home, signal))
   }
   return deployed
+}
+
+/** An example that has a name: what it is called stays the same whatever it is deployed as. */
+export const namedExample: ExampleName = 'greet'
+
+/** Gives it that name with `khachapuri name register`, as its developer would. */
+export async function nameExample(
+  market: DevMarket,
+  deployed: readonly DeployedExample[],
+  home: string,
+  signal: AbortSignal,
+): Promise<void> {
+  const example = deployed.find(({ name }) => name === namedExample)
+  if (!example) return
+  const line = ['name', 'register', namedExample, example.cid, '--provider', 'alice', '--provider', 'bob']
+  await runAsDeveloper([...line, '--yes'], market, home, signal)
 }
 
 /** @returns the example with the whole path of its folder */

@@ -4,7 +4,7 @@ import { createLog } from '../protocol/base/log.ts'
 import { parseUsdc } from '../protocol/usdc.ts'
 import { createConsole } from './console.ts'
 import { demonstrate } from './demonstration/demonstrate.ts'
-import { deployExamples } from './examples.ts'
+import { deployExamples, nameExample } from './examples.ts'
 import { createMarket } from './market.ts'
 import { openMarketDir } from './market-dir.ts'
 import { writeMarketFile } from './market-file.ts'
@@ -49,6 +49,7 @@ export async function runMarket(
   )
   screen.step('examples')
   const deployed = await deployExamples(market, dir, signal)
+  await nameExample(market, deployed, dir, signal)
   screen.step('calls')
   const demonstrations = await demonstrate({ clock, log }, market, deployed, signal)
   parts.use(await writeMarketFile(folder, market, deployed))

@@ -1,7 +1,7 @@
 import { join, relative } from 'node:path'
 import { formatUsdc } from '../protocol/usdc.ts'
 import type { Demonstration } from './demonstration/demonstrate.ts'
-import type { DeployedExample } from './examples.ts'
+import { type DeployedExample, namedExample } from './examples.ts'
 import type { DevMarket } from './market.ts'
 
 export interface Summary {
@@ -65,6 +65,7 @@ function linesToTry({ gateway }: DevMarket, deployed: readonly DeployedExample[]
     `curl --data-binary ${sample('markdown/sample.md')} ${url('markdown', 'alice')}/`,
     `curl --data-binary ${sample('csv-stats/sample.csv')} ${url('csv-stats', 'bob')}/`,
     `curl '${url('greet', 'alice')}/hello?name=Ada'`,
+    `curl 'http://${namedExample}.${gateway.domain}/hello?name=Ada'`,
     `curl --data-binary ${sample('thumbnail/sample.jpg')} -o small.png ${url('thumbnail', 'bob')}/`,
     `curl -d 'SELECT item, count(*) FROM orders GROUP BY item' ${url('sqlite', 'alice')}/`,
     `curl -N '${url('sse-clock', 'bob')}/?every=250&count=4&zone=Asia/Tbilisi'`,

@@ -199,7 +199,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     clock,
     log,
     info,
-    knownProviders: () => names.known(),
+    names,
     tunnelledProviders: () => tunnels.connected().map(({ provider }) => provider),
     isReady: () => isReady,
     abuse: () => guard.rules.abuse,

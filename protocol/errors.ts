@@ -102,6 +102,7 @@ export const errorTable = {
   provider_unknown: { status: 404, retryable: false },
   blocked_by_gateway: { status: 451, retryable: false },
   client_blocked: { status: 403, retryable: false },
+  name_unknown: { status: 404, retryable: false },
   name_records_invalid: { status: 502, retryable: false },
   deployment_unserved: { status: 404, retryable: false },
   providers_unavailable: { status: 503, retryable: true },

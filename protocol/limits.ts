@@ -441,6 +441,7 @@ export const limits = {
   routeBreakMsMax: 30_000,
   /** From a recovery until a provider gets its share again. */
   routeSlowStartMs: 10_000,
+  routeLatencyHalfLifeMs: 5_000,
   routeHealthKeptMax: 10_000,
   /** Providers that one call is tried with. */
   routeAttemptsMax: 4,
@@ -523,6 +524,9 @@ export const limits = {
   benchCallsMax: 100_000_000,
   /** Of calls that cost money, where no other number was given. */
   benchPaidCallsDefault: 1_000,
+  /** For a gateway to follow a name that was pointed elsewhere, and between two looks. */
+  nameFollowWaitMs: 5_000,
+  nameFollowPollMs: 100,
   /** For another command that has a file of the user's under its lock. */
   stateLockWaitMs: 10_000,
   stateLockPollMs: 20,

@@ -5,6 +5,9 @@ import { ProtocolError } from './errors.ts'
 /** A registered domain in its one spelling: a DNS label in lower case, 1 to 63 characters. */
 export type Name = Brand<string, 'Name'>
 
+/** The label that stands for any provider at a gateway; the registry may know a name like it, which nobody can call. */
+export const anyProvider = 'any'
+
 /** Matched before anything is lower-cased: some letters of other scripts become ASCII by that, such as the Kelvin sign. */
 const label = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i
 

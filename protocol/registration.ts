@@ -1,6 +1,6 @@
 import { type Address, encodeAbiParameters, type Hex, keccak256, stringToHex } from 'viem'
 import { ProtocolError } from './errors.ts'
-import type { Name } from './name.ts'
+import { anyProvider, type Name } from './name.ts'
 
 /** The registry's rules, in seconds. A test compares them with the contract's. */
 export const registrationRules = {
@@ -61,13 +61,21 @@ export function registrationCommitment(
   )
 }
 
+/** What stands for something else in the hosts of a gateway, so that a name like it could never be called. */
+const reserved: ReadonlySet<string> = new Set([anyProvider])
+
 /**
  * Holds a name to what the registry takes: 3 characters or more, and no `--` as the third and fourth, which browsers
- * and ENS read as another script.
+ * and ENS read as another script; and to what gateways answer for.
  *
  * @throws ProtocolError `name_malformed`
  */
 export function assertRegistrable(name: Name): void {
+  if (reserved.has(name)) {
+    throw new ProtocolError('name_malformed', `The name "${name}" stands for any provider.`, {
+      hint: 'Choose another one: no gateway would lead callers to it.',
+    })
+  }
   if (name.length >= 3 && name.slice(2, 4) !== '--') return
   throw new ProtocolError('name_malformed', `The name "${name}" cannot be registered.`, {
     hint: 'Choose one of 3 to 63 letters, digits and hyphens, with no two hyphens as third and fourth.',

@@ -23,6 +23,8 @@ export interface Registration {
   readonly server: string
   /** RSA key to seal for, as DER SubjectPublicKeyInfo. */
   readonly publicKeyDer: Uint8Array
+  /** What the new Resolver is to say beside that, before the name is taken. */
+  readonly records?: (resolver: Address) => readonly ChainCall[]
 }
 
 export interface RegisterDeps {
@@ -46,7 +48,7 @@ export const registrationSeconds = 365 * 24 * 3600
  */
 export async function registerName(
   { client, chainTime, sender, onProgress }: RegisterDeps,
-  { name, chainId, registry, server, publicKeyDer }: Registration,
+  { name, chainId, registry, server, publicKeyDer, records = () => [] }: Registration,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const done: string[] = []
@@ -65,6 +67,7 @@ export async function registerName(
     deployResolverCall({ owner, addr: owner, server, pubkey: toHex(publicKeyDer) }),
   )
   assert(contractAddress, 'a transaction that makes a contract has its address')
+  for (const call of records(contractAddress)) await run(call)
   const terms: RegistrationTerms = {
     name,
     owner,

@@ -5,17 +5,17 @@ import type { Log } from '../../protocol/base/log.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import type { GatewayInfo } from '../../protocol/gateway.ts'
 import { problemResponse } from '../../protocol/http/problem-response.ts'
-import type { ProviderName } from '../../protocol/name.ts'
 import type { AbuseSettings } from '../limits/front-rules.ts'
+import type { NameCache } from '../names/name-cache.ts'
 import { createAbusePages } from './abuse-pages.ts'
+import { createNamePages } from './name-pages.ts'
 import { formatPage } from './page.ts'
 
 export interface AppDeps {
   readonly clock: Clock
   readonly log: Log
   readonly info: GatewayInfo
-  /** Providers whose names have been read. */
-  readonly knownProviders: () => readonly ProviderName[]
+  readonly names: Pick<NameCache, 'resolve' | 'known'>
   /** Providers with a live tunnel. */
   readonly tunnelledProviders: () => readonly Address[]
   /** False once the gateway is closing. */
@@ -66,6 +66,7 @@ export function createApp(deps: AppDeps): Hono {
       hint: 'Use khachapuri provider up --tunnel.',
     })
   })
+  app.route('/', createNamePages({ names: deps.names, urlOf: (name) => exampleUrl(info, name) }))
   app.route('/', createAbusePages(deps))
   if (deps.keeper) app.route('/', deps.keeper)
 
@@ -85,9 +86,9 @@ export function createApp(deps: AppDeps): Hono {
   return app
 }
 
-function listProviders({ info, knownProviders, tunnelledProviders }: AppDeps): ListedProvider[] {
+function listProviders({ info, names, tunnelledProviders }: AppDeps): ListedProvider[] {
   const tunnelled = new Set(tunnelledProviders())
-  const named = knownProviders().map(({ name, address }) => ({
+  const named = names.known().map(({ name, address }) => ({
     name,
     address,
     url: exampleUrl(info, name),
@@ -102,7 +103,7 @@ function listProviders({ info, knownProviders, tunnelledProviders }: AppDeps): L
   return [...named, ...unnamed]
 }
 
-/** Where a provider with this name is called. */
+/** Where a name is called. */
 function exampleUrl({ keeper, domain }: GatewayInfo, name: string): string {
   return `${keeper.startsWith('https:') ? 'https' : 'http'}://${name}.${domain}/`
 }

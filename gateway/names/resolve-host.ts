@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { isProtocolError } from '../../protocol/errors.ts'
 import { type CID, parseContentCid } from '../../protocol/ipfs/cid.ts'
-import { type Name, parseName } from '../../protocol/name.ts'
+import { anyProvider, type Name, parseName } from '../../protocol/name.ts'
 
 /** Whom a `Host` header means. */
 export type HostMeaning =
@@ -23,8 +23,6 @@ const hostHeader = /^(?:([a-z0-9_.-]{1,253})|\[([0-9a-f:.]{2,45})\])(?::\d{1,5})
 const domainLabel = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/
 /** A CID of version 1 over SHA-256, in the only base that survives a host: letters of one case. It has 59 characters. */
 const cidLabel = /^b[a-z2-7]{58}$/
-/** The label that stands for any provider; the registry may know a name like it, which no gateway answers for. */
-const anyLabel = 'any'
 
 /**
  * Reads a `Host` header. Ports are not compared: a gateway behind a port mapping does not know its own.
@@ -43,11 +41,11 @@ export function resolveHost(header: string, domain: string): HostMeaning {
 
 function resolveLabels(labels: string): HostMeaning {
   const dot = labels.indexOf('.')
-  if (dot < 0) return labels === anyLabel ? { kind: 'any' } : resolveName(labels)
+  if (dot < 0) return labels === anyProvider ? { kind: 'any' } : resolveName(labels)
   const cid = cidOf(labels.slice(0, dot))
   const rest = labels.slice(dot + 1)
   if (!cid || rest.includes('.')) return { kind: 'unknown' }
-  if (rest === anyLabel) return { kind: 'origin', cid, provider: anyLabel }
+  if (rest === anyProvider) return { kind: 'origin', cid, provider: anyProvider }
   const meaning = resolveName(rest)
   return meaning.kind === 'name' ? { kind: 'origin', cid, provider: meaning.name } : meaning
 }

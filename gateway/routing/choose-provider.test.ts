@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
-import { type Candidate, chooseProvider, costOf } from './choose-provider.ts'
+import { type Candidate, chooseProvider, costOf, costsAlikeFactor } from './choose-provider.ts'
 import { circuitOf, type ProviderHealth, unknownHealth } from './provider-health.ts'
 
 const nowMs = 100_000
@@ -12,6 +12,7 @@ const moment = fc.constantFrom(0, nowMs - 20_000, nowMs - 5_000, nowMs, nowMs + 
 const health: fc.Arbitrary<ProviderHealth> = fc.record({
   callsInFlight: fc.nat({ max: 100 }),
   latencyMs: maybe(fc.double({ min: 0, max: 10_000, noNaN: true })),
+  latencyAtMs: fc.constantFrom(0, nowMs - 10_000, nowMs),
   failuresInRow: fc.nat({ max: 5 }),
   brokenUntilMs: moment,
   breaks: fc.nat({ max: 5 }),
@@ -65,7 +66,7 @@ test('nobody who would refuse gets the call while somebody would take it, nor on
   )
 })
 
-test('of two that are equally willing, the one with more to do is never chosen', () => {
+test('of two that are equally willing, one with more than twice as much to do is never chosen', () => {
   fc.assert(
     fc.property(health, health, draws, (one, other, numbers) => {
       const sound = [one, other].map((h) => ({
@@ -75,9 +76,30 @@ test('of two that are equally willing, the one with more to do is never chosen',
       }))
       const choice = chooseProvider(sound, { nowMs, priceUsdcMax: undefined, random: drawing(numbers) })
       const costs = sound.map((c) => costOf(c.health, nowMs))
-      expect(choice.kind === 'chosen' && costs[choice.index]).toBe(Math.min(...costs))
+      const chosen = choice.kind === 'chosen' ? costs[choice.index]! : Number.POSITIVE_INFINITY
+      expect(chosen).toBeLessThanOrEqual(costsAlikeFactor * Math.min(...costs))
     }),
   )
+})
+
+test('those who are alike share the calls; who was slow long ago is tried again', () => {
+  const sound = (changes: Partial<ProviderHealth>): Candidate => ({
+    health: { ...unknownHealth, latencyAtMs: nowMs, ...changes },
+    isTried: false,
+    hasRefused: false,
+  })
+  const chosenOf = (all: readonly Candidate[]) => {
+    const draws = [0, 0.2, 0.4, 0.6, 0.8, 0.99]
+    const choices = draws.map((draw) =>
+      chooseProvider(all, { nowMs, priceUsdcMax: undefined, random: () => draw }),
+    )
+    return [...new Set(choices.map((choice) => choice.kind === 'chosen' && choice.index))].sort()
+  }
+  expect(chosenOf([sound({ latencyMs: 10 }), sound({ latencyMs: 15 }), sound({ latencyMs: 12 })])).toEqual([
+    0, 1, 2,
+  ])
+  expect(chosenOf([sound({ latencyMs: 10 }), sound({ latencyMs: 500 })])).toEqual([0])
+  expect(chosenOf([sound({ latencyMs: 10 }), sound({ latencyMs: 500, latencyAtMs: 0 })])).toEqual([0, 1])
 })
 
 test('why nobody gets it is told: all tried, too dear, or broken and until when', () => {

@@ -1,3 +1,4 @@
+import { limits } from '../../protocol/limits.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
 import { circuitOf, type ProviderHealth, shareOf } from './provider-health.ts'
 
@@ -27,12 +28,12 @@ export type Choice =
   /** All that are left are out of order; one of them may be tried again in so many milliseconds. */
   | { readonly kind: 'broken'; readonly retryAfterMs: number }
 
-/** What is taken for the latency of a provider that nobody knows yet: good, so that it is tried. */
-const latencyMsUnknown = 1
+/** Below this, differences are noise; and what is taken for the latency of one that nobody knows yet, so that it is tried. */
+const latencyMsMin = 10
 
 /**
- * Who gets a call: of two that are drawn by lot, the one with less to do (latency times calls in flight, more of both for
- * one that has just recovered). Two, because always taking the best sends everybody to the same one; by lot, because then
+ * Who gets a call: the first of two that are drawn by lot, or the second where that has much less to do (latency times
+ * calls in flight, more of both for one that has just recovered). Two, because always taking the best sends everybody to the same one; by lot, because then
  * no gateway needs to know of another. Whoever was out of order gets a call only where nobody else is willing; those that
  * refused this deployment lately or asked to be spared come last.
  */
@@ -68,16 +69,24 @@ function mayTake(health: ProviderHealth, nowMs: number): boolean {
 const isWilling = ({ health, hasRefused }: Candidate, nowMs: number): boolean =>
   !hasRefused && health.busyUntilMs <= nowMs
 
-/** Less is better. */
+/**
+ * What a call there costs in waiting: less is better. What was measured long ago counts for little, so that one that was
+ * slow once is tried again.
+ */
 export function costOf(health: ProviderHealth, nowMs: number): number {
-  const { latencyMs = latencyMsUnknown, callsInFlight } = health
-  return (Math.max(latencyMs, latencyMsUnknown) * (callsInFlight + 1)) / shareOf(health, nowMs)
+  const { latencyMs = latencyMsMin, latencyAtMs, callsInFlight } = health
+  const remembered = latencyMs * 0.5 ** (Math.max(0, nowMs - latencyAtMs) / limits.routeLatencyHalfLifeMs)
+  return (Math.max(remembered, latencyMsMin) * (callsInFlight + 1)) / shareOf(health, nowMs)
 }
+
+/** Costs within this factor are as good as equal: then the lot decides, and those who are alike share the calls. */
+export const costsAlikeFactor = 2
 
 function drawBest(among: readonly Indexed[], { nowMs, random }: ChoiceFacts): number {
   const at = Math.min(Math.floor(random() * among.length), among.length - 1)
   // One of the others, so that the two are never the same.
   const step = 1 + Math.min(Math.floor(random() * (among.length - 1)), Math.max(0, among.length - 2))
   const [first, second] = [among[at]!, among[(at + step) % among.length]!]
-  return costOf(first.health, nowMs) <= costOf(second.health, nowMs) ? first.index : second.index
+  const isFirstGood = costOf(first.health, nowMs) <= costsAlikeFactor * costOf(second.health, nowMs)
+  return isFirstGood ? first.index : second.index
 }

@@ -7,6 +7,8 @@ export interface ProviderHealth {
   readonly callsInFlight: number
   /** Weighted mean of the time until its answers begin; undefined before the first. */
   readonly latencyMs: number | undefined
+  /** When that was last measured, in monotonic milliseconds. */
+  readonly latencyAtMs: number
   readonly failuresInRow: number
   /** Until when no call goes there, in monotonic milliseconds; 0 while it is in order. */
   readonly brokenUntilMs: number
@@ -25,6 +27,7 @@ export interface ProviderHealth {
 export const unknownHealth: ProviderHealth = {
   callsInFlight: 0,
   latencyMs: undefined,
+  latencyAtMs: 0,
   failuresInRow: 0,
   brokenUntilMs: 0,
   breaks: 0,
@@ -72,6 +75,7 @@ export function noteAnswer(
   return {
     ...health,
     latencyMs: health.latencyMs === undefined ? latencyMs : health.latencyMs * 0.8 + latencyMs * 0.2,
+    latencyAtMs: nowMs,
     failuresInRow: 0,
     brokenUntilMs: 0,
     breaks: 0,

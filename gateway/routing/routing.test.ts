@@ -202,3 +202,30 @@ test('a payment leads to the provider that it is for', async () => {
     expect(answer.headers['khachapuri-provider']).toBe('bob')
   }
 })
+
+test('the gateway tells what it goes by for a name', async () => {
+  await using front = await openGatewayFront({ alice: 'http://127.0.0.1:1' })
+  front.deployments.set('thumbs', named('alice bob'))
+  const host = front.gateway.domain
+  const pageOf = async (name: string) => {
+    const answer = await front.ask(host, { path: `/_/names/${name}` })
+    return { status: answer.status, ...JSON.parse(answer.body.toString()) }
+  }
+  expect(await pageOf('Thumbs')).toEqual({
+    status: 200,
+    name: 'thumbs',
+    kind: 'deployment',
+    cid: cid.toString(),
+    providers: ['alice', 'bob'],
+    url: `http://thumbs.${host}/`,
+    owner: accountOf('thumbs'),
+    resolver: accountOf('thumbs'),
+    block: 1,
+    ageSeconds: null,
+  })
+  expect(await pageOf('alice')).toMatchObject({ kind: 'provider', address: accountOf('alice') })
+  expect(await pageOf('nobody')).toMatchObject({ status: 404, code: 'name_unknown' })
+  expect(await pageOf('a.b')).toMatchObject({ status: 400, code: 'name_malformed' })
+  front.deployments.set('bad', named('::garbage'))
+  expect(await pageOf('bad')).toMatchObject({ status: 502, code: 'name_records_invalid' })
+})

@@ -1,5 +1,5 @@
 import { type Address, encodeDeployData, encodeFunctionData, type Hex, parseAbi } from 'viem'
-import { type Name, nameNode } from '../name.ts'
+import { type Name, nameNode, providersKey } from '../name.ts'
 import type { RegistrationTerms } from '../registration.ts'
 import {
   type CreditsRow,
@@ -247,6 +247,32 @@ export const resolverCalls = (resolver: Address) => ({
     label: 'set the public key',
     to: resolver,
     data: encodeFunctionData({ abi: resolverAbi, functionName: 'setPubkey', args: [pubkey] }),
+  }),
+  /** Sets what a name stands for and who serves it in one transaction, so that nobody sees one without the other. */
+  setDeployment: (
+    name: Name,
+    { contenthash, cid, providers }: { contenthash: Hex; cid: string; providers: string },
+  ): ChainCall => ({
+    label: `point ${name} to ${cid}`,
+    to: resolver,
+    data: encodeFunctionData({
+      abi: resolverAbi,
+      functionName: 'multicall',
+      args: [
+        [
+          encodeFunctionData({
+            abi: resolverAbi,
+            functionName: 'setText',
+            args: [nameNode(name), providersKey, providers],
+          }),
+          encodeFunctionData({
+            abi: resolverAbi,
+            functionName: 'setContenthash',
+            args: [nameNode(name), contenthash],
+          }),
+        ],
+      ],
+    }),
   }),
   /** A text of one of the names that this resolver answers for. */
   setText: (name: Name, { key, value }: { key: string; value: string }): ChainCall => ({

@@ -126,6 +126,8 @@ describe('a market that is up', () => {
     expect(answerOf('markdown')).toContain('<!doctype html>')
     expect(JSON.parse(answerOf('csv-stats') ?? '')).toMatchObject({ rows: 365 })
     expect(JSON.parse(answerOf('greet') ?? '')).toMatchObject({ greeting: 'Guten Tag, Ada!' })
+    const named = answers[lines.findIndex((line) => line.includes('http://greet.localhost:'))]
+    expect(JSON.parse(named ?? '')).toMatchObject({ greeting: 'Guten Tag, Ada!' })
     if (hasNativeExample) expect(JSON.parse(answerOf('port-go') ?? '')).toMatchObject({ num: 600 })
     expect(lines.filter((line, i) => answers[i] === '' && !line.includes(' -o '))).toEqual([])
     expect((await readFile(join(cwd, 'small.png'))).subarray(1, 4).toString()).toBe('PNG')

@@ -1,0 +1,138 @@
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { type CurlAnswer, curl } from '../../../test/support/curl.ts'
+import { createUserInMarket, type UserInMarket } from '../../market/testing-user.ts'
+
+// A whole market runs here, on machines that may be busy.
+vi.setConfig({ testTimeout: 60_000 })
+
+let at: UserInMarket
+/** CIDs of two deployments of the same program, which say different things. */
+let hello: string
+let hi: string
+beforeAll(async () => {
+  at = await createUserInMarket()
+  const deploy = async (greeting: string) => {
+    await writeFile(join(at.user.dir, 'app', '.env'), `GREETING=${greeting}\n`)
+    const line = ['deploy', 'app', '--provider', 'alice', '--provider', 'bob', '--json']
+    const { cid } = (await at.user.run(line)).json<{ cid: string }>()
+    return cid
+  }
+  hello = await deploy('Hello')
+  hi = await deploy('Hi')
+}, 60_000)
+afterAll(() => at[Symbol.asyncDispose]())
+
+const call = (host: string, path = '/'): Promise<CurlAnswer> =>
+  curl({ port: at.market.gateway.port, host: `${host}.${at.market.gateway.domain}`, path })
+const run = (line: string) => at.user.run(line.split(' '))
+
+test('a name is registered, called, pointed elsewhere and back; each CID goes on answering', async () => {
+  const registered = await run(`name register thumbs ${hello} --provider alice --provider bob --yes --json`)
+  expect(registered).toMatchObject({ exitCode: 0 })
+  expect(registered.json()).toMatchObject({
+    name: 'thumbs',
+    url: `http://thumbs.${at.market.gateway.domain}/`,
+    cid: hello,
+    providers: ['alice', 'bob'],
+    registered: [
+      'make a resolver',
+      `point thumbs to ${hello}`,
+      'commit to a name',
+      `let ${at.market.contracts.registry} take 5 USDC`,
+      'register thumbs',
+    ],
+  })
+  const first = await call('thumbs', '/hello?name=Ada')
+  expect(first.text).toBe('{"greeting":"Hello, Ada!"}')
+  expect(['alice', 'bob']).toContain(first.header('khachapuri-provider'))
+
+  const set = await run(`name set thumbs ${hi} --yes --json`)
+  expect(set.json()).toMatchObject({ cid: hi, before: hello, providers: ['alice', 'bob'] })
+  expect(set.json()).toMatchObject({ isFollowed: true })
+  const says = async (greeting: string) =>
+    expect((await call('thumbs', '/hello')).text).toBe(`{"greeting":"${greeting}, world!"}`)
+  await says('Hi')
+  for (const [provider, cid, greeting] of [
+    ['alice', hello, 'Hello'],
+    ['bob', hi, 'Hi'],
+    ['any', hello, 'Hello'],
+    ['any', hi, 'Hi'],
+  ] as const) {
+    expect((await call(provider, `/${cid}/hello`)).text).toBe(`{"greeting":"${greeting}, world!"}`)
+    expect((await call(`${cid}.${provider}`, '/hello')).text).toBe(`{"greeting":"${greeting}, world!"}`)
+  }
+
+  const back = await run('name rollback thumbs --yes --json')
+  expect(back.json()).toMatchObject({ cid: hello, before: hi })
+  await says('Hello')
+  expect((await run('name rollback thumbs --yes --json')).json()).toMatchObject({ cid: hi, before: hello })
+  await says('Hi')
+})
+
+test('what a name stands for is shown, and listed with the other names of its owner', async () => {
+  expect(
+    (await run('name show thumbs')).stdout.replace(/0x[0-9A-Fa-f]{40}|\d{4}-\S+.*|:\d{2,5}\//g, '…'),
+  ).toBe(`thumbs
+  url        http://thumbs.localhost…
+  cid        ${hi}
+  providers  alice, bob
+  owner      …
+  resolver   …
+  expires    …
+`)
+  const { names } = (await run('name list --json')).json<{ names: object[] }>()
+  expect(names).toMatchObject([{ name: 'thumbs', kind: 'deployment', cid: hi, providers: ['alice', 'bob'] }])
+  const ofAlice = (await run('name list alice --json')).json<{ names: object[] }>()
+  expect(ofAlice.names).toMatchObject([{ name: 'alice', kind: 'provider', cid: null }])
+  const { expiry } = (await run('name renew thumbs --yes --json')).json<Record<string, number>>()
+  const [first] = names as { expiry: number }[]
+  expect(expiry).toBe(first!.expiry + 365 * 24 * 3600)
+})
+
+test('other providers serve it from the next call on, or any that does', async () => {
+  const only = await run('name set thumbs --provider bob --yes --json')
+  expect(only.json()).toMatchObject({ cid: hi, providers: ['bob'] })
+  const served = await Promise.all([1, 2, 3, 4].map(() => call('thumbs', '/hello').then(servedBy)))
+  expect(new Set(served)).toEqual(new Set(['bob']))
+  expect((await run('name set thumbs --any-provider --yes --json')).json()).toMatchObject({ providers: [] })
+  expect((await call('thumbs', '/hello')).text).toBe('{"greeting":"Hi, world!"}')
+  expect(await run('name set thumbs --any-provider --yes')).toMatchObject({
+    exitCode: 0,
+    stdout: expect.stringContaining('It is so already.'),
+  })
+})
+
+const servedBy = (answer: CurlAnswer) => answer.header('khachapuri-provider')
+
+test.each([
+  ['a name that is a provider’s', 'name set alice CID --yes', 'name_records_invalid'],
+  ['a name that nobody has', 'name show nothing', 'name_unknown'],
+  ['a name that is taken', 'name register alice CID --yes', 'name_taken'],
+  ['a name that is one’s own already', 'name register thumbs CID --yes', 'usage_invalid'],
+  ['a name of somebody else', 'name set thumbs CID --account alice --yes', 'name_taken'],
+  ['a reserved name', 'name register any CID --yes', 'name_malformed'],
+  ['a name of another script', 'name register xn--bcher-kva CID --yes', 'name_malformed'],
+  ['a name with a dot', 'name register a.b CID --yes', 'name_malformed'],
+  ['a CID that is none', 'name register other ::garbage --yes', 'cid_malformed'],
+  ['a provider that is none', 'name register other CID --provider http://127.0.0.1 --yes', 'name_malformed'],
+  ['a provider that nobody knows', 'name register other CID --provider nobody --yes', 'provider_unknown'],
+  ['nothing to change', 'name set thumbs --yes', 'usage_invalid'],
+  ['a name without a past', 'name rollback lonely --yes', 'name_unknown'],
+])('%s is refused before anything is sent', async (_, line, code) => {
+  const result = await run(`${line.replace('CID', hello)} --json`)
+  expect(result.exitCode).not.toBe(0)
+  expect(result.stdout + result.stderr).toContain(code)
+})
+
+test('a name that was set once has no deployment before; a dry run changes nothing', async () => {
+  await run(`name register once ${hello} --yes`)
+  expect((await run('name rollback once --yes --json')).stdout).toContain('version_unknown')
+  expect((await run(`name set once ${hi} --dry-run --json`)).json()).toMatchObject({ dryRun: true, cid: hi })
+  expect((await run('name show once --json')).json()).toMatchObject({ cid: hello, providers: [] })
+  // Its secret is in nobody's arguments: there is no such flag.
+  const key = await run(`name set once ${hi} --private-key 0x11 --yes`)
+  expect(key).toMatchObject({ exitCode: 2 })
+  expect(key.stderr).not.toContain('0x11')
+})
