@@ -13,7 +13,10 @@ export const callHeaders = {
   price: 'khachapuri-price',
   /** Who is charged: `owner`, or how the caller pays: `pass`, `voucher`, `x402`, `trial`. */
   payer: 'khachapuri-payer',
-  /** See `formatSignedReceipt`. An answer whose head was out before the call ended has it at `/_/receipts/<call>` only. */
+  /**
+   * See `formatSignedReceipt`. Behind an answer whose head was out before the call ended it is a trailer, and where there is
+   * no place for trailers, `/_/receipts/<call>` has it.
+   */
   receipt: 'khachapuri-receipt',
   replayed: 'khachapuri-replayed',
   /** All that was charged to the voucher's grant, this call included, in base units. */

@@ -85,7 +85,7 @@ export function forwardToService(
           if (!response.write(chunk)) exchange?.pause()
         },
         onEnd(trailers) {
-          addTrailers(response, trailers)
+          addTrailers(response, trailers, 'others')
           response.end()
         },
         onError(cause) {

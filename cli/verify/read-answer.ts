@@ -24,15 +24,11 @@ export function readKeptReceipt(bytes: Uint8Array): ReceivedReceipt {
   if (trimmed.startsWith(`${receiptPrefix}.`)) return { signed: parseWord(trimmed), evidence: {} }
   if (trimmed.startsWith('{')) return { signed: parseWord(wordInJson(trimmed)), evidence: {} }
   const { status, headers, bodyOffset } = readLastHead(text)
-  const evidence = readHead(status, (name) => headers.get(name))
+  const trailers = headers.has(callHeaders.receipt) ? undefined : readTrailers(text.slice(bodyOffset))
+  const { signed, evidence } = readHead(status, (name) => headers.get(name) ?? trailers?.get(name))
   const body = bytes.subarray(bodyOffset)
-  return {
-    ...evidence,
-    evidence: {
-      ...evidence.evidence,
-      ...(body.byteLength > 0 && { responseDigest: toHex(sha256(body)) }),
-    },
-  }
+  const hasBody = body.byteLength > 0 && !trailers
+  return { signed, evidence: { ...evidence, ...(hasBody && { responseDigest: toHex(sha256(body)) }) } }
 }
 
 /** What the head of an answer says of its call. @throws ProtocolError `receipt_invalid` */
@@ -44,7 +40,7 @@ export function readHead(
   if (word === undefined) {
     throw invalid(
       'There is no Khachapuri-Receipt in it.',
-      'An answer that streams has none: fetch /_/receipts/<call> of its provider, where <call> is its Khachapuri-Call.',
+      'Behind an answer that streams it is a trailer, and gets lost easily: fetch /_/receipts/<call> of its provider, where <call> is its Khachapuri-Call.',
     )
   }
   const price = header(callHeaders.price)
@@ -100,14 +96,23 @@ function readLastHead(text: string): {
       .split(/\r?\n/)
       .slice(1)
     status = Number(code)
-    headers = new Map(
-      lines.map((line) => {
-        const colon = line.indexOf(':')
-        return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()] as const
-      }),
-    )
+    headers = readFields(lines)
     bodyOffset += length + (end?.[0].length ?? 0)
   }
 }
+
+/** What `curl -D` writes behind the head of an answer with trailers. @returns undefined for anything else, such as a body */
+function readTrailers(text: string): ReadonlyMap<string, string> | undefined {
+  const lines = text.trimEnd().split(/\r?\n/)
+  return lines.every((line) => /^[!#$%&'*+.^_`|~0-9A-Za-z-]+:/.test(line)) ? readFields(lines) : undefined
+}
+
+const readFields = (lines: readonly string[]) =>
+  new Map(
+    lines.map((line) => {
+      const colon = line.indexOf(':')
+      return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()] as const
+    }),
+  )
 
 const invalid = (message: string, hint: string) => new ProtocolError('receipt_invalid', message, { hint })

@@ -74,7 +74,7 @@ export function proxyCall(
     },
     onEnd(trailers) {
       if (isAborted) return
-      addTrailers(response, trailers)
+      addTrailers(response, trailers, 'provider')
       if (!response.writableEnded) response.end()
       if (body && !body.complete) drainBody(body)
     },

@@ -50,7 +50,7 @@ export function createReplayableBody(
   }
   /** Of a request that came chunked. */
   const trailers = () =>
-    formatTrailers(cleanTrailers((body as { rawTrailers?: RawHeaders }).rawTrailers ?? []))
+    formatTrailers(cleanTrailers((body as { rawTrailers?: RawHeaders }).rawTrailers ?? [], 'others'))
   body.on('data', onData).on('end', onEnd).on('error', onClose).on('close', onClose)
   body.pause()
   if (body.readableEnded) isRead = true

@@ -208,12 +208,14 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
 
   function finish(bodyDigest: Buffer, booked: RawHeaders): void {
     if (response.destroyed) return
-    // Only now is the digest known; for a stream it stands in the receipt.
+    // Only now are they known; behind a stream they come as trailers, where its framing has a place for them.
     const digest = ['Content-Digest', `sha-256=:${bodyDigest.toString('base64')}:`]
+    const hasDigest = programHeaders.some((name, i) => i % 2 === 0 && /^content-digest$/i.test(name))
+    const ours = hasDigest ? booked : [...digest, ...booked]
     trySend(() => {
-      const hasDigest = programHeaders.some((name, i) => i % 2 === 0 && /^content-digest$/i.test(name))
-      sendHead(hasDigest ? booked : [...digest, ...booked])
-      addTrailers(response, trailers)
+      if (isHeadSent) addTrailers(response, ours, 'provider')
+      else sendHead(ours)
+      addTrailers(response, trailers, 'others')
       const last = Buffer.concat(pending)
       if (last.length <= mergedBytesMax) response.end(last.toString('latin1'), 'latin1')
       else response.end(last)

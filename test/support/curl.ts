@@ -1,4 +1,4 @@
-import { request } from 'node:http'
+import { type IncomingMessage, request } from 'node:http'
 import type { Readable } from 'node:stream'
 import { isProtocolError, type Problem, parseProblem, problemType } from '../../protocol/errors.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
@@ -23,6 +23,7 @@ export interface CurlRequest {
 export interface CurlAnswer {
   readonly status: number
   readonly rawHeaders: RawHeaders
+  readonly rawTrailers: RawHeaders
   /** All values under a name, joined as Node does. */
   header(name: string): string | undefined
   readonly body: Buffer
@@ -75,10 +76,7 @@ export function curl({ port, host, path, method, rawHeaders = [], body, signal, 
 
 function toAnswer(
   status: number,
-  {
-    rawHeaders,
-    headers,
-  }: { rawHeaders: string[]; headers: Readonly<Record<string, string | string[] | undefined>> },
+  { rawHeaders, rawTrailers, headers }: Pick<IncomingMessage, 'rawHeaders' | 'rawTrailers' | 'headers'>,
   body: Buffer,
 ): CurlAnswer {
   const header = (name: string) => {
@@ -89,6 +87,7 @@ function toAnswer(
   return {
     status,
     rawHeaders,
+    rawTrailers,
     header,
     body,
     text,

@@ -5,6 +5,7 @@ import { Readable } from 'node:stream'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { MiB } from '../../protocol/base/bytes.ts'
 import { hashRequest } from '../../protocol/call.ts'
+import { parseSignedReceipt } from '../../protocol/read-receipt.ts'
 import { type CheckName, checkNames } from '../../protocol/verify-receipt.ts'
 import { type Deployed, echoProgram, openMarket, type TestMarket } from '../support/market.ts'
 
@@ -211,6 +212,13 @@ describe.each(['alice', 'bob'])('through the gateway to %s', (provider) => {
     expect(answer.header('content-type')).toBe('x/noise')
     expect(answer.body.byteLength).toBe(noise.byteLength)
     expect(answer.body.findIndex((b, i) => b !== noise[i])).toBe(-1)
+    // The receipt could only be written when all of it was known.
+    const [, digest, , word = ''] = answer.rawTrailers
+    expect(digest).toBe(`sha-256=:${createHash('sha256').update(noise).digest('base64')}:`)
+    expect(parseSignedReceipt(word)?.receipt).toMatchObject({
+      callId: answer.header('khachapuri-call'),
+      responseDigest: `0x${sha256(noise)}`,
+    })
   })
 
   test('server-sent events arrive as they are sent, with their type', async () => {
