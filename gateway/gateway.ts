@@ -73,6 +73,13 @@ export interface GatewayOptions {
   readonly domain?: string
   /** How the world reaches the gateway, where something stands before it; `http://<domain>` by default. */
   readonly publicUrl?: string
+  /**
+   * Where this very gateway is reached, where several share `domain` and `publicUrl`: tunnels and other gateways dial it;
+   * `publicUrl` by default.
+   */
+  readonly nodeUrl?: string
+  /** Other gateways with the same names, by the URLs of their tunnels; they may change. Providers dial them, too. */
+  readonly otherGateways?: () => readonly string[]
   /** Lets providers be on this machine or in its network. For a market on one machine, never for the internet. */
   readonly allowPrivate?: boolean
   /** One line in the log per call; yes by default. */
@@ -168,7 +175,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     ),
   )
   const tunnels = starting.use(
-    deps.openTunnels({ gatewayHost: url.host, resolveProvider: resolveWith(names) }),
+    deps.openTunnels({ gatewayHost: place.nodeUrl.host, resolveProvider: resolveWith(names) }),
   )
   seen.names = () => names.known().length
   seen.tunnels = () => tunnels.connected().length
@@ -182,7 +189,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     createProviderRoutes(tunnels, {
       allowPrivate: options.allowPrivate ?? false,
       lookup: deps.lookup ?? lookupWithSystem,
-      ownHosts: [domain, url.host],
+      ownHosts: [domain, url.host, place.nodeUrl.host],
     }),
   )
   const { fetchSpec, random = Math.random } = deps
@@ -200,6 +207,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     log,
     info,
     names,
+    otherGateways: options.otherGateways ?? (() => []),
     tunnelledProviders: () => tunnels.connected().map(({ provider }) => provider),
     isReady: () => isReady,
     abuse: () => guard.rules.abuse,
@@ -208,6 +216,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   })
   handlers = createHandlers({
     host: place.domainHost,
+    nodeHost: place.nodeUrl.hostname,
     dataPlane: createDataPlane({ log, findWay: createFindWay({ names, routes, router }), guard }, place),
     serveControl: getRequestListener(app.fetch, { overrideGlobalObjects: false, hostname: place.domainHost }),
     tunnels,
@@ -251,6 +260,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
 /** Where the gateway is, as seen from outside. */
 interface Place {
   readonly url: URL
+  readonly nodeUrl: URL
   readonly domain: string
   readonly domainHost: string
   readonly proto: 'http' | 'https'
@@ -263,16 +273,13 @@ interface Place {
 function describePlace(options: GatewayOptions, port: number): Place {
   const domain = (options.domain ?? `localhost:${port}`).toLowerCase()
   const publicUrl = options.publicUrl ?? `${options.tls ? 'https' : 'http'}://${domain}`
-  const url = URL.canParse(publicUrl) ? new URL(publicUrl) : undefined
-  if (!url || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.pathname !== '/') {
-    throw new ProtocolError('config_invalid', `"${publicUrl}" is not where a gateway can be.`, {
-      hint: 'Give its origin, such as https://gateway.example.',
-    })
-  }
-  const tunnel = new URL('/_/tunnel', url)
-  tunnel.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
+  const url = parseOrigin(publicUrl)
+  const nodeUrl = options.nodeUrl === undefined ? url : parseOrigin(options.nodeUrl)
+  const tunnel = new URL('/_/tunnel', nodeUrl)
+  tunnel.protocol = nodeUrl.protocol === 'https:' ? 'wss:' : 'ws:'
   return {
     url,
+    nodeUrl,
     domain,
     domainHost: domainHost(domain),
     proto: url.protocol === 'https:' ? 'https' : 'http',
@@ -280,6 +287,15 @@ function describePlace(options: GatewayOptions, port: number): Place {
       options.tls && strictTransport(domainHost(domain), options.hstsSeconds ?? limits.hstsSecondsDefault),
     info: { ...options.info, domain, keeper: url.href, tunnel: tunnel.href },
   }
+}
+
+/** @throws `config_invalid` */
+function parseOrigin(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (url && (url.protocol === 'http:' || url.protocol === 'https:') && url.pathname === '/') return url
+  throw new ProtocolError('config_invalid', `"${text}" is not where a gateway can be.`, {
+    hint: 'Give its origin, such as https://gateway.example.',
+  })
 }
 
 /** Tunnels ask the chain, as a name may have changed hands a moment ago. */

@@ -6,7 +6,7 @@ import type { IncomingRequest, OutgoingResponse } from '../protocol/http/listene
 import { rawProblem, sendProblem } from '../protocol/http/problem-response.ts'
 import { openSwitch } from '../protocol/http/switch.ts'
 import { type Caller, type FrontGuard, refusalHeaders } from './limits/front-guard.ts'
-import { type HostMeaning, resolveHost } from './names/resolve-host.ts'
+import { domainHost, type HostMeaning, resolveHost } from './names/resolve-host.ts'
 import type { Observer, RequestRecord } from './observe/observer.ts'
 import type { DataPlane, ProviderRequest } from './proxy/data-plane.ts'
 import { type Destination, formatDestination } from './proxy/find-way.ts'
@@ -26,6 +26,8 @@ export interface GatewayHandlers {
 export interface HandlerDeps {
   /** The gateway's own host, without port. */
   readonly host: string
+  /** The same of this one among several that share it. */
+  readonly nodeHost: string
   readonly dataPlane: DataPlane
   readonly serveControl: (request: IncomingMessage, response: HttpResponse) => Promise<void>
   readonly tunnels: TunnelDoor
@@ -38,6 +40,8 @@ export interface HandlerDeps {
 export function createHandlers(deps: HandlerDeps): GatewayHandlers {
   const read = (request: CallerRequest): { shape: RequestShape; meaning: Meaning } => {
     const shape = readRequestShape(request)
+    // Of several gateways below one domain, this one's own name is nobody else's.
+    if (domainHost(shape.host) === deps.nodeHost) return { shape, meaning: { kind: 'control' } }
     return { shape, meaning: requireMeaning(resolveHost(shape.host, deps.host), shape.host, deps.host) }
   }
   const admit = (request: IncomingRequest, response: OutgoingResponse, record: RequestRecord): Caller => {

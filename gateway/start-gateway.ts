@@ -60,6 +60,10 @@ export interface StartGatewayOptions {
   readonly shutdownTimeoutMs?: number
   /** What strangers may do; what is careful unless given. */
   readonly rules?: FrontRules
+  /** Where this very gateway is reached, where several share the domain. */
+  readonly nodeUrl?: string
+  /** The tunnels of the others. */
+  readonly otherGateways?: () => readonly string[]
   /** With this the gateway ends TLS itself. */
   readonly tls?: StartTlsOptions
   /** Shows metrics where it is given; port 0 takes a free one. */

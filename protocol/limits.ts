@@ -367,6 +367,11 @@ export const limits = {
   tunnelsMax: 10_000,
   /** Of one process, and of all replicas of a provider. */
   tunnelSocketsPerProcessMax: 8,
+  /** That one provider dials; more need a cluster. */
+  gatewaysPerTunnelMax: 8,
+  /** Between two looks which gateways there are. */
+  gatewaysLookIntervalMs: 30_000,
+  gatewayListBytesMax: 64 * KiB,
   tunnelSocketsPerProviderMax: 32,
   tunnelSocketsDefault: 2,
   /** Between two looks at a status line, and how many answers its latency is made of. */

@@ -3,12 +3,8 @@ import type { Log } from '../protocol/base/log.ts'
 import { raceSignal } from '../protocol/base/signal.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import type { RequestListener } from '../protocol/http/listener.ts'
-import {
-  connectTunnel,
-  type Tunnel,
-  type TunnelOptions,
-  type TunnelStatus,
-} from '../tunnel-client/connect-tunnel.ts'
+import type { Tunnel, TunnelOptions, TunnelStatus } from '../tunnel-client/connect-tunnel.ts'
+import { connectTunnels } from '../tunnel-client/connect-tunnels.ts'
 
 /** Where callers find the provider: what the chain says, and the tunnel behind it. */
 export interface Presence extends AsyncDisposable {
@@ -54,7 +50,7 @@ export function createPresence(deps: PresenceDeps, options: PresenceOptions): Pr
   async function open(gatewayUrl: string, signal: AbortSignal): Promise<Tunnel> {
     await using opening = new AsyncDisposableStack()
     const opened = opening.use(
-      connectTunnel(
+      connectTunnels(
         { clock, random, log },
         { ...options.tunnel, gatewayUrl },
         serve,

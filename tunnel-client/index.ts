@@ -6,6 +6,7 @@ export {
   type TunnelState,
   type TunnelStatus,
 } from './connect-tunnel.ts'
+export { connectTunnels } from './connect-tunnels.ts'
 export {
   type ForwardedRequest,
   type ForwardOptions,

@@ -3,7 +3,7 @@ import { raceSignal } from '../../protocol/base/signal.ts'
 import { limits } from '../../protocol/limits.ts'
 import { parseName } from '../../protocol/name.ts'
 import { marketDomain } from '../../protocol/typed-data.ts'
-import { connectTunnel, forwardToService } from '../../tunnel-client/index.ts'
+import { connectTunnels, forwardToService } from '../../tunnel-client/index.ts'
 import { commonOptions, defineCommand, usageError } from '../command.ts'
 import { parseCount } from '../duration.ts'
 import { openAccount } from '../keys/account.ts'
@@ -74,7 +74,7 @@ export const tunnel = defineCommand({
       { clock },
       { service, onRequest: view.onRequest, ...(hostHeader !== undefined && { hostHeader }) },
     )
-    await using open = connectTunnel(
+    await using open = connectTunnels(
       {
         clock,
         random: Math.random,

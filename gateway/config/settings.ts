@@ -79,6 +79,18 @@ export const gatewaySettingsSchema = z.strictObject({
       path: ['key'],
     })
     .prefault({}),
+  /** Several gateways that answer for the same names. */
+  fleet: z
+    .strictObject({
+      /** Where this very gateway is reached, beside the domain that all share. */
+      nodeUrl: httpUrl('an origin such as https://gw1.market.example').optional(),
+      /** The tunnels of the others: providers dial all of them. */
+      gateways: z
+        .array(z.url({ protocol: /^wss?$/, error: 'Expected wss://gw2.market.example/_/tunnel' }))
+        .max(limits.gatewaysPerTunnelMax - 1)
+        .default([]),
+    })
+    .prefault({}),
   /** The chain that names are registered on, and the contracts of the market. */
   chain: z
     .strictObject({

@@ -16,6 +16,8 @@ export interface AppDeps {
   readonly log: Log
   readonly info: GatewayInfo
   readonly names: Pick<NameCache, 'resolve' | 'known'>
+  /** URLs of the tunnels of other gateways with the same names. */
+  readonly otherGateways: () => readonly string[]
   /** Providers with a live tunnel. */
   readonly tunnelledProviders: () => readonly Address[]
   /** False once the gateway is closing. */
@@ -59,7 +61,7 @@ export function createApp(deps: AppDeps): Hono {
   app.get('/healthz', (c) => c.text('ok\n'))
   app.get('/readyz', (c) => (deps.isReady() ? c.text('ready\n') : c.text('closing\n', 503)))
   app.get('/_/info', (c) => c.json(info))
-  app.get('/_/gateways', (c) => c.json({ gateways: [info.tunnel] }))
+  app.get('/_/gateways', (c) => c.json({ gateways: [info.tunnel, ...deps.otherGateways()] }))
   app.get('/_/providers', (c) => c.json({ providers: listProviders(deps) }))
   app.get('/_/tunnel', () => {
     throw new ProtocolError('bad_request', 'This is where tunnels connect, by WebSocket.', {

@@ -49,6 +49,8 @@ export const gatewayUp = defineCommand({
         drainMs: settings.drainMs,
         shutdownTimeoutMs: settings.drainMs + settings.shutdownTimeoutMs,
         rules: settings,
+        otherGateways: () => settings.fleet.gateways,
+        ...(settings.fleet.nodeUrl !== undefined && { nodeUrl: new URL(settings.fleet.nodeUrl).origin }),
         ...(tls && { tls }),
         ...(metrics.port !== undefined && { metrics: { ...metrics, port: metrics.port } }),
         ...(tracing.url !== undefined && { tracing: { ...tracing, url: tracing.url } }),

@@ -1,0 +1,67 @@
+import { createInterface } from 'node:readline'
+import { getAddress } from 'viem'
+import { createGateway } from '../../gateway/gateway.ts'
+import { createTunnelHub } from '../../gateway/tunnels/tunnel-hub.ts'
+import { systemClock } from '../../protocol/base/clock.ts'
+import { createLog } from '../../protocol/base/log.ts'
+import { parseName } from '../../protocol/name.ts'
+import { marketDomain } from '../../protocol/typed-data.ts'
+
+/**
+ * One gateway of a fleet as a process of its own, which a test may kill: all providers that it knows are in its argument,
+ * and each line of its standard input replaces the list of the others.
+ */
+export interface FleetNodeInput {
+  readonly providers: Readonly<Record<string, string>>
+  readonly chainId: number
+  readonly escrow: string
+}
+
+const input = JSON.parse(process.argv[2] ?? '{}') as FleetNodeInput
+const log = createLog({ level: 'warn' })
+const clock = systemClock
+const zero = getAddress(input.escrow)
+let others: readonly string[] = []
+
+const gateway = await createGateway(
+  {
+    clock,
+    log,
+    names: {
+      async readName(name) {
+        const account = input.providers[name]
+        if (account === undefined) return undefined
+        const address = getAddress(account)
+        const server = 'ws://localhost/_/tunnel'
+        const facts = {
+          owner: address,
+          resolver: address,
+          address,
+          publicKey: new Uint8Array(),
+          blockNumber: 1n,
+        }
+        return { kind: 'provider', name: parseName(name), server, ...facts }
+      },
+      watchNames: () => ({ [Symbol.asyncDispose]: async () => undefined }),
+    },
+    openTunnels: (facts) =>
+      createTunnelHub({
+        clock,
+        log,
+        domain: marketDomain({ chainId: input.chainId, escrow: zero }),
+        ...facts,
+      }),
+  },
+  {
+    host: '127.0.0.1',
+    port: 0,
+    logsCalls: false,
+    otherGateways: () => others,
+    info: { chainId: input.chainId, escrow: zero, registry: zero, usdc: zero, peers: [], version: '0.0.0' },
+  },
+)
+console.log(JSON.stringify({ port: gateway.port, tunnel: gateway.info.tunnel }))
+for await (const line of createInterface(process.stdin)) {
+  others = JSON.parse(line) as string[]
+  console.log('told')
+}
