@@ -22,7 +22,7 @@ export interface AnswerFacts {
 /**
  * A provider's headers as a caller may see them. All of a provider's deployments share one origin in a browser, and the
  * gateway's domain is everybody's: cookies stay on the host that was called, and not below it either, where deployments
- * have origins of their own; and no service worker reaches beyond its path.
+ * have origins of their own; no service worker reaches beyond its path; and nobody clears what is not its own.
  */
 export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts): string[] {
   const cleaned: string[] = []
@@ -38,6 +38,13 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
         break
       case 12:
         if (name.toLowerCase() === 'x-request-id') continue
+        break
+      case 15:
+        if (name.toLowerCase() === 'clear-site-data') {
+          const kept = narrowClearing(value)
+          if (kept !== '') cleaned.push(name, kept)
+          continue
+        }
         break
       case 16:
         if (name.toLowerCase() === callHeaders.payer) facts.onPayer(value)
@@ -65,6 +72,20 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
 }
 
 const ownHeaders: ReadonlySet<string> = new Set(Object.values(gatewayHeaders))
+
+/**
+ * Browsers clear the cookies of the whole registered domain, where all other providers are: what is left is what concerns
+ * the origin alone (Clear Site Data, section 3.1).
+ */
+function narrowClearing(types: string): string {
+  return types
+    .split(',')
+    .map((type) => type.trim())
+    .filter((type) => ownClearing.has(type))
+    .join(', ')
+}
+
+const ownClearing: ReadonlySet<string> = new Set(['"cache"', '"storage"', '"executionContexts"'])
 
 /** Takes a `Domain` that is wider than it may be off a cookie, so that it goes back to this host only. */
 function narrowCookie(cookie: string, cookieDomain: string | undefined): string {

@@ -72,6 +72,12 @@ export interface ForwardFacts {
   readonly trace?: { readonly traceparent: string; readonly isNew: boolean } | undefined
 }
 
+/** Servers that make variables of headers (CGI, WSGI and their like) read `x_forwarded_for` as `x-forwarded-for`. */
+function posesAsOurs(lowerName: string): boolean {
+  const name = lowerName.replaceAll('_', '-')
+  return notForwarded.has(name) || name.startsWith('x-forwarded-') || name.startsWith(khachapuriPrefix)
+}
+
 /**
  * The headers that a gateway sends on: end-to-end ones in their order and case, without what the caller claims about
  * where it comes from, and with the truth about that. `Via` is continued, so that a loop can be seen.
@@ -88,7 +94,7 @@ export function forwardHeaders(facts: ForwardFacts): string[] {
       if (lowerName === 'via') via += `${rawHeaders[index + 1]}, `
       continue
     }
-    if (lowerName.startsWith('x-forwarded-')) continue
+    if (lowerName.startsWith('x-forwarded-') || (lowerName.includes('_') && posesAsOurs(lowerName))) continue
     if (trace && (lowerName === 'traceparent' || (trace.isNew && lowerName === 'tracestate'))) continue
     if (dropped.length > 0 && dropped.includes(lowerName)) continue
     forwarded.push(name, rawHeaders[index + 1]!)

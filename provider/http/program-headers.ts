@@ -40,7 +40,8 @@ export function toProgramHeaders(
     const value = rawHeaders[i + 1] as string
     const lowerName = name.toLowerCase()
     if (hopByHopHeaders.has(lowerName) || lowerName === 'expect' || isOurs(lowerName)) continue
-    if (lowerName.startsWith(khachapuriPrefix)) continue
+    // A server may read khachapuri_seed as khachapuri-seed.
+    if (lowerName.replaceAll('_', '-').startsWith(khachapuriPrefix)) continue
     if (lowerName === 'authorization' && passTokenOf(value) !== undefined) continue
     kept.push(name, lowerName === 'host' ? (calledHost ?? value) : value)
   }
