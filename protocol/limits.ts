@@ -63,8 +63,8 @@ export const limits = {
   informationalHeadsMax: 16,
   /** Connections to one provider that have left HTTP for WebSockets, beside those that carry requests. */
   webSocketsPerUpstreamMax: 1_024,
-  /** From our end of a WebSocket to the end of its connection, for a caller that does not close its own. */
-  switchLingerMs: 2_000,
+  /** From our end of a WebSocket to the end of its connection, for a caller that does not read the rest or close its own. */
+  switchLingerMs: 10_000,
 
   // What a gateway remembers of strangers
   /** Clients, providers or deployments of one limit; twice as many within two windows. */

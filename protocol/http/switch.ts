@@ -26,7 +26,6 @@ export function openSwitch(
   response.once('finish', () => {
     // Closing at once could make the caller's system throw away what it has not read yet.
     drainBody(request)
-    setTimeout(() => socket.destroy(), limits.switchLingerMs).unref()
   })
   return { request, response }
 }
@@ -138,6 +137,8 @@ export class SwitchResponse extends Writable implements OutgoingResponse {
     if (!this.headersSent) this.writeHead(this.statusCode, ['content-length', '0'])
     if (this.#isChunked) this.#socket.write('0\r\n\r\n', 'latin1')
     this.#socket.end(() => callback())
+    // Nobody is waited for who neither reads the rest nor closes.
+    setTimeout(() => this.#socket.destroy(), limits.switchLingerMs).unref()
   }
 
   override _destroy(_error: Error | null, callback: (error?: Error | null) => void): void {

@@ -1,9 +1,12 @@
+import { hash } from 'node:crypto'
 import { createServer, get, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
+import { WebSocket } from 'ws'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
+import { openSwitch } from '../../protocol/http/switch.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { CallHandler, Instance } from '../runtime/runtime.ts'
 import type { Booked } from './call-money.ts'
@@ -350,3 +353,64 @@ test('an answer is kept for its repetition only while it is small', async () => 
   expect(small.endings[0]?.body?.toString()).toBe('abcd')
   expect(large.endings[0]?.body).toBeUndefined()
 })
+
+test.each([
+  ['its time is over', { kind: 'answered', isCut: true }, 1001],
+  ['its program sends too much', { kind: 'output_too_large', bytesMax: 1 }, 1009],
+  ['its program fails', { kind: 'crashed', message: 'ouch' }, 1011],
+  ['its provider stops', { kind: 'stopped', message: 'later' }, 1012],
+] as const)(
+  'a WebSocket that ends because %s says so, but never in the middle of a frame',
+  async (_, outcome, code) => {
+    for (const isBetween of [true, false]) {
+      await using call = await setupWebSocket()
+      call.program.onHead(101, ['sec-websocket-accept', call.accept])
+      await call.opened
+      // A whole text frame, or the head of one.
+      call.program.onData(isBetween ? Buffer.from([0x81, 2, 0x68, 0x69]) : Buffer.from([0x81, 9, 0x68]))
+      call.program.onEnd(outcome)
+      expect(await call.closed).toBe(isBetween ? code : 1006)
+    }
+  },
+)
+
+async function setupWebSocket() {
+  const program = Promise.withResolvers<CallHandler>()
+  const instance = {
+    call(_request, handler) {
+      program.resolve(handler)
+      return { pause: () => {}, resume: () => {}, abort: () => {} }
+    },
+  } as Partial<Instance> as Instance
+  const accept = Promise.withResolvers<string>()
+  const server = createServer()
+  server.on('upgrade', (message, socket, head) => {
+    const { request, response } = openSwitch(message, socket, head)
+    const key = `${message.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`
+    accept.resolve(hash('sha1', key, 'base64'))
+    relay({
+      instance,
+      request: { method: 'GET', target: '/', rawHeaders: [], body: request, switchesTo: 'websocket' },
+      response,
+      callHeaders: [],
+      keptBytesMax: 0,
+      book: async () => ({ headers: [] }),
+      refuse: (error) => sendProblem(response, error),
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  const client = new WebSocket(`ws://127.0.0.1:${port}/`, { perMessageDeflate: false })
+  client.on('error', () => undefined)
+  return {
+    program: await program.promise,
+    accept: await accept.promise,
+    opened: new Promise((resolve) => client.once('open', resolve)),
+    closed: new Promise<number>((resolve) => client.once('close', resolve)),
+    async [Symbol.asyncDispose]() {
+      client.terminate()
+      server.closeAllConnections()
+      await new Promise((resolve) => server.close(resolve))
+    },
+  }
+}

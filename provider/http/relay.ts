@@ -9,6 +9,7 @@ import { type CallOutcome, type Instance, toCallError } from '../runtime/runtime
 import { createBodyHash } from './body-hash.ts'
 import type { Booked } from './call-money.ts'
 import { isNobodys, toCallerHeaders } from './program-headers.ts'
+import { createFrameFollower, encodeGoodbye, type FrameFollower, goodbyes } from './web-socket-frames.ts'
 
 /** How a call ended, for the books. */
 export interface Ending {
@@ -85,11 +86,14 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
   let pending: Buffer[] = []
   let kept: Buffer[] | undefined = keptBytesMax > 0 ? [] : undefined
   let trailers: RawHeaders | undefined
+  let frames: FrameFollower | undefined
+  let goodbye: Buffer | undefined
   let flushing: NodeJS.Immediate | undefined
 
   const exchange: UpstreamExchange = instance.call(options.request, {
     onHead(headStatus, rawHeaders) {
       status = headStatus
+      if (status === 101) frames = createFrameFollower()
       programHeaders = toCallerHeaders(rawHeaders, isOurs)
       expectedBytes = contentLengthOf(programHeaders)
       const isBodiless = options.request.method === 'HEAD' || status === 204 || status === 304
@@ -106,6 +110,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
       if (kept && bytes <= keptBytesMax) kept.push(chunk)
       else kept = undefined
       if (isCallerGone) return kept ? undefined : leave()
+      frames?.push(chunk)
       pending.push(chunk)
       // The piece that completes a known length is the end, and waits for the books.
       if ((isHeadSent || hasWaited()) && bytes !== expectedBytes) flush()
@@ -160,6 +165,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
     if (isOver) return
     isOver = true
     if (flushing) clearImmediate(flushing)
+    if (frames?.isBetween) goodbye = goodbyeOf(outcome)
     const bodyDigest = hash.digest()
     const error = outcome.kind === 'answered' ? undefined : toCallError(outcome)
     const body = error === undefined && kept ? Buffer.concat(kept) : undefined
@@ -216,7 +222,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
       if (isHeadSent) addTrailers(response, ours, 'provider')
       else sendHead(ours)
       addTrailers(response, trailers, 'others')
-      const last = Buffer.concat(pending)
+      const last = Buffer.concat(goodbye ? [...pending, goodbye] : pending)
       if (last.length <= mergedBytesMax) response.end(last.toString('latin1'), 'latin1')
       else response.end(last)
     })
@@ -224,6 +230,7 @@ export function relay(options: RelayOptions): { stop(error: ProtocolError): void
 
   function fail(error: ProtocolError, booked?: RawHeaders): void {
     if (!isHeadSent && !response.headersSent) refuse(error, booked)
+    else if (goodbye && !response.destroyed) response.end(Buffer.concat([...pending, goodbye]))
     else response.destroy()
   }
 
@@ -251,6 +258,21 @@ const lengthWrong = (how: 'longer' | 'shorter'): CallOutcome => ({
   kind: 'output_invalid',
   message: `The body of the program's answer is ${how} than its Content-Length.`,
 })
+
+/** Where a program's WebSocket ends without its doing, its caller is told why. */
+function goodbyeOf(outcome: CallOutcome): Buffer | undefined {
+  switch (outcome.kind) {
+    case 'answered':
+      return outcome.isCut ? encodeGoodbye(goodbyes.goingAway) : undefined
+    case 'refused':
+    case 'output_too_large':
+      return encodeGoodbye(goodbyes.tooLarge)
+    case 'stopped':
+      return encodeGoodbye(goodbyes.restart)
+    default:
+      return encodeGoodbye(goodbyes.programFailed)
+  }
+}
 
 /** As it counts on the wire: name, colon, space, value, line end. */
 function sizeOf(rawHeaders: RawHeaders): number {

@@ -133,7 +133,7 @@ export function createInstance(
    */
   function checkWebSocket(call: RunningCall, { sinceMs, movedMs }: OpenWebSocket, nowMs: number): void {
     if (nowMs - sinceMs <= limits.webSocketMsMax && nowMs - movedMs <= limits.webSocketIdleMsMax) return
-    end(call, answered)
+    end(call, { kind: 'answered', isCut: true })
     call.exchange?.abort()
   }
 

@@ -121,7 +121,8 @@ export interface CallHandler {
 
 /** How a call ended. After `onHead`, anything but `answered` means that the body is not whole. */
 export type CallOutcome =
-  | { readonly kind: 'answered' }
+  /** `isCut` where it was a WebSocket whose time was over. */
+  | { readonly kind: 'answered'; readonly isCut?: true }
   | { readonly kind: 'crashed'; readonly message: string }
   | { readonly kind: 'timeout'; readonly timeoutMs: number }
   | { readonly kind: 'out_of_memory'; readonly memoryMiB: number }

@@ -61,7 +61,7 @@ test('goes on for longer than a call may take, as long as somebody speaks', asyn
   }
   expect(world.instance.inFlight).toBe(1)
   world.clock.advance(limits.webSocketMsMax)
-  expect(await outcome).toEqual({ kind: 'answered' })
+  expect(await outcome).toEqual({ kind: 'answered', isCut: true })
 })
 
 test('ends where nobody speaks, and was answered', async () => {
@@ -69,7 +69,7 @@ test('ends where nobody speaks, and was answered', async () => {
   const { socket, outcome } = await world.dial()
   const closed = once(socket, 'close')
   world.clock.advance(limits.webSocketIdleMsMax + 1_000)
-  expect(await outcome).toEqual({ kind: 'answered' })
+  expect(await outcome).toEqual({ kind: 'answered', isCut: true })
   await closed
 })
 
