@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
 import type { Hono } from 'hono'
 import type { Address } from 'viem'
@@ -7,6 +8,7 @@ import { ProtocolError } from '../protocol/errors.ts'
 import type { GatewayInfo } from '../protocol/gateway.ts'
 import { type Lookup, lookupWithSystem } from '../protocol/http/dial-checked.ts'
 import { listen } from '../protocol/http/listen.ts'
+import type { IncomingRequest, OutgoingResponse } from '../protocol/http/listener.ts'
 import type { TlsIdentity } from '../protocol/http/secure-server.ts'
 import { limits } from '../protocol/limits.ts'
 import { type NameReader, parseName } from '../protocol/name.ts'
@@ -52,6 +54,8 @@ export interface GatewayDeps {
   readonly names: NameReader
   /** Makes the tunnels; the gateway owns them. */
   readonly openTunnels: (facts: TunnelFacts) => GatewayTunnels
+  /** Serves the gateway's own pages in place of this process, which then has none. */
+  readonly serveControl?: (request: IncomingRequest, response: OutgoingResponse) => void
   /** Routes of a keeper, mounted on the gateway's own host. */
   readonly keeper?: Hono
   /** The bytes of a deployment's spec; absent where the gateway has no content, and then knows nobody for `any`. */
@@ -119,6 +123,8 @@ export interface Gateway extends AsyncDisposable {
   /** Shows another certificate from the next connection on. Only where it ends TLS itself. */
   setIdentity(identity: TlsIdentity): void
   readonly metrics: GatewayMetrics
+  /** Serves a request for the gateway's own pages that came another way. */
+  serveControl(request: IncomingRequest, response: OutgoingResponse): void
 }
 
 /**
@@ -214,11 +220,18 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     keeper: deps.keeper,
     hsts: place.hsts,
   })
+  const ownPages = getRequestListener(app.fetch, {
+    overrideGlobalObjects: false,
+    hostname: place.domainHost,
+  })
+  const servePages: Gateway['serveControl'] = (request, response) =>
+    void ownPages(request as IncomingMessage, response as ServerResponse)
+  const serveControl = deps.serveControl ?? servePages
   handlers = createHandlers({
     host: place.domainHost,
     nodeHost: place.nodeUrl.hostname,
     dataPlane: createDataPlane({ log, findWay: createFindWay({ names, routes, router }), guard }, place),
-    serveControl: getRequestListener(app.fetch, { overrideGlobalObjects: false, hostname: place.domainHost }),
+    serveControl,
     tunnels,
     guard,
     observer,
@@ -250,6 +263,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     guard,
     setIdentity: (identity) => listener.setIdentity(identity),
     metrics,
+    serveControl,
     async [Symbol.asyncDispose]() {
       await parts.disposeAsync()
       log.info('gateway_stopped')

@@ -29,7 +29,7 @@ export interface HandlerDeps {
   /** The same of this one among several that share it. */
   readonly nodeHost: string
   readonly dataPlane: DataPlane
-  readonly serveControl: (request: IncomingMessage, response: HttpResponse) => Promise<void>
+  readonly serveControl: (request: IncomingRequest, response: OutgoingResponse) => void
   readonly tunnels: TunnelDoor
   readonly guard: Pick<FrontGuard, 'admit'>
   readonly observer: Observer
@@ -83,7 +83,7 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
           record.target = 'gateway'
           if (expectsContinue) response.writeContinue()
           request.url = shape.target
-          void deps.serveControl(request, response)
+          deps.serveControl(request, response)
         }
       } catch (error) {
         record.noteProblem(error)

@@ -1,26 +1,35 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Context, Hono } from 'hono'
+import { AggregatorRegistry } from 'prom-client'
 import type { Address, PublicClient } from 'viem'
 import type { Clock } from '../protocol/base/clock.ts'
-import type { Log } from '../protocol/base/log.ts'
+import type { Log, LogLevel } from '../protocol/base/log.ts'
 import { repeat } from '../protocol/base/repeat.ts'
 import { createNameReader } from '../protocol/chain/name-reader.ts'
 import { ProtocolError } from '../protocol/errors.ts'
-import { serveMetrics } from '../protocol/http/serve-metrics.ts'
+import { type MetricsSource, serveMetrics } from '../protocol/http/serve-metrics.ts'
 import { createHeliaNode } from '../protocol/ipfs/helia-node.ts'
 import { createKeeper, type Keeper } from '../protocol/ipfs/keeper.ts'
 import { openBlockstore } from '../protocol/ipfs/open-blockstore.ts'
 import { limits } from '../protocol/limits.ts'
 import { marketDomain } from '../protocol/typed-data.ts'
-import { createGateway, type Gateway } from './gateway.ts'
+import { createGateway, type Gateway, type GatewayOptions } from './gateway.ts'
 import type { FrontRules } from './limits/front-rules.ts'
 import { domainHost } from './names/resolve-host.ts'
+import type { GatewayMetrics } from './observe/metrics.ts'
+import type { TunnelDirectory } from './proxy/provider-routes.ts'
 import { createSpecFetcher } from './routing/fetch-spec.ts'
 import type { AcmeOptions } from './tls/acme/acme-options.ts'
 import { type CertificateFiles, openCertificateFiles } from './tls/certificate-files.ts'
 import { openTls } from './tls/open-tls.ts'
 import { openPlainListener, type PlainTarget } from './tls/plain-listener.ts'
 import { createTunnelHub } from './tunnels/tunnel-hub.ts'
+import { listenForHops } from './workers/hop.ts'
+import { openWorkers, type Workers } from './workers/open-workers.ts'
+import { createSiblings, withSiblings } from './workers/siblings.ts'
 
 export interface StartGatewayDeps {
   readonly clock: Clock
@@ -68,6 +77,8 @@ export interface StartGatewayOptions {
   readonly tls?: StartTlsOptions
   /** Shows metrics where it is given; port 0 takes a free one. */
   readonly metrics?: { readonly host: string; readonly port: number; readonly providers: readonly string[] }
+  /** Further processes on the same port, so that they are `count` with this one. */
+  readonly workers?: { readonly count: number; readonly rpcUrl: string; readonly logLevel: LogLevel }
   /** Exports traces where it is given. */
   readonly tracing?: { readonly url: string; readonly sampleRatio: number }
 }
@@ -100,7 +111,8 @@ export async function startGateway(
   signal: AbortSignal,
 ): Promise<StartedGateway> {
   await using starting = new AsyncDisposableStack()
-  const { contracts, dir, tls: tlsOptions, ...gatewayOptions } = options
+  const { contracts, dir, tls: tlsOptions, workers: workersOptions, ...gatewayOptions } = options
+  const isManyfold = workersOptions !== undefined && workersOptions.count > 1
   const market = { chainId: contracts.chainId, escrow: contracts.escrow }
 
   const blockstore = await openBlockstore(join(dir, 'blocks'))
@@ -151,30 +163,65 @@ export async function startGateway(
       instance: options.domain ?? `${options.host}:${options.port}`,
     }),
   }
+  let tunnels: TunnelDirectory | undefined
   // Uploads are signed for this very gateway, whose address is known once it listens.
   let keeper: Keeper | undefined
   // Closed after the gateway, whose last requests may still read from it.
   starting.defer(async () => keeper?.[Symbol.asyncDispose]())
-  const gateway = starting.use(
-    await createGateway(
-      {
-        clock,
-        log,
-        names,
-        openTunnels: (facts) => createTunnelHub({ clock, log, domain: marketDomain(market), ...facts }),
-        keeper: keeperRoutes(() => keeper),
-        fetchSpec: createSpecFetcher({ blockstore, peers: node }),
-        ...tracing,
+  const fetchSpec = createSpecFetcher({ blockstore, peers: node })
+  const ticketKey = randomBytes(32)
+  const siblings = starting.use(createSiblings())
+  const ownProviders = new Set<Address>()
+  const socketDir = isManyfold ? await openSocketDir(starting) : ''
+  const homePath = join(socketDir, '0.sock')
+  let workers: Workers | undefined
+  const toGateway: GatewayOptions = {
+    ...gatewayOptions,
+    isShared: isManyfold || (options.isShared ?? false),
+    ...(tls && { tls: tls.identity }),
+    ...(tlsOptions?.hstsSeconds !== undefined && { hstsSeconds: tlsOptions.hstsSeconds }),
+    info: { ...contracts, peers: [...node.addresses], version: options.version },
+  }
+  const gateway = await createGateway(
+    {
+      clock,
+      log,
+      names,
+      openTunnels(facts) {
+        const hub = createTunnelHub({
+          clock,
+          log,
+          domain: marketDomain(market),
+          ...facts,
+          ticketKey,
+          onPresence(provider, isPresent) {
+            if (isPresent) ownProviders.add(provider)
+            else ownProviders.delete(provider)
+            workers?.notePresence()
+          },
+        })
+        if (isManyfold) tunnels = hub
+        return isManyfold
+          ? withSiblings(hub, { siblings, has: (provider) => ownProviders.has(provider) })
+          : hub
       },
-      {
-        ...gatewayOptions,
-        ...(tls && { tls: tls.identity }),
-        ...(tlsOptions?.hstsSeconds !== undefined && { hstsSeconds: tlsOptions.hstsSeconds }),
-        info: { ...contracts, peers: [...node.addresses], version: options.version },
-      },
-    ),
+      keeper: keeperRoutes(() => keeper),
+      fetchSpec,
+      ...tracing,
+    },
+    toGateway,
   )
-  tls?.onChange(gateway.setIdentity)
+  // The others still reach keeper and tunnels here while they end what they have.
+  let hops: AsyncDisposable | undefined
+  starting.defer(async () => hops?.[Symbol.asyncDispose]())
+  // All processes leave at the same time: one after the other would take as long for each.
+  starting.defer(async () => {
+    await Promise.all([gateway[Symbol.asyncDispose](), workers?.[Symbol.asyncDispose]()])
+  })
+  tls?.onChange((identity) => {
+    gateway.setIdentity(identity)
+    workers?.setIdentity(identity)
+  })
   plainTarget = { domain: domainHost(gateway.domain), port: gateway.url.port }
   keeper = await createKeeper(
     { blockstore, clock, log, isDenied: (cid) => gateway.guard.denied.hasContent(cid) },
@@ -187,14 +234,71 @@ export async function startGateway(
       keeper.collectGarbage,
     ),
   )
-  const shown = options.metrics && starting.use(await serveMetrics(gateway.metrics, options.metrics))
+  if (isManyfold && tunnels) {
+    hops = await listenForHops({ tunnels, serveControl: gateway.serveControl }, homePath)
+    // Who else there is, the first process says.
+    const { metrics: _metrics, otherGateways: _others, ...rest } = toGateway
+    workers = await openWorkers(
+      { clock, log, fetchSpec, siblings, ownProviders: () => [...ownProviders] },
+      {
+        count: workersOptions.count - 1,
+        socketDir,
+        homePath,
+        start: {
+          options: {
+            ...rest,
+            ...(options.metrics && { metrics: { providers: options.metrics.providers } }),
+            port: gateway.port,
+            domain: gateway.domain,
+          },
+          rpcUrl: workersOptions.rpcUrl,
+          tracing: options.tracing,
+          pollIntervalMs: options.pollIntervalMs,
+          logLevel: workersOptions.logLevel,
+          ticketKey,
+        },
+      },
+    )
+  }
+  const metricsSource = workers ? addUp(gateway.metrics, workers) : gateway.metrics
+  const shown = options.metrics && starting.use(await serveMetrics(metricsSource, options.metrics))
   const parts = starting.move()
   return {
     ...gateway,
+    guard: {
+      get denied() {
+        return gateway.guard.denied
+      },
+      get rules() {
+        return gateway.guard.rules
+      },
+      change(rules) {
+        gateway.guard.change(rules)
+        workers?.setRules(rules)
+      },
+    },
     httpPort: plain?.port,
     metricsPort: shown?.port,
     reload: async () => tls?.reload(),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  }
+}
+
+/** Where the processes of one gateway reach each other, and nobody else does. */
+async function openSocketDir(starting: AsyncDisposableStack): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), 'khachapuri-gw-'))
+  starting.defer(() => rm(dir, { recursive: true, force: true }))
+  return dir
+}
+
+/** What all processes have counted, as one. */
+function addUp(own: GatewayMetrics, workers: Workers): MetricsSource {
+  return {
+    async read() {
+      const counted = [await own.readJson(), ...(await workers.readMetrics())]
+      const registry = AggregatorRegistry.aggregate(counted as object[])
+      return { text: await registry.metrics(), type: registry.contentType }
+    },
   }
 }
 

@@ -19,6 +19,11 @@ export const limits = {
   listenerConnectionsMax: 10_000,
   /** Of connections without a request, once a listener that leaves takes no more. */
   listenerLeaveIdleMs: 1_000,
+  /** From one process of a gateway to another. */
+  hopConnectionsMax: 1_024,
+  gatewayWorkersMax: 64,
+  workerStartTimeoutMs: 30_000,
+  workerRestartDelayMs: 1_000,
   /** A handshake that takes longer is no caller's. */
   tlsHandshakeTimeoutMs: 10_000,
   /** Between two looks whether the files of a certificate have changed. */

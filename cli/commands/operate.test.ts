@@ -1,8 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, stat, writeFile } from 'node:fs/promises'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { requestHttp } from '../http.ts'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
@@ -140,6 +142,51 @@ test('a second gateway joins the market of its directory, and finds its provider
   expect(escrow).toBe(at.market.contracts.escrow)
   expect(JSON.parse((await get(`${url}_/info`)).text)).toMatchObject({ domain, escrow })
   expect(JSON.parse((await get(`http://alice.${domain}/_/info`)).text)).toMatchObject({ name: 'alice' })
+  expect((await running.stop()).exitCode).toBe(0)
+})
+
+test('with workers a call reaches a tunnel whichever process it came to, and what they did is told as one', async () => {
+  const line = [
+    'gateway',
+    'up',
+    '--port',
+    '0',
+    '--workers',
+    '3',
+    '--metrics-port',
+    '0',
+    '--allow-private',
+    '--json',
+  ]
+  const running = await startServing(at.user, line)
+  const { domain, tunnel, port, metricsPort } = JSON.parse(running.first)
+  const home = await startServing(at.user, [
+    'provider',
+    'up',
+    '--domain',
+    'grace',
+    '--tunnel',
+    tunnel,
+    '--json',
+  ])
+  expect(JSON.parse(home.first)).toMatchObject({ name: 'grace', server: tunnel })
+
+  /** On a connection of its own, which the kernel gives to any of the processes. */
+  const ask = async (host: string, path: string) => {
+    const request = httpRequest({ host: '127.0.0.1', port, path, agent: false, headers: { host } })
+    const [response] = (await once(request.end(), 'response')) as [IncomingMessage]
+    return { status: response.statusCode, text: await text(response) }
+  }
+  for (let n = 0; n < 40; n++) {
+    const answer = await ask(`grace.${domain}`, '/_/info')
+    expect([answer.status, JSON.parse(answer.text).name]).toEqual([200, 'grace'])
+  }
+  for (let n = 0; n < 10; n++)
+    expect((await ask(domain, '/_/providers')).text).toContain('"isTunnelled":true')
+  const metrics = (await get(`http://127.0.0.1:${metricsPort}/metrics`)).text
+  expect(metrics).toContain('requests_total{target="provider",status="2xx"} 40')
+  expect(metrics).toContain('khachapuri_gateway_ready 1')
+  await home.stop()
   expect((await running.stop()).exitCode).toBe(0)
 })
 

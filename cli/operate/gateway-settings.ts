@@ -46,6 +46,11 @@ export const gatewayOptions = {
   },
   'allow-private': { type: 'boolean', help: 'Let providers be on this machine or in its network' },
   dir: { type: 'string', value: '<dir>', help: 'Blocks and keys (default ~/.khachapuri/gateway)' },
+  workers: {
+    type: 'string',
+    value: '<n>',
+    help: 'Processes on the port, one for each core that it is to use (default 1)',
+  },
   'metrics-port': {
     type: 'string',
     value: '<n>',
@@ -88,6 +93,7 @@ const settingOfFlag = {
   'http-port': ['tls', 'httpPort'],
   'allow-private': ['allowPrivate'],
   dir: ['dir'],
+  workers: ['workers'],
   'metrics-port': ['metrics', 'port'],
   rpc: ['chain', 'rpc'],
   'chain-id': ['chain', 'chainId'],
@@ -96,7 +102,7 @@ const settingOfFlag = {
   usdc: ['chain', 'usdc'],
 } as const satisfies Partial<Record<keyof GatewayFlags, readonly string[]>>
 
-const numberFlags: ReadonlySet<string> = new Set(['port', 'http-port', 'chain-id', 'metrics-port'])
+const numberFlags: ReadonlySet<string> = new Set(['port', 'http-port', 'chain-id', 'metrics-port', 'workers'])
 
 export interface ReadGatewaySettings {
   readonly settings: GatewaySettings

@@ -36,6 +36,8 @@ export const gatewaySettingsSchema = z.strictObject({
   allowPrivate: z.boolean().default(false),
   /** Blocks, bookkeeping and keys; `~/.khachapuri/gateway` where it is not said. */
   dir: fileName.optional(),
+  /** Processes on the port, one for each core that the gateway is to use. */
+  workers: z.int().min(1).max(limits.gatewayWorkersMax).default(1),
   /** Lets another process of the same user listen on the same port: the next version, before this one stops. */
   sharePort: z.boolean().default(false),
   /** How long it goes on serving after it was asked to stop, saying 503 at `/readyz`. */

@@ -117,15 +117,23 @@ export function createGatewayMetrics(
   })
   let inFlight = 0
 
-  function gauge(name: string, help: string, read: () => number): void {
-    const made: Gauge = new Gauge({ name: prefix + name, help, registers, collect: () => made.set(read()) })
+  function gauge(
+    name: string,
+    help: string,
+    read: () => number,
+    aggregator: 'sum' | 'min' | 'max' = 'sum',
+  ): void {
+    const made: Gauge = new Gauge({
+      ...{ name: prefix + name, help, registers, aggregator },
+      collect: () => made.set(read()),
+    })
   }
   gauge('requests_in_flight', 'Requests that have not ended.', () => inFlight)
   gauge('connections', 'Connections of callers and tunnels.', sources.connections)
   gauge('tunnels', 'Connections of providers behind tunnels.', sources.tunnels)
-  gauge('tunnelled_providers', 'Providers with at least one tunnel here.', sources.tunnelledProviders)
-  gauge('names', 'Names of providers that are known.', sources.names)
-  gauge('ready', '1 while it takes requests, 0 while it closes.', () => (sources.isReady() ? 1 : 0))
+  gauge('tunnelled_providers', 'Providers with at least one tunnel here.', sources.tunnelledProviders, 'max')
+  gauge('names', 'Names of providers that are known.', sources.names, 'max')
+  gauge('ready', '1 while it takes requests, 0 while it closes.', () => (sources.isReady() ? 1 : 0), 'min')
 
   // A series that is missing looks like one that is broken. Children are looked up once: a call has no time for that.
   const requestsOf = new Map(

@@ -67,6 +67,8 @@ export interface TunnelHubOptions {
   readonly verifyContractSignature?: VerifyContractSignature
   /** 32 bytes; gateways that share them take each other's resume tickets. Absent: tickets end with the process. */
   readonly ticketKey?: Uint8Array
+  /** Hears when a provider has its first tunnel here, and when it has lost its last. */
+  readonly onPresence?: (provider: Address, isPresent: boolean) => void
 }
 
 const closeTimeoutMs = 2_000
@@ -134,11 +136,13 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     )
     tunnel.checkLiveness()
     pool.join(tunnel)
+    if (pool.sockets.size === 1) options.onPresence?.(admitted.provider, true)
     log.info('tunnel_connected', describe(tunnel))
     if (isLeaving) tunnel.mux.goaway()
     await closed
     tunnels--
     pool.leave(tunnel)
+    if (pool.sockets.size === 0) options.onPresence?.(admitted.provider, false)
     log.info('tunnel_lost', describe(tunnel))
   }
 

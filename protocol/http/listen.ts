@@ -24,9 +24,12 @@ export type HttpResponse = ServerResponse & OutgoingResponse
 export type HttpListenerFunction = (request: IncomingMessage, response: HttpResponse) => void
 
 export interface ListenOptions {
-  readonly host: string
+  /** Address to listen on; with `path` neither it nor `port` matter. */
+  readonly host?: string
   /** 0 takes a free one. */
-  readonly port: number
+  readonly port?: number
+  /** A Unix socket instead, for processes of this machine. */
+  readonly path?: string
   /** With this the listener speaks TLS, and HTTP/2 to whoever asks for it; without, HTTP/1.1 in the clear. */
   readonly tls?: TlsIdentity
   /** Lets several processes share the port, each with its own connections. */
@@ -123,7 +126,7 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     h2?.cut()
     throw error
   })
-  const { host } = options
+  const { host = '127.0.0.1' } = options
   return {
     host,
     port,
@@ -157,10 +160,17 @@ function admitSocket(socket: Socket, admitConnection: NonNullable<ListenOptions[
   else socket.destroy()
 }
 
-function bind(server: Server, { host, port, isShared = false }: ListenOptions): Promise<number> {
+/** @returns the port; 0 for a Unix socket */
+function bind(server: Server, options: ListenOptions): Promise<number> {
+  const { host = '127.0.0.1', port = 0, path, isShared = false } = options
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => reject(describeBindError(error, host, port)))
-    server.listen({ host, port, reusePort: isShared }, () => resolve((server.address() as AddressInfo).port))
+    if (path !== undefined) server.listen({ path }, () => resolve(0))
+    else {
+      server.listen({ host, port, reusePort: isShared }, () =>
+        resolve((server.address() as AddressInfo).port),
+      )
+    }
   })
 }
 

@@ -46,6 +46,7 @@ export const gatewayUp = defineCommand({
         version,
         logsCalls: settings.log.calls,
         isShared: settings.sharePort,
+        workers: { count: settings.workers, rpcUrl: chain.rpc, logLevel: settings.log.level },
         drainMs: settings.drainMs,
         shutdownTimeoutMs: settings.drainMs + settings.shutdownTimeoutMs,
         rules: settings,
