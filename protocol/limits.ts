@@ -272,6 +272,8 @@ export const limits = {
   /** Lanes, receipts or passes of one page: a millisecond of the journal's thread, and a bounded answer. */
   statementPageEntriesMax: 250,
   statementPageBytesMax: 512 * KiB,
+  /** Each may hash all receipts of a settlement. */
+  proofPagesAtOnceMax: 4,
   /** Lanes or passes of one provider that a command keeps in memory. */
   statementEntriesKeptMax: 100_000,
 

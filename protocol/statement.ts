@@ -37,12 +37,21 @@ export interface PassSpending {
   readonly isRevoked: boolean
 }
 
+/** How a receipt is under the usage root that a settlement published; see `merkleRootOf`. */
+export interface ReceiptProof {
+  readonly id: number
+  /** Null where the provider cannot show it any more. */
+  readonly shown: { readonly transaction: Hash; readonly proof: readonly Hex[] } | null
+}
+
 /** Where a provider shows each; `after` is the last entry of the page before. */
 export const statementPaths = {
   /** `?after=<lane>` */
   lanes: '/_/account/lanes',
   /** `?lane=<lane>&after=<receipt>` */
   receipts: '/_/account/receipts',
+  /** `?lane=<lane>&after=<receipt>` */
+  proofs: '/_/account/proofs',
   /** `?after=<pass>` */
   passes: '/_/account/passes',
 } as const
@@ -66,15 +75,19 @@ export const passSpendingToJson = ({ spentUsdc, ...pass }: PassSpending) => ({
 
 const countSchema = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER)
 
-const laneSchema = z
-  .object({
-    lane: countSchema,
-    signer: addressSchema,
-    epoch: z.number().int().min(0).max(255),
-    charged: usdcSchema,
-    calls: countSchema,
-  })
-  .transform(({ charged, ...lane }): LaneTotal => ({ ...lane, chargedUsdc: charged }))
+const laneShape = z.object({
+  lane: countSchema,
+  signer: addressSchema,
+  epoch: z.number().int().min(0).max(255),
+  charged: usdcSchema,
+  calls: countSchema,
+})
+const laneSchema = laneShape.transform(
+  ({ charged, ...lane }): LaneTotal => ({ ...lane, chargedUsdc: charged }),
+)
+const payerLaneSchema = laneShape
+  .extend({ payer: addressSchema })
+  .transform(({ charged, ...lane }) => ({ ...lane, chargedUsdc: charged }))
 
 const receiptSchema = z
   .object({
@@ -110,12 +123,25 @@ const passSchema = z
   .object({ id: hexSchema(32), spent: usdcSchema, validBefore: secondsSchema, isRevoked: z.boolean() })
   .transform(({ spent, ...pass }): PassSpending => ({ ...pass, spentUsdc: spent }))
 
+/** No tree has as many levels. */
+const proofHashesMax = 64
+
+const proofSchema = z.object({
+  id: countSchema,
+  shown: z
+    .object({ transaction: hexSchema(32), proof: z.array(hexSchema(32)).max(proofHashesMax) })
+    .nullable(),
+})
+
 const pageOf = <T extends z.ZodType>(entry: T) =>
   z.object({ entries: z.array(entry).max(limits.statementPageEntriesMax) })
 
 /** Pages as they come over the wire; a page that is not full is the last one. */
 export const statementPageSchemas = {
   lanes: pageOf(laneSchema),
+  /** Of the provider's own socket only. */
+  payerLanes: pageOf(payerLaneSchema),
   receipts: pageOf(receiptSchema),
+  proofs: pageOf(proofSchema),
   passes: pageOf(passSchema),
 } as const

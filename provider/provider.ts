@@ -31,6 +31,7 @@ import { createBodyRoom } from './http/call-body.ts'
 import { createCallIds } from './http/call-ids.ts'
 import { createLogPages } from './http/log-pages.ts'
 import { createPages } from './http/pages.ts'
+import { createProofPages } from './http/proof-pages.ts'
 import { type CallDeps, runCall } from './http/run-call.ts'
 import { createFront } from './http/serve.ts'
 import { keepName } from './keep-name.ts'
@@ -353,7 +354,10 @@ export async function createProvider(
     readReceipt: ledger.readReceipt,
     readSignedReceipt: ledger.readSignedReceipt,
     keeper: content.routes,
-    account: createAccountPages({ clock, ledger, grants: mirror }, payee),
+    account: createAccountPages({ clock, ledger, grants: mirror }, payee).route(
+      '/',
+      createProofPages({ clock, ledger }, payee),
+    ),
     logs: createLogPages({ clock, deployments, programLog }, payee),
     ...(options.fault && { fault: options.fault }),
   })

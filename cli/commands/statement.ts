@@ -20,7 +20,8 @@ export const statement = defineCommand({
   usage: 'statement',
   details:
     "All that happened to the account's money in the escrow, from the chain; under each settlement the calls that it paid, from\n" +
-    'the receipts that the provider shows to the account (it signs the request; nothing else is signed or sent). Everything is\n' +
+    'the receipts that the provider shows to the account (it signs the request; nothing else is signed or sent). Each must\n' +
+    'be under the usage root that its provider published with the settlement: it can show no others later. Everything is\n' +
     'added up and compared with the chain, to the last unit: where it differs, the difference is told, and the command ends\n' +
     'with 1. Providers are known by name once a command of yours has met them; name others with --provider.',
   options: {
@@ -63,6 +64,7 @@ export const statement = defineCommand({
           at.client,
           {
             payer: account,
+            escrow: at.market.contracts.escrow,
             token: at.market.contracts.usdc,
             providers: await openProviders(
               [...names].filter(([address]) => isChosen(address)),
@@ -76,6 +78,10 @@ export const statement = defineCommand({
               silent.push(name)
               context.note(`${name} does not show its books: ${message} (${code})`)
             },
+            onUnproven: (name, calls) =>
+              context.note(
+                `${name} has not shown of ${calls} calls that they are under the usage roots on chain.`,
+              ),
           },
           context.signal,
         )

@@ -6,7 +6,7 @@ import { limits } from '../../protocol/limits.ts'
 import { addressSchema, hexSchema, usdcSchema } from '../../protocol/schema.ts'
 import { type ChargedReceipt, statementPageSchemas } from '../../protocol/statement.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
-import type { ChargeRange, PaidCall } from '../../provider/ledger/history.ts'
+import type { ChargeRange, PaidCall, PayerLane } from '../../provider/ledger/history.ts'
 import { openHistory } from '../../provider/ledger/open-history.ts'
 import { orderProvider } from './order-provider.ts'
 
@@ -17,6 +17,8 @@ export interface ProviderHistory extends Disposable {
   /** @returns the usage root of the settlement that a transaction made, as the ledger has it */
   findUsageRoot(transaction: Hash): Promise<Hash | undefined>
   findPaidCall(transaction: Hash): Promise<PaidCall | undefined>
+  /** All lanes of all payers, a page after the lane `after`. */
+  readAllLanes(after: number): Promise<readonly PayerLane[]>
   /** All that was ever paid by x402. */
   sumPayments(): Promise<Usdc>
 }
@@ -43,6 +45,7 @@ export async function openProviderHistory(dir: string, signal: AbortSignal): Pro
     readChargesBetween: async (range) => history.readChargesBetween(range),
     findUsageRoot: async (transaction) => history.findBatch(transaction)?.usageRoot,
     findPaidCall: async (transaction) => history.findPaidCall(transaction),
+    readAllLanes: async (after) => history.readAllLanes({ after }),
     sumPayments: async () => history.sumPayments().amountUsdc,
     [Symbol.dispose]: rest[Symbol.dispose],
   }
@@ -67,6 +70,8 @@ function overSocket(
       (await read({ read: 'batch', transaction }, batchSchema))?.usageRoot,
     findPaidCall: async (transaction) =>
       (await read({ read: 'paid call', transaction }, paidCallSchema)) ?? undefined,
+    readAllLanes: async (after) =>
+      (await read({ read: 'lanes', after }, statementPageSchemas.payerLanes)).entries,
     sumPayments: async () => (await read({ read: 'payments' }, sumSchema)).amountUsdc,
     [Symbol.dispose]: () => undefined,
   }

@@ -1,7 +1,9 @@
 import { type Address, isAddressEqual } from 'viem'
 import type { AccountEvent } from '../../protocol/chain/account-events.ts'
+import { meteredSigner } from '../../protocol/grant.ts'
 import type { ChargedReceipt } from '../../protocol/statement.ts'
-import { type Usdc, usdc } from '../../protocol/usdc.ts'
+import { type Usdc, usdc, zeroUsdc } from '../../protocol/usdc.ts'
+import type { PayerLane } from '../../provider/ledger/history.ts'
 import type { ProviderHistory } from '../operate/provider-history.ts'
 import { readPages } from './pages.ts'
 import { type CallBooks, type ExplainedAt, isPastReceipts } from './read-statement.ts'
@@ -18,6 +20,8 @@ export async function createLedgerBooks(history: ProviderHistory): Promise<CallB
   const { provider } = history.identity
   // Read first: what is paid meanwhile is on the chain and not in here.
   const paymentsUsdc: bigint = await history.sumPayments()
+  /** Of each grant: what the chain has paid of it. */
+  const spent = new Map<string, Usdc>()
   let rowsUsdc = 0n
   let arrivedUsdc = 0n
 
@@ -25,6 +29,7 @@ export async function createLedgerBooks(history: ProviderHistory): Promise<CallB
     const { payer, signer, transaction, blockNumber: block, usage } = event
     rowsUsdc += usage.paidUsdc
     const toUsdc = usage.spentUsdc
+    spent.set(payer + signer, toUsdc)
     const fromUsdc = usdc(toUsdc - usage.paidUsdc)
     const range = { payer, signer, epoch: at.book.epochOf(event), fromUsdc, toUsdc }
     const receipts = readPages<ChargedReceipt>((last) =>
@@ -56,6 +61,24 @@ export async function createLedgerBooks(history: ProviderHistory): Promise<CallB
     differences.add({ what, statedUsdc: 0n, chainUsdc: paidUsdc, transaction })
   }
 
+  /** What was charged since, and may still be settled: a voucher's debts end with its epoch. */
+  async function* listUnsettled(at: ExplainedAt): AsyncGenerator<StatementLine> {
+    const lanes = readPages<PayerLane>((last) => history.readAllLanes(last?.lane ?? 0))
+    for await (const { payer, signer, epoch, chargedUsdc: toUsdc } of lanes) {
+      const fromUsdc = spent.get(payer + signer) ?? zeroUsdc
+      const isOver = signer !== meteredSigner && epoch !== at.book.epochOf({ payer, provider, signer })
+      if (isOver || toUsdc <= fromUsdc) continue
+      const range = { payer, signer, epoch, fromUsdc, toUsdc }
+      const receipts = readPages<ChargedReceipt>((last) =>
+        history.readChargesBetween({ ...range, after: last?.id ?? 0 }),
+      )
+      for await (const charged of receipts) {
+        const priceUsdc = partOf(charged, range)
+        yield callLine(charged, { kind: 'unsettled', with: payer, priceUsdc, transaction: null })
+      }
+    }
+  }
+
   return {
     async *explain(event, at) {
       if (event.kind === 'collected') await checkSettlement(event, at)
@@ -78,10 +101,10 @@ export async function createLedgerBooks(history: ProviderHistory): Promise<CallB
         }
       }
     },
-    // biome-ignore lint/correctness/useYield: there is nothing to show, and much to compare
-    async *finish({ differences }) {
+    async *finish(at) {
+      yield* listUnsettled(at)
       if (arrivedUsdc < paymentsUsdc)
-        differences.add({ what: 'paid by x402', statedUsdc: paymentsUsdc, chainUsdc: arrivedUsdc })
+        at.differences.add({ what: 'paid by x402', statedUsdc: paymentsUsdc, chainUsdc: arrivedUsdc })
     },
   }
 }

@@ -5,18 +5,29 @@ import { reachChain } from '../../protocol/chain/client.ts'
 import { devUsdcAbi } from '../../protocol/chain/contracts.ts'
 import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
 import { meteredSigner } from '../../protocol/grant.ts'
-import type { ChargedReceipt } from '../../protocol/statement.ts'
+import { merkleRootOf } from '../../protocol/merkle.ts'
+import { receiptLeaf } from '../../protocol/receipt.ts'
+import type { ChargedReceipt, ReceiptProof } from '../../protocol/statement.ts'
 import { type CallBooks, type ExplainedAt, isPastReceipts } from './read-statement.ts'
-import type { ReceiptPart, ReceiptSource } from './receipt-source.ts'
+import type { LaneName, ReceiptPart, ReceiptSource } from './receipt-source.ts'
 import { callLine, type StatementLine } from './statement-line.ts'
+import { createUsageRoots } from './usage-roots.ts'
 
 export interface AskedProvider {
   readonly name: string
   readonly source: ReceiptSource
 }
 
+/** Who paid whom, by which event of the chain. */
+interface Paying {
+  readonly provider: Address
+  readonly lane: LaneName
+  readonly event: Pick<AccountEvent, 'transaction' | 'blockNumber'>
+}
+
 export interface ProviderBooksOptions {
   readonly payer: Address
+  readonly escrow: Address
   readonly token: Address
   /** By address. Whose books are not here cannot be asked. */
   readonly providers: ReadonlyMap<Address, AskedProvider>
@@ -25,6 +36,8 @@ export interface ProviderBooksOptions {
   readonly isAsked: (address: Address) => boolean
   /** Hears of a provider that does not show its books, once. */
   readonly onSilent: (name: string, error: ProtocolError) => void
+  /** Hears in the end of one that has not shown of so many calls that they are under the usage roots of their settlements. */
+  readonly onUnproven: (name: string, calls: number) => void
 }
 
 /**
@@ -38,6 +51,9 @@ export function createProviderBooks(
 ): CallBooks {
   const { payer, providers, nameOf, isAsked, onSilent } = options
   const silent = new Set<Address>()
+  const roots = createUsageRoots(client, options.escrow, signal)
+  const showsNoProofs = new Set<Address>()
+  const unproven = new Map<Address, number>()
   /** What went to each provider by authorization, on chain and by its receipts. */
   const paid = new Map<Address, { chainUsdc: bigint; statedUsdc: bigint }>()
   const paidTo = (provider: Address) => {
@@ -120,6 +136,34 @@ export function createProviderBooks(
     return hash
   }
 
+  /** Whether the provider committed to a call on chain when it charged for it: then it cannot show another one later. */
+  async function checkInclusion(charged: ChargedReceipt, paying: Paying, at: ExplainedAt): Promise<void> {
+    const { provider, lane, event } = paying
+    const { transaction, blockNumber } = event
+    const shown = await askProof(provider, lane, charged.id)
+    if (shown) {
+      const published = await roots.rootsOf(provider, shown.transaction, { blockNumber, newest: at.newest })
+      if (published.includes(merkleRootOf(receiptLeaf(charged.receipt), shown.proof))) return
+      const what = `call ${charged.receipt.callId} is not under the usage root of ${nameOf(provider)}`
+      at.differences.add({ what, statedUsdc: charged.receipt.priceUsdc, chainUsdc: 0n, transaction })
+    } else if (!(await isPastReceipts(event, at))) {
+      unproven.set(provider, (unproven.get(provider) ?? 0) + 1)
+    }
+  }
+
+  /** Without it the receipts of a provider are worth what they were: it is counted, and asked no more. */
+  async function askProof(provider: Address, lane: LaneName, id: number): Promise<ReceiptProof['shown']> {
+    const asked = showsNoProofs.has(provider) ? undefined : providers.get(provider)
+    try {
+      return (await asked?.source.proofOf(lane, id)) ?? null
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!isProtocolError(error) || isChainTrouble(error)) throw error
+      showsNoProofs.add(provider)
+      return null
+    }
+  }
+
   return {
     async *explain(event: AccountEvent, at) {
       if (event.kind === 'transferred') {
@@ -135,6 +179,8 @@ export function createProviderBooks(
       const range = { fromUsdc: spentUsdc - paidUsdc, toUsdc: spentUsdc }
       for await (const part of hear(provider, (source) => source.take(lane, range))) {
         statedUsdc += part.partUsdc
+        if (event.kind !== 'consumed' && part.partUsdc > 0n)
+          await checkInclusion(part.charged, { provider, lane, event }, at)
         yield* lineOf(part, at, { provider, kind: 'call', transaction, block })
       }
       if (statedUsdc === paidUsdc) return
@@ -153,6 +199,7 @@ export function createProviderBooks(
           yield* lineOf(isOver && !part.charged.payment ? { ...part, partUsdc: 0n } : part, at, paying)
         }
       }
+      for (const [provider, calls] of unproven) options.onUnproven(nameOf(provider), calls)
       for (const [provider, { statedUsdc, chainUsdc }] of paid)
         at.differences.compare(`x402 to ${nameOf(provider)}`, statedUsdc, chainUsdc)
     },

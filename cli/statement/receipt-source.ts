@@ -5,6 +5,7 @@ import { limits } from '../../protocol/limits.ts'
 import {
   type ChargedReceipt,
   type LaneTotal,
+  type ReceiptProof,
   statementPageSchemas,
   statementPaths,
 } from '../../protocol/statement.ts'
@@ -34,6 +35,8 @@ export interface ReceiptSource {
     lane: LaneName,
     range: { readonly fromUsdc: bigint; readonly toUsdc: bigint },
   ): AsyncGenerator<ReceiptPart>
+  /** How a receipt is under a usage root, as the provider shows it; to be asked with growing ids, or the same again. */
+  proofOf(lane: LaneName, id: number): Promise<ReceiptProof['shown']>
   /** What no settlement asked for. */
   takeRest(): AsyncGenerator<ReceiptPart & { readonly lane: LaneName }>
 }
@@ -52,6 +55,10 @@ export function createReceiptSource(
       const cursor = (await open()).get(laneKey(lane))
       if (cursor) yield* cursor.take(range)
     },
+    async proofOf(lane, id) {
+      const cursor = (await open()).get(laneKey(lane))
+      return (await cursor?.proofOf(id)) ?? null
+    },
     async *takeRest() {
       for (const { lane, takeRest } of (await open()).values()) {
         for await (const part of takeRest()) yield { ...part, lane }
@@ -63,7 +70,8 @@ export function createReceiptSource(
 const laneKey = ({ signer, epoch }: LaneName) => (signer === meteredSigner ? signer : `${signer}${epoch}`)
 
 interface LaneCursor {
-  readonly lane: LaneName
+  readonly lane: LaneTotal
+  proofOf(id: number): Promise<ReceiptProof['shown']>
   take(range: { readonly fromUsdc: bigint; readonly toUsdc: bigint }): AsyncGenerator<ReceiptPart>
   takeRest(): AsyncGenerator<ReceiptPart>
 }
@@ -91,7 +99,13 @@ async function openLanes(
       assertReceipts(entries, { ...parties, after: last?.id ?? 0 })
       return entries
     })
-    found.set(laneKey(lane), createCursor(lane, receipts))
+    const proofs = readPages<ReceiptProof>(async (last) => {
+      const query = { lane: String(lane.lane), after: String(last?.id ?? 0) }
+      const { entries } = await account.read(statementPaths.proofs, query, statementPageSchemas.proofs)
+      assertGrowing(entries, last?.id ?? 0, parties)
+      return entries
+    })
+    found.set(laneKey(lane), createCursor(lane, receipts, proofs))
   }
   return found
 }
@@ -117,7 +131,24 @@ function assertReceipts(
   }
 }
 
-function createCursor(lane: LaneName, receipts: AsyncGenerator<ChargedReceipt>): LaneCursor {
+/** A page that begins again at its start would be read for ever. */
+function assertGrowing(
+  entries: readonly ReceiptProof[],
+  after: number,
+  { provider }: { readonly provider: Address },
+): void {
+  if (entries.every(({ id }, index) => id > (entries[index - 1]?.id ?? after))) return
+  throw new ProtocolError('provider_answer_invalid', `${provider} shows proofs that do not go on.`, {
+    hint: 'Ask its operator which version it runs.',
+  })
+}
+
+function createCursor(
+  lane: LaneTotal,
+  receipts: AsyncGenerator<ChargedReceipt>,
+  proofs: AsyncGenerator<ReceiptProof>,
+): LaneCursor {
+  let proof: ReceiptProof | undefined
   /** Read, and not given away whole. */
   let next: ChargedReceipt | undefined
   let givenUsdc = 0n
@@ -132,6 +163,14 @@ function createCursor(lane: LaneName, receipts: AsyncGenerator<ChargedReceipt>):
 
   return {
     lane,
+    async proofOf(id) {
+      while (proof === undefined || proof.id < id) {
+        const { done, value } = await proofs.next()
+        if (done) return null
+        proof = value
+      }
+      return proof.id === id ? proof.shown : null
+    },
     async *take({ fromUsdc, toUsdc }) {
       for (;;) {
         const charged = await peek()

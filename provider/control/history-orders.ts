@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { addressSchema, hexSchema, usdcSchema } from '../../protocol/schema.ts'
-import { chargedReceiptToJson } from '../../protocol/statement.ts'
+import { chargedReceiptToJson, laneToJson } from '../../protocol/statement.ts'
 import type { LedgerHistory } from '../ledger/ledger.ts'
 
 /** What the operator's command line may read of the ledger of a running provider, for its statement. */
@@ -17,6 +17,7 @@ export const historyOrderSchema = z.discriminatedUnion('read', [
   z.strictObject({ read: z.literal('batch'), transaction: hexSchema(32) }),
   z.strictObject({ read: z.literal('paid call'), transaction: hexSchema(32) }),
   z.strictObject({ read: z.literal('payments') }),
+  z.strictObject({ read: z.literal('lanes'), after: z.number().int().min(0) }),
 ])
 
 export type HistoryOrder = z.output<typeof historyOrderSchema>
@@ -37,6 +38,10 @@ export async function readHistory(history: LedgerHistory, order: HistoryOrder): 
     case 'payments': {
       const { payments, amountUsdc } = await history.sumPayments()
       return { payments, amountUsdc: amountUsdc.toString() }
+    }
+    case 'lanes': {
+      const lanes = await history.readAllLanes(order)
+      return { entries: lanes.map(({ payer, ...lane }) => ({ payer, ...laneToJson(lane) })) }
     }
   }
 }

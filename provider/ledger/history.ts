@@ -14,6 +14,8 @@ export interface History {
   knowsPayer(payer: Address): boolean
   /** The payer's lanes, oldest first. @param after - The last one of the page before; 0 for the first page. */
   readLanes(at: { readonly payer: Address; readonly after: number }): LaneTotal[]
+  /** All lanes of all payers, oldest first, a page after the lane `after`. */
+  readAllLanes(at: { readonly after: number }): PayerLane[]
   /** The receipts of one lane in the order of charging, which is that of their totals. */
   readLaneReceipts(at: {
     readonly payer: Address
@@ -43,6 +45,11 @@ export interface ChargeRange {
   readonly after: number
 }
 
+/** A lane with whose it is. */
+export interface PayerLane extends LaneTotal {
+  readonly payer: Address
+}
+
 export interface BatchSummary {
   readonly id: number
   readonly state: BatchState
@@ -64,6 +71,10 @@ export function createHistory(db: DatabaseSync, { provider }: LedgerIdentity): H
     db,
     `SELECT id, signer, epoch, charged, calls FROM accounts
      WHERE payer = ? AND id > ? ORDER BY id LIMIT ${page}`,
+  )
+  const allLanes = bigIntStatement(
+    db,
+    `SELECT id, payer, signer, epoch, charged, calls FROM accounts WHERE id > ? ORDER BY id LIMIT ${page}`,
   )
   const receiptColumns = `r.*, p.nonce AS payment_nonce, p.tx AS payment_tx, p.state AS payment_state
     FROM receipts r LEFT JOIN payments p ON r.by_grant = 0 AND p.call_id = r.call_id`
@@ -134,16 +145,19 @@ export function createHistory(db: DatabaseSync, { provider }: LedgerIdentity): H
           },
   })
 
+  const toLane = (row: Record<string, unknown>): LaneTotal => ({
+    lane: Number(row['id']),
+    signer: addressOf(row['signer']),
+    epoch: Number(row['epoch']),
+    chargedUsdc: usdcOf(row['charged']),
+    calls: Number(row['calls']),
+  })
+
   return {
     knowsPayer: (payer) => anyAccount.get(payer) !== undefined,
-    readLanes: ({ payer, after }) =>
-      lanes.all(payer, after).map((row) => ({
-        lane: Number(row['id']),
-        signer: addressOf(row['signer']),
-        epoch: Number(row['epoch']),
-        chargedUsdc: usdcOf(row['charged']),
-        calls: Number(row['calls']),
-      })),
+    readLanes: ({ payer, after }) => lanes.all(payer, after).map(toLane),
+    readAllLanes: ({ after }) =>
+      allLanes.all(after).map((row) => ({ ...toLane(row), payer: addressOf(row['payer']) })),
     readLaneReceipts: ({ payer, lane, after }) =>
       laneReceipts.all(lane, payer, after).map((row) => toCharged(row, payer)),
     readChargesBetween({ payer, signer, epoch, fromUsdc, toUsdc, after }) {

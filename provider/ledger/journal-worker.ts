@@ -12,6 +12,7 @@ import { createRevokedPassTable, type RevokedPassTable } from './revoked-passes.
 import { openDatabase } from './schema.ts'
 import { type ChargeStore, createChargeStore } from './store.ts'
 import { createTransactionTable, type TransactionTable } from './transactions.ts'
+import { createUsageProofs, type UsageProofs } from './usage-proofs.ts'
 import { createVoucherAccessTable, type VoucherAccessTable } from './voucher-accesses.ts'
 import { createVoucherTable, type VoucherTable } from './voucher-table.ts'
 
@@ -50,6 +51,8 @@ export interface JournalQueries {
   findBatch: History['findBatch']
   findPaidCall: History['findPaidCall']
   sumPayments: History['sumPayments']
+  readAllLanes: History['readAllLanes']
+  readUsageProofs: UsageProofs['readUsageProofs']
 }
 
 export interface JournalOptions {
@@ -102,6 +105,7 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
     const revokedPasses = createRevokedPassTable(db)
     const queries: JournalQueries = {
       ...createHistory(db, identity),
+      ...createUsageProofs(db, identity, batches),
       saveRevokedPass: revokedPasses.save,
       readReceipt: charges.readReceipt,
       readSignedReceipt: charges.readSignedReceipt,

@@ -44,6 +44,7 @@ import type {
   StoredAnswer,
 } from './records.ts'
 import { createRevokedPasses, type RevokedPasses } from './revoked-passes.ts'
+import type { UsageProofs } from './usage-proofs.ts'
 import { createVoucherAccesses, type VoucherAccesses } from './voucher-accesses.ts'
 import { createVoucherShelf, type VoucherShelf } from './voucher-shelf.ts'
 
@@ -170,9 +171,9 @@ export interface Ledger extends AsyncDisposable {
 
 /** What was charged, for statements; all of it is as in `History`. @throws ProtocolError `ledger_unavailable` */
 export type LedgerHistory = {
-  readonly [Name in keyof History]: (
-    ...args: Parameters<History[Name]>
-  ) => Promise<Awaited<ReturnType<History[Name]>>>
+  readonly [Name in keyof (History & UsageProofs)]: (
+    ...args: Parameters<(History & UsageProofs)[Name]>
+  ) => Promise<Awaited<ReturnType<(History & UsageProofs)[Name]>>>
 }
 
 /** Settlements, durable before they are sent. */
@@ -392,6 +393,8 @@ export async function openLedger(
       findBatch: (transaction) => journal.query('findBatch', transaction),
       findPaidCall: (transaction) => journal.query('findPaidCall', transaction),
       sumPayments: () => journal.query('sumPayments'),
+      readAllLanes: (at) => journal.query('readAllLanes', at),
+      readUsageProofs: (at) => journal.query('readUsageProofs', at),
     },
 
     hasPaid: books.hasPaid,

@@ -117,6 +117,8 @@ test('passes at two providers, vouchers, x402, what is not settled yet, and the 
     rows.filter((row) => row['kind'] === kind && (!name || row['with'] === name)).map(({ call }) => call)
   expect(callsOf('call').sort()).toEqual([...first, ...second, byVoucher.call].sort())
   expect(callsOf('unsettled')).toEqual(unsettled)
+  // Every call that was settled is under the usage root that its settlement published.
+  expect((await run('statement --json', payer)).stderr).not.toContain('usage roots')
   expect(callsOf('x402')).toEqual([paid.headers.get('khachapuri-call')])
   expect(
     rows.map(({ kind }) => kind).filter((kind) => !['call', 'unsettled', 'x402'].includes(kind ?? '')),
@@ -172,6 +174,7 @@ test('a provider’s own: each settlement with the calls that it charged, and wh
   await at.settle()
   await callByPass(payer, 'alice', 2)
   await at.settle()
+  const owed = await callByPass(payer, 'alice', 3)
   const { exitCode, stdout, stderr } = await run(
     `provider statement --dir ${join(at.dir, 'alice')} --csv`,
     payer,
@@ -189,6 +192,8 @@ test('a provider’s own: each settlement with the calls that it charged, and wh
   const mine = rows.filter((row) => row['with'] === payer.account.address && row['kind'] === 'call')
   expect(mine.map(({ call }) => call)).toEqual(expect.arrayContaining(calls))
   expect(mine).toHaveLength(6)
+  const unsettled = rows.filter(({ kind }) => kind === 'unsettled')
+  expect(unsettled.map(({ call }) => call).sort()).toEqual(owed.sort())
   expect(rows.filter(({ kind }) => kind === 'x402')).toMatchObject([{ price_usdc: '0.0005' }])
   const whole = (await run(`provider statement --dir ${join(at.dir, 'alice')} --json`, payer)).json()
   expect(whole).toMatchObject({
@@ -253,6 +258,10 @@ test.each(['alice', 'bob'] as const)(
     const stolen = await ask(token, `${statementPaths.receipts}?lane=${lanes[0]?.lane}`)
     expect(stolen.json<{ entries: Hex[] }>()).toEqual({ entries: [] })
     expect((await ask(token, `${statementPaths.receipts}?lane=-1`)).status).toBe(400)
+    const proofs = `${statementPaths.proofs}?lane=${lanes[0]?.lane}`
+    expect((await ask(undefined, proofs)).status).toBe(403)
+    expect((await ask(token, statementPaths.proofs)).status).toBe(400)
+    expect((await ask(token, proofs)).json()).toEqual({ entries: [] })
   },
 )
 

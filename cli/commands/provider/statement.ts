@@ -13,7 +13,7 @@ export const providerStatement = defineCommand({
   usage: 'provider statement',
   details:
     "What the provider earned: each settlement on the chain, and before it the calls that it charged, from the provider's own\n" +
-    'ledger, running or not; and the calls that were paid by x402. Rows, receipts, usage roots and balances are compared with the\n' +
+    'ledger, running or not; the calls that were paid by x402; and those that no settlement has charged for yet. Rows, receipts, usage roots and balances are compared with the\n' +
     'chain, to the last unit: where they differ, the difference is told, and the command ends with 1. It needs no key.',
   options: { ...statementOptions, ...providerOptions, ...marketOptions, ...commonOptions },
   examples: ['provider statement --since 30d', 'provider statement --domain carol --csv > income.csv'],
