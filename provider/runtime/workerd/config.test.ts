@@ -53,14 +53,25 @@ test('a secret may not take the place of the params', () => {
   ).toThrow(expect.objectContaining({ code: 'deployment_invalid' }))
 })
 
-async function compile(folder: string, internet: string): Promise<Buffer> {
+test('a kind of program may do without a part of the platform', async () => {
+  await using folder = await openFolder()
+  const compatibilityFlags = ['no_nodejs_compat', 'no_nodejs_compat_v2']
+  const ours = encodeWorkerdConfig(toJsModules({ files, entry: 'index.js' }, token), {
+    ...options,
+    compatibilityFlags,
+  })
+  const theirs = await compile(folder.path, 'unix:/dev/null/closed', compatibilityFlags)
+  expect(readTree(ours)).toEqual(readTree(theirs))
+})
+
+async function compile(folder: string, internet: string, flags: readonly string[] = []): Promise<Buffer> {
   const parts = {
     'main.js': formatWrapper({ entry: 'index.js', token }),
     'globals.js': globalsSource,
   }
   for (const [name, source] of Object.entries(parts)) await writeFile(join(folder, name), source)
   for (const [index, { bytes }] of files.entries()) await writeFile(join(folder, String(index)), bytes)
-  await writeFile(join(folder, 'config.capnp'), configText(internet))
+  await writeFile(join(folder, 'config.capnp'), configText(internet, flags))
   const workerd: { default: string } = createRequire(import.meta.url)('workerd')
   const { stdout } = await promisify(execFile)(
     workerd.default,
@@ -73,7 +84,7 @@ async function compile(folder: string, internet: string): Promise<Buffer> {
   return stdout
 }
 
-function configText(internet: string): string {
+function configText(internet: string, flags: readonly string[]): string {
   const types = ['esModule', 'commonJsModule', 'text', 'json', 'wasm', 'data', 'data']
   const modules = files.map(({ path }, i) => `(name = "program/${path}", ${types[i]} = embed "${i}")`)
   return `
@@ -85,6 +96,7 @@ const config :Workerd.Config = (
         (name = "main.js", esModule = embed "main.js"), (name = "globals.js", esModule = embed "globals.js"),
         ${modules.join(', ')} ],
       compatibilityDate = "${compatibilityDate}",
+      ${flags.length === 0 ? '' : `compatibilityFlags = ${JSON.stringify(flags)},`}
       bindings = [
         (name = "KEY", text = ${JSON.stringify(options.env.KEY)}),
         (name = "params", json = ${JSON.stringify(JSON.stringify(options.params))}) ] )),

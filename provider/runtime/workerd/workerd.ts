@@ -54,6 +54,8 @@ export interface Convention {
    * @throws ProtocolError `program_invalid`
    */
   toModules(program: ProgramFiles, token: string): readonly WorkerModule[]
+  /** What of the platform its programs do without. */
+  readonly compatibilityFlags?: readonly string[]
 }
 
 /** workerd on this machine: its binary, its sandbox, and processes that wait for a program of any kind. */
@@ -106,7 +108,7 @@ export async function openWorkerd(
     return probing
   }
 
-  const createRuntime = ({ kind, toModules }: Convention): Runtime => ({
+  const createRuntime = ({ kind, toModules, compatibilityFlags }: Convention): Runtime => ({
     kind,
     probe: probeOnce,
     async start(program, { env, params, limits: programLimits, onOutput }, signal) {
@@ -116,7 +118,8 @@ export async function openWorkerd(
       const { egress = 'none' } = programLimits
       assertEgress(kind, egress)
       const modules = toModules(program, token)
-      const closedConfig = encodeWorkerdConfig(modules, { env, params, memoryMiB })
+      const settings = { env, params, memoryMiB, compatibilityFlags }
+      const closedConfig = encodeWorkerdConfig(modules, settings)
       const cell = await zygotes.take(signal)
       let proxy: EgressProxy | undefined
       try {
@@ -127,7 +130,7 @@ export async function openWorkerd(
             { at: { socketPath: join(cell.folder, socketNames.egress) }, egress },
           )
           const egressPath = join(cell.insideFolder, socketNames.egress)
-          config = encodeWorkerdConfig(modules, { env, params, memoryMiB, egressPath })
+          config = encodeWorkerdConfig(modules, { ...settings, egressPath })
         }
         cell.limitMemory((memoryMiB + limits.runtimeMemoryMiB) * MiB)
         const output = readOutput({ clock }, cell)

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { sha256 } from './sha-256.ts'
 
 /**
  * What a call may know of the world: its time and its randomness both come from the call's record, so that whoever has
@@ -40,7 +40,7 @@ export function createRandom({ seed }: CallRecord): (target: Uint8Array) => void
   return (target) => {
     for (let at = 0; at < target.length; ) {
       if (block.length === 0) {
-        block = createHash('sha256').update(`khachapuri random ${seed} ${counter}`).digest()
+        block = sha256(`khachapuri random ${seed} ${counter}`)
         counter += 1
       }
       const taken = block.subarray(0, target.length - at)
