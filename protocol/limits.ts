@@ -251,6 +251,15 @@ export const limits = {
   /** Deployments whose faults are counted. */
   faultRatesKeptMax: 10_000,
 
+  // Accounts that are contracts (ERC-1271)
+  /** A contract's word is a stranger's code at work, on the RPC server. */
+  contractSignatureGasMax: 1_000_000n,
+  /** Then it is asked again, while its last word still counts. */
+  contractSignatureAgeMsMax: 60_000,
+  /** Whether an account has code at all. */
+  contractCodeAgeMsMax: 10 * 60_000,
+  contractsKnownMax: 10_000,
+
   // Passes
   passBytesMax: 4 * KiB,
   passProvidersMax: 16,
@@ -258,13 +267,14 @@ export const limits = {
   /** Signatures that fail cost 1.4 ms each; beyond this, tokens that are not known yet must wait. */
   passFailuresPerSecondMax: 50,
 
-  passRevocationBytesMax: 1 * KiB,
+  /** A signature of a contract may be longer than one of a key. */
+  passRevocationBytesMax: 4 * KiB,
   /** That have not ended. Each is kept in memory and on disk. */
   passRevocationsPerPayerMax: 1_000,
   passRevocationsPerPayerPerMinuteMax: 100,
 
   // Statements
-  statementRequestBytesMax: 1 * KiB,
+  statementRequestBytesMax: 4 * KiB,
   /** A request that is read on its way shows the same books to whoever has it, for so long. */
   statementRequestAgeSecondsMax: 300,
   statementRequestsCachedMax: 10_000,

@@ -1,8 +1,9 @@
-import { type LocalAccount, recoverTypedDataAddress } from 'viem'
+import { hashTypedData, type LocalAccount } from 'viem'
 import { z } from 'zod'
 import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
 import { addressSchema, hexSchema, secondsSchema } from './schema.ts'
+import { type AskContract, findSigner } from './signed-by.ts'
 import { formatSignedToken, splitSignedToken } from './signed-token.ts'
 import { type Market, marketDomain } from './typed-data.ts'
 
@@ -58,7 +59,7 @@ export async function signPassRevocation(
 export function parsePassRevocation(
   token: string,
   market: Market,
-): { readonly revocation: PassRevocation; verify(): Promise<PassRevocation> } {
+): { readonly revocation: PassRevocation; verify(askContract?: AskContract): Promise<PassRevocation> } {
   const split = splitSignedToken(prefix, token, limits.passRevocationBytesMax)
   const parsed = split && revocationSchema.safeParse(split.payload)
   if (!split || !parsed?.success || formatSignedToken(prefix, parsed.data, split.signature) !== token) {
@@ -69,10 +70,10 @@ export function parsePassRevocation(
   const revocation = parsed.data
   return {
     revocation,
-    async verify() {
-      const signed = { ...message(revocation, market), signature: split.signature }
-      const signer = await recoverTypedDataAddress(signed).catch(() => undefined)
-      if (signer === revocation.payer) return revocation
+    async verify(askContract) {
+      const hash = hashTypedData(message(revocation, market))
+      const claim = { address: revocation.payer, hash, signature: split.signature }
+      if (await findSigner(claim, askContract)) return revocation
       throw new ProtocolError(
         'signature_invalid',
         `The revocation was not signed by ${revocation.payer} for this market.`,

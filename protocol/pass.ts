@@ -1,11 +1,10 @@
-import { type Address, type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
+import { type Address, type Hex, hashTypedData, type LocalAccount } from 'viem'
 import { z } from 'zod'
-import { base64url, toHex } from './base/bytes.ts'
-import { parseJson } from './canonical-json.ts'
 import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
 import { addressSchema, hexSchema, secondsSchema, usdcSchema } from './schema.ts'
-import { formatSignedToken, isCanonicalSignature } from './signed-token.ts'
+import { type AskContract, findSigner, type SignatureClaim } from './signed-by.ts'
+import { formatSignedToken, splitSignedToken } from './signed-token.ts'
 import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
 import type { Usdc } from './usdc.ts'
 
@@ -65,37 +64,50 @@ export interface UnverifiedPass {
  * @throws ProtocolError `pass_invalid`
  */
 export function parsePass(token: string): UnverifiedPass {
-  if (token.length > limits.passBytesMax) throw invalid(`it has more than ${limits.passBytesMax} bytes`)
-  const [kind, payload = '', signature = '', ...rest] = token.split('.')
-  const payloadBytes = base64url.decode(payload)
-  const signatureBytes = base64url.decode(signature)
-  if (kind !== prefix || rest.length > 0 || !payloadBytes || !signatureBytes) {
-    throw invalid('it is not of the form kp1.<payload>.<signature>')
-  }
-  if (!isCanonicalSignature(signatureBytes))
-    throw invalid('its signature is not one of 65 bytes with a low s')
-  const parsed = passSchema.safeParse(parseJson(payloadBytes))
-  if (!parsed.success) throw invalid('its payload does not hold the fields of a pass')
-  const [pass, hex] = [parsed.data, toHex(signatureBytes)]
+  if (token.length > limits.passBytesMax) throw invalidPass(`it has more than ${limits.passBytesMax} bytes`)
+  const split = splitSignedToken(prefix, token, limits.passBytesMax)
+  if (!split) throw invalidPass('it is not of the form kp1.<payload>.<signature>')
+  const parsed = passSchema.safeParse(split.payload)
+  if (!parsed.success) throw invalidPass('its payload does not hold the fields of a pass')
+  const { signature } = split
   // One pass is one token: who holds it must not be able to write it in a second way, and have that checked, too.
-  if (formatSignedToken(prefix, pass, hex) !== token)
-    throw invalid('its payload is not canonical JSON (RFC 8785) with checksummed addresses')
-  return { pass, signature: hex }
+  if (formatSignedToken(prefix, parsed.data, signature) !== token)
+    throw invalidPass('its payload is not canonical JSON (RFC 8785) with checksummed addresses')
+  return { pass: parsed.data, signature }
 }
 
 /**
  * Reads a token and checks its signature. Whether it covers a call is `decidePass`'s matter.
  *
- * @throws ProtocolError `pass_invalid`
+ * @param askContract - For payers that are contracts; without it, none of them has signed.
+ * @throws ProtocolError `pass_invalid`, and what `askContract` throws
  */
-export async function verifyPass(token: string, market: Market): Promise<Pass> {
-  const { pass, signature } = parsePass(token)
-  const signer = await recoverTypedDataAddress({ ...message(pass, market), signature }).catch(() => undefined)
-  if (signer !== pass.payer) throw invalid('it was altered, or signed by another key or for another market')
-  return pass
+export async function verifyPass(token: string, market: Market, askContract?: AskContract): Promise<Pass> {
+  const unverified = parsePass(token)
+  await assertPassSigned(claimOfPass(unverified, market), askContract)
+  return unverified.pass
 }
 
-const invalid = (why: string) =>
+/** What has to be so if a pass is to count. */
+export const claimOfPass = ({ pass, signature }: UnverifiedPass, market: Market): SignatureClaim => ({
+  address: pass.payer,
+  hash: hashTypedData(message(pass, market)),
+  signature,
+})
+
+/**
+ * @returns who signed: a contract may take its word back, a key cannot. @throws as `verifyPass`
+ */
+export async function assertPassSigned(
+  claim: SignatureClaim,
+  askContract?: AskContract,
+): Promise<'key' | 'contract'> {
+  const signedBy = await findSigner(claim, askContract)
+  if (signedBy) return signedBy
+  throw invalidPass('it was altered, or signed by another key or for another market')
+}
+
+export const invalidPass = (why: string) =>
   new ProtocolError('pass_invalid', `The pass is not valid: ${why}.`, {
     hint: 'Make a new one with "khachapuri pass create".',
   })

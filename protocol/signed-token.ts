@@ -1,4 +1,4 @@
-import type { Hex } from 'viem'
+import { getAddress, type Hex, isAddress } from 'viem'
 import { base64url, toHex } from './base/bytes.ts'
 import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
 
@@ -8,7 +8,9 @@ import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
  */
 export function formatSignedToken(prefix: string, fields: object, signature: Hex): string {
   const payload = JSON.parse(
-    JSON.stringify(fields, (_key, value) => (typeof value === 'bigint' ? value.toString() : value)),
+    JSON.stringify(fields, (_key, value) =>
+      typeof value === 'bigint' ? value.toString() : checksummed(value),
+    ),
   ) as Json
   return [
     prefix,
@@ -17,11 +19,14 @@ export function formatSignedToken(prefix: string, fields: object, signature: Hex
   ].join('.')
 }
 
+/** Whoever signs may have an address from anywhere; it is written in one way. */
+const checksummed = (value: unknown) =>
+  typeof value === 'string' && isAddress(value, { strict: false }) ? getAddress(value) : value
+
 /**
  * Takes such a word apart.
  *
- * @returns undefined for anything else, for a signature of the form that anybody can make of another one, and for more
- * than `bytesMax`
+ * @returns undefined for anything else, and for more than `bytesMax`. Whether the signature is one says `findSigner`
  */
 export function splitSignedToken(
   prefix: string,
@@ -33,7 +38,6 @@ export function splitSignedToken(
   const payloadBytes = base64url.decode(payload)
   const signatureBytes = base64url.decode(signature)
   if (kind !== prefix || rest.length > 0 || !payloadBytes || !signatureBytes) return undefined
-  if (!isCanonicalSignature(signatureBytes)) return undefined
   return { payload: parseJson(payloadBytes), signature: toHex(signatureBytes) }
 }
 

@@ -1,8 +1,9 @@
-import { type LocalAccount, recoverTypedDataAddress } from 'viem'
+import { hashTypedData, type LocalAccount } from 'viem'
 import { z } from 'zod'
 import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
 import { addressSchema, secondsSchema } from './schema.ts'
+import { type AskContract, findSigner } from './signed-by.ts'
 import { formatSignedToken, splitSignedToken } from './signed-token.ts'
 import { type Market, marketDomain } from './typed-data.ts'
 
@@ -59,7 +60,7 @@ export function statementTokenOf(authorization: string | undefined): string | un
 export function parseStatementRequest(
   token: string,
   market: Market,
-): { readonly request: StatementRequest; verify(): Promise<StatementRequest> } {
+): { readonly request: StatementRequest; verify(askContract?: AskContract): Promise<StatementRequest> } {
   const split = splitSignedToken(prefix, token, limits.statementRequestBytesMax)
   const parsed = split && requestSchema.safeParse(split.payload)
   if (!split || !parsed?.success || formatSignedToken(prefix, parsed.data, split.signature) !== token)
@@ -67,10 +68,10 @@ export function parseStatementRequest(
   const request = parsed.data
   return {
     request,
-    async verify() {
-      const signed = { ...message(request, market), signature: split.signature }
-      const signer = await recoverTypedDataAddress(signed).catch(() => undefined)
-      if (signer === request.payer) return request
+    async verify(askContract) {
+      const hash = hashTypedData(message(request, market))
+      const claim = { address: request.payer, hash, signature: split.signature }
+      if (await findSigner(claim, askContract)) return request
       throw invalid(`It was not signed by ${request.payer} for this market.`)
     },
   }

@@ -1,11 +1,11 @@
-import { type Address, type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
+import { type Address, type Hex, isAddressEqual, type LocalAccount, recoverTypedDataAddress } from 'viem'
 import { z } from 'zod'
 import { base64url, toHex } from './base/bytes.ts'
-import { encodeCanonicalJson, parseJson } from './canonical-json.ts'
+import { parseJson } from './canonical-json.ts'
 import { ProtocolError } from './errors.ts'
 import { limits } from './limits.ts'
 import { addressSchema, usdcSchema } from './schema.ts'
-import { isCanonicalSignature } from './signed-token.ts'
+import { formatSignedToken, isCanonicalSignature } from './signed-token.ts'
 import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
 import type { Usdc } from './usdc.ts'
 
@@ -68,19 +68,9 @@ export function recoverVoucherSigner(
 /** Writes `kv1.<payload>.<signature>`, both Base64url. It proves what was promised; to call, it takes a `VoucherToken`. */
 export function formatVoucher({ voucher, signer, signature }: SignedVoucher): string {
   const { payer, provider, maxAmount, maxCalls, epoch } = voucher
-  const payload = {
-    payer,
-    provider,
-    ...(signer !== payer && { signer }),
-    maxAmount: maxAmount.toString(),
-    maxCalls,
-    epoch,
-  }
-  return [
-    prefix,
-    base64url.encode(encodeCanonicalJson(payload)),
-    base64url.encode(Buffer.from(signature.slice(2), 'hex')),
-  ].join('.')
+  const isOwn = isAddressEqual(signer, payer)
+  const payload = { payer, provider, ...(!isOwn && { signer }), maxAmount, maxCalls, epoch }
+  return formatSignedToken(prefix, payload, signature)
 }
 
 /**
@@ -128,7 +118,7 @@ export async function assertVoucherSigned(
 
 export const invalidVoucher = (why: string) =>
   new ProtocolError('voucher_invalid', `The voucher is not valid: ${why}.`, {
-    hint: 'Sign it anew, with the domain of this market and the key that the grant names.',
+    hint: 'Sign it anew, with the domain of this market and the key that the grant names (of a contract: a session key).',
   })
 
 /** What a grant's voucher covers, and what is on it. */

@@ -18,6 +18,7 @@ import type { ProviderInfo } from '../protocol/provider.ts'
 import { marketDomain } from '../protocol/typed-data.ts'
 import type { Usdc } from '../protocol/usdc.ts'
 import type { TunnelStatus } from '../tunnel-client/connect-tunnel.ts'
+import { createContractSignatures } from './admission/contract-signatures.ts'
 import { createFindPayer } from './admission/find-payer.ts'
 import { createIdleChecks } from './admission/idle-checks.ts'
 import { createPlaces } from './admission/places.ts'
@@ -309,6 +310,13 @@ export async function createProvider(
     limits: rules.maxima,
     version: options.version,
   })
+  const contractSignatures = createContractSignatures({
+    client,
+    clock,
+    log,
+    blockNumber: () => mirror.status().blockNumber,
+  })
+  const askContract = contractSignatures.ask
   const idleChecks = createIdleChecks({ clock })
   starting.defer(ledger.onCharged((_, payer) => idleChecks.addPaid(payer)))
   const callDeps: CallDeps = {
@@ -325,6 +333,7 @@ export async function createProvider(
         hasPaid: ledger.hasPaid,
         voucherAccesses: ledger.voucherAccesses,
         idleChecks,
+        contracts: contractSignatures,
         ...(x402 && { readPayment: x402.read }),
       },
       payee,
@@ -354,11 +363,11 @@ export async function createProvider(
     readReceipt: ledger.readReceipt,
     readSignedReceipt: ledger.readSignedReceipt,
     keeper: content.routes,
-    account: createAccountPages({ clock, ledger, grants: mirror }, payee).route(
+    account: createAccountPages({ clock, askContract, ledger, grants: mirror }, payee).route(
       '/',
       createProofPages({ clock, ledger }, payee),
     ),
-    logs: createLogPages({ clock, deployments, programLog }, payee),
+    logs: createLogPages({ clock, askContract, deployments, programLog }, payee),
     ...(options.fault && { fault: options.fault }),
   })
   const callOptions = { ...payee, priceUsdc: () => priceUsdc, noticeHours: options.noticeHours }

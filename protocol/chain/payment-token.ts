@@ -1,18 +1,14 @@
 import {
   type Address,
-  BaseError,
   domainSeparator,
-  encodeFunctionData,
   type Hash,
   type Hex,
   isAddressEqual,
   type PublicClient,
-  parseAbi,
   parseEventLogs,
   type TransactionReceipt,
   zeroAddress,
 } from 'viem'
-import { isProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { type Usdc, usdc } from '../usdc.ts'
 import {
@@ -24,7 +20,9 @@ import {
 } from '../x402.ts'
 import { type ChainCall, usdcCalls } from './calls.ts'
 import { reachChain } from './client.ts'
+import { readContractSignature } from './contract-signature.ts'
 import { devUsdcAbi, escrowAbi } from './contracts.ts'
+import { isRefusal, readIfThere } from './read-if-there.ts'
 import { readReceipt } from './transaction-fate.ts'
 
 /** What the chain says about payments by authorization. Every method that takes a signal is a round or two of requests, with a time limit. */
@@ -66,11 +64,6 @@ export interface Use {
   readonly transaction: Hash
   readonly blockNumber: bigint
 }
-
-const contractSignerAbi = parseAbi([
-  'function isValidSignature(bytes32 hash, bytes signature) view returns (bytes4)',
-])
-const validSignature = '0x1626ba7e'
 
 /**
  * Reads what the escrow's token calls itself, and holds it to that: a signature for another domain would move nothing.
@@ -153,14 +146,7 @@ function createPaymentToken(
     takeCall,
     async isSignedByContract(authorization, signature, signal) {
       const hash = hashAuthorization(authorization, { chainId, token })
-      const data = encodeFunctionData({ abi: contractSignerAbi, args: [hash, signature] })
-      const gas = limits.x402ContractGasMax
-      const answer = await readIfThere(
-        () => client.call({ to: authorization.from, data, gas }),
-        'check a signature',
-        signal,
-      )
-      return answer?.data?.slice(0, validSignature.length) === validSignature
+      return readContractSignature(client, { address: authorization.from, hash, signature }, signal)
     },
 
     async simulate(authorization, signature, signal) {
@@ -233,33 +219,3 @@ const rangeBlocks = BigInt(limits.logRangeBlocksMax)
 /** Anybody may be richer than 64 bits say; no call costs as much. */
 const boundUsdc = (amount: bigint): Usdc =>
   usdc(BigInt.asUintN(64, amount) === amount ? amount : 2n ** 64n - 1n)
-
-/** Asks a contract that may not be there or may not know the question. @returns undefined then */
-async function readIfThere<T>(
-  ask: () => Promise<T>,
-  what: string,
-  signal: AbortSignal,
-): Promise<T | undefined> {
-  try {
-    return await reachChain(ask(), what, signal)
-  } catch (error) {
-    if (isRefusal(error)) return undefined
-    throw error
-  }
-}
-
-/** Whether the chain itself said no; everything else is trouble on the way, and says nothing. */
-function isRefusal(error: unknown): boolean {
-  if (!isProtocolError(error)) return false
-  if (error.code === 'chain_disputed') return false
-  if (error.code !== 'chain_unreachable') return true
-  const { cause } = error
-  return cause instanceof BaseError && cause.walk(isSaidByChain) !== null
-}
-
-function isSaidByChain(part: unknown): boolean {
-  if (!(part instanceof Error)) return false
-  if (part.name === 'ContractFunctionZeroDataError' || part.name === 'ContractFunctionRevertedError')
-    return true
-  return part.name === 'RpcRequestError' && /revert|out of gas/i.test(part.message)
-}

@@ -11,6 +11,7 @@ import {
   parsePassRevocation,
   passRevocationPath,
 } from '../../protocol/pass-revocation.ts'
+import type { AskContract } from '../../protocol/signed-by.ts'
 import {
   chargedReceiptToJson,
   laneToJson,
@@ -25,6 +26,8 @@ import { askerOf, createSignedRequests } from './signed-requests.ts'
 
 export interface AccountPagesDeps {
   readonly clock: Clock
+  /** For payers that are contracts; absent where they cannot be asked. */
+  readonly askContract?: AskContract | undefined
   readonly ledger: Pick<Ledger, 'history' | 'revokedPasses'>
   readonly grants: { grant(payer: Address): Grant | undefined; credits(user: Address): Credits | undefined }
 }
@@ -39,9 +42,9 @@ export interface AccountPagesOptions {
  * and how often, is nobody else's affair.
  */
 export function createAccountPages(deps: AccountPagesDeps, { provider, market }: AccountPagesOptions): Hono {
-  const { clock, ledger, grants } = deps
+  const { clock, ledger, grants, askContract } = deps
   const app = new Hono()
-  const requests = createSignedRequests({ clock }, { provider, market })
+  const requests = createSignedRequests({ clock, askContract }, { provider, market })
   const authorize = (c: Context) =>
     requests.authorize(c, async (payer) => {
       if (!(await ledger.history.knowsPayer(payer))) throw unknownPayer(payer)
@@ -63,7 +66,7 @@ export function createAccountPages(deps: AccountPagesDeps, { provider, market }:
         if (grants.grant(payer) || grants.credits(payer)) {
           return {
             assertRoom: () => assertRoom(revocation),
-            run: verify,
+            run: () => verify(askContract),
             count: () => taken.add(payer, limits.passRevocationsPerPayerPerMinuteMax),
           }
         }

@@ -4,6 +4,7 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { IncomingRequest } from '../../protocol/http/listener.ts'
 import { limits } from '../../protocol/limits.ts'
+import type { AskContract } from '../../protocol/signed-by.ts'
 import {
   assertFresh,
   parseStatementRequest,
@@ -24,13 +25,19 @@ export interface SignedRequests {
   authorize(c: Context, admit: (account: Address) => void | Promise<void>): Promise<Address>
 }
 
+export interface SignedRequestsDeps {
+  readonly clock: Clock
+  /** For accounts that are contracts; absent where they cannot be asked. */
+  readonly askContract?: AskContract | undefined
+}
+
 export interface SignedRequestsOptions {
   readonly provider: Address
   readonly market: Market
 }
 
 export function createSignedRequests(
-  { clock }: { clock: Clock },
+  { clock, askContract }: SignedRequestsDeps,
   { provider, market }: SignedRequestsOptions,
 ): SignedRequests {
   const nowSeconds = () => Math.floor(clock.nowMs() / 1000)
@@ -41,7 +48,7 @@ export function createSignedRequests(
         const { request, verify } = parseStatementRequest(token, market)
         if (request.provider !== provider) throw notForUs(request.provider, provider)
         assertFresh(request, nowSeconds())
-        return { run: verify }
+        return { run: () => verify(askContract) }
       },
       cachedMax: limits.statementRequestsCachedMax,
       failuresPerSecondMax: limits.statementRequestFailuresPerSecondMax,
