@@ -3,7 +3,11 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { expect, test } from 'vitest'
 import { WebSocket, WebSocketServer } from 'ws'
-import type { GatewayFront } from '../test/support/gateway-front.ts'
+import { sha256, utf8 } from '../protocol/base/bytes.ts'
+import { ProtocolError, problemType } from '../protocol/errors.ts'
+import { cidOfRawDigest } from '../protocol/ipfs/cid.ts'
+import { formatContenthash } from '../protocol/ipfs/contenthash.ts'
+import { type GatewayFront, openGatewayFront } from '../test/support/gateway-front.ts'
 import { openOrigin, openRawOrigin } from '../test/support/http-origin.ts'
 import { openFront, ways } from '../test/support/provider-ways.ts'
 import { until } from '../test/support/tunnels.ts'
@@ -140,6 +144,33 @@ test('a server that switches to something else, or was not asked to, is no provi
   expect(switched).toContain('provider_answer_invalid')
   expect(switched).not.toContain('evil')
   expect(await front.ask('alice.localhost')).toMatchObject({ status: 502, code: 'provider_answer_invalid' })
+})
+
+test('a WebSocket to a deployment’s name goes to a provider that takes it', async () => {
+  const busy = new ProtocolError('provider_busy', 'No.', { hint: 'Ask another.' })
+  const body = JSON.stringify(busy.toProblem())
+  await using full = await openOrigin((_, response) => void response.end())
+  let refused = 0
+  full.server.on('upgrade', (_, socket) => {
+    refused++
+    socket.end(
+      `HTTP/1.1 ${busy.status} Busy\r\ncontent-type: ${problemType}\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+    )
+  })
+  await using origin = await openEcho()
+  await using front = await openGatewayFront({ alice: full.url, bob: `http://127.0.0.1:${origin.port}` })
+  const cid = cidOfRawDigest(sha256(utf8.encode('spec')))
+  front.deployments.set('thumbs', { contenthash: formatContenthash(cid), providers: 'alice bob' })
+  for (let i = 0; i < 12; i++) {
+    const socket = dial(front, '/room', { headers: { host: 'thumbs.localhost' } })
+    await once(socket, 'open')
+    socket.send('hello')
+    expect(String((await once(socket, 'message'))[0])).toBe('hello')
+    socket.terminate()
+  }
+  expect((await origin.handshake).url).toBe(`/${cid}/room`)
+  // It was asked, and then left alone for a while.
+  expect(refused).toBeGreaterThan(0)
 })
 
 test('a gateway that closes ends the WebSockets that it carries', async () => {

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { connect as connectH2, constants, type IncomingHttpHeaders } from 'node:http2'
 import { get as getHttps } from 'node:https'
@@ -6,6 +6,7 @@ import { connect as connectTcp } from 'node:net'
 import { buffer, text } from 'node:stream/consumers'
 import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import { beforeAll, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
 import { createTestAuthority, type TestAuthority } from '../../test/support/tls.ts'
 import { type HttpListener, type ListenOptions, listen } from './listen.ts'
 import type { TlsIdentity } from './secure-server.ts'
@@ -375,4 +376,46 @@ test('garbage, floods and heads without end harm nobody else', async () => {
   const wide = good.send({ 'x-wide': 'x'.repeat(20_000), 'x-too': 'y'.repeat(20_000) })
   await expect(once(wide, 'response')).rejects.toThrow()
   expect((await good.ask({})).body.toString()).toBe('ok')
+})
+
+test('a WebSocket over TLS is a request that may be answered 101', async () => {
+  await using listener = await listenSecurely({
+    onRequest: (_, response) => void response.end(),
+    onSwitch(request, response) {
+      const key = `${request.headers['sec-websocket-key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`
+      response.writeHead(101, ['sec-websocket-accept', hash('sha1', key, 'base64')])
+      request.once('data', (frame: Buffer) => {
+        // Its own frame, without the mask.
+        const text = frame.subarray(6).map((byte, i) => byte ^ frame[2 + (i % 4)]!)
+        response.end(Buffer.concat([Buffer.of(0x81, text.length), text, Buffer.of(0x88, 0)]))
+      })
+    },
+  })
+  const socket = new WebSocket(`wss://127.0.0.1:${listener.port}/`, { ...trust(), perMessageDeflate: false })
+  await once(socket, 'open')
+  socket.send('hello')
+  expect(String((await once(socket, 'message'))[0])).toBe('hello')
+  await once(socket, 'close')
+})
+
+test('trailers of HTTP/2 are those of HTTP/1.1, in both directions', async () => {
+  await using listener = await listenSecurely({
+    async onRequest(request, response) {
+      const body = await text(request)
+      response.writeHead(200, [])
+      response.write(body)
+      response.addTrailers([['X-Seen', JSON.stringify(request.rawTrailers)]])
+      response.end()
+    },
+  })
+  using h2 = openH2(listener)
+  const stream = h2.session.request(
+    { ':path': '/', ':authority': 'localhost', ':method': 'POST' },
+    { waitForTrailers: true },
+  )
+  stream.on('wantTrailers', () => stream.sendTrailers({ 'x-sum': '4' }))
+  stream.end('body')
+  const trailers = once(stream, 'trailers')
+  expect(await text(stream)).toBe('body')
+  expect((await trailers)[0]).toMatchObject({ 'x-seen': '["x-sum","4"]' })
 })
