@@ -58,6 +58,9 @@ test('the list of commands', async () => {
       name show             Show what a name stands for and who serves it
       name list             List the names of an account
       name renew            Keep a name for another year
+      domain add            Serve a deployment under a domain of your own
+      domain show           Show what a domain stands for
+      domain remove         Take a domain of a local market away
       secret put            Keep a secret for the next deploys
       secret list           List the names of the secrets that were put
       secret rm             Forget a secret

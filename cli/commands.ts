@@ -80,6 +80,18 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Keep a name for another year',
         load: async () => (await import('./commands/name/renew.ts')).nameRenew,
       },
+      'domain add': {
+        summary: 'Serve a deployment under a domain of your own',
+        load: async () => (await import('./commands/domain/add.ts')).domainAdd,
+      },
+      'domain show': {
+        summary: 'Show what a domain stands for',
+        load: async () => (await import('./commands/domain/show.ts')).domainShow,
+      },
+      'domain remove': {
+        summary: 'Take a domain of a local market away',
+        load: async () => (await import('./commands/domain/remove.ts')).domainRemove,
+      },
       'secret put': {
         summary: 'Keep a secret for the next deploys',
         load: async () => (await import('./commands/secret/put.ts')).secretPut,

@@ -34,12 +34,13 @@ export function describeMarket(
   market: DevMarket,
   deployments: readonly DeployedExample[],
 ): Record<string, unknown> {
-  const { gateway, chain, contracts, accounts, providers } = market
+  const { gateway, chain, contracts, accounts, providers, zone } = market
   const { chainId, ...addresses } = contracts
   return {
     gateway: gateway.url.origin,
     rpc: chain.rpcUrl.origin,
     chainId,
+    zone,
     contracts: addresses,
     accounts: Object.fromEntries(roles.map((role) => [role, accounts[role].account.address])),
     providers: Object.fromEntries(

@@ -13,6 +13,7 @@ import { createProvider, type Provider, type Reach } from '../provider/provider.
 import type { NativeOptions } from '../provider/runtime/native/native-runtime.ts'
 import { createDevChain, type DevChain } from './chain.ts'
 import { type Contracts, createSender, deployContracts, endow, endowNames } from './contracts.ts'
+import { createZoneLookup } from './zone.ts'
 
 /** Everybody in the market who has a key. */
 export const roles = ['deployer', 'developer', 'payer', 'alice', 'bob'] as const
@@ -31,6 +32,8 @@ export interface DevMarket extends AsyncDisposable {
   readonly accounts: Readonly<Record<Role, MarketAccount>>
   readonly gateway: Gateway
   readonly providers: Readonly<Record<'alice' | 'bob', Provider>>
+  /** The file of its custom domains. */
+  readonly zone: string
 }
 
 export interface MarketDeps {
@@ -87,9 +90,10 @@ export async function createMarket(
   }
 
   onProgress('gateway')
+  const zone = join(dir, 'zone.json')
   const gateway = starting.use(
     await startGateway(
-      { clock, log, client },
+      { clock, log, client, lookupTxt: createZoneLookup(zone) },
       {
         host: '127.0.0.1',
         port: options.gatewayPort,
@@ -148,6 +152,7 @@ export async function createMarket(
     accounts,
     gateway,
     providers: { alice, bob },
+    zone,
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
 }

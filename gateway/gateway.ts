@@ -15,6 +15,8 @@ import { type NameReader, parseName } from '../protocol/name.ts'
 import { createApp } from './http/app.ts'
 import { createFrontGuard, type FrontGuard } from './limits/front-guard.ts'
 import { type FrontRules, frontRulesDefault } from './limits/front-rules.ts'
+import { createDomainCache } from './names/domain-cache.ts'
+import type { LookupTxt } from './names/lookup-txt.ts'
 import { createNameCache, type NameCache } from './names/name-cache.ts'
 import { domainHost } from './names/resolve-host.ts'
 import { type CallTracer, createPlainTracer } from './observe/call-tracer.ts'
@@ -60,6 +62,8 @@ export interface GatewayDeps {
   readonly keeper?: Hono
   /** The bytes of a deployment's spec; absent where the gateway has no content, and then knows nobody for `any`. */
   readonly fetchSpec?: ServingDeps['fetchSpec']
+  /** How the proofs of custom domains are looked up; absent where the gateway answers for no domain but its own. */
+  readonly lookupTxt?: LookupTxt
   /** Uniform in [0, 1); for the choice among providers. */
   readonly random?: () => number
   /** How names in `server` records are looked up; the machine's resolver by default. */
@@ -198,7 +202,8 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
       ownHosts: [domain, url.host, place.nodeUrl.host],
     }),
   )
-  const { fetchSpec, random = Math.random } = deps
+  const { fetchSpec, lookupTxt, random = Math.random } = deps
+  const domains = lookupTxt && createDomainCache({ clock, log, lookupTxt })
   const serving = fetchSpec && createServingReader({ clock, fetchSpec })
   const router = starting.use(
     createRouter({
@@ -214,6 +219,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     info,
     names,
     otherGateways: options.otherGateways ?? (() => []),
+    domains,
     tunnelledProviders: () => tunnels.connected().map(({ provider }) => provider),
     isReady: () => isReady,
     abuse: () => guard.rules.abuse,
@@ -230,7 +236,10 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   handlers = createHandlers({
     host: place.domainHost,
     nodeHost: place.nodeUrl.hostname,
-    dataPlane: createDataPlane({ log, findWay: createFindWay({ names, routes, router }), guard }, place),
+    dataPlane: createDataPlane(
+      { log, findWay: createFindWay({ names, routes, router, domains }), guard },
+      place,
+    ),
     serveControl,
     tunnels,
     guard,

@@ -117,7 +117,7 @@ function requireMeaning(meaning: HostMeaning, header: string, host: string): Mea
   if (meaning.kind === 'malformed') {
     throw new ProtocolError('name_malformed', `"${shown}" is not the host of a provider.`, { hint })
   }
-  if (meaning.kind === 'unknown' || meaning.kind === 'foreign') {
+  if (meaning.kind === 'unknown') {
     throw new ProtocolError('host_unknown', `This gateway does not answer for ${shown}.`, { hint })
   }
   return meaning

@@ -18,6 +18,7 @@ import { limits } from '../protocol/limits.ts'
 import { marketDomain } from '../protocol/typed-data.ts'
 import { createGateway, type Gateway, type GatewayOptions } from './gateway.ts'
 import type { FrontRules } from './limits/front-rules.ts'
+import { createTxtLookup, type LookupTxt } from './names/lookup-txt.ts'
 import { domainHost } from './names/resolve-host.ts'
 import type { GatewayMetrics } from './observe/metrics.ts'
 import type { TunnelDirectory } from './proxy/provider-routes.ts'
@@ -36,6 +37,8 @@ export interface StartGatewayDeps {
   readonly log: Log
   /** Reads the chain that the contracts are on. */
   readonly client: PublicClient
+  /** How the proofs of custom domains are looked up; by the machine's name servers by default. */
+  readonly lookupTxt?: LookupTxt
 }
 
 export interface StartGatewayOptions {
@@ -106,7 +109,7 @@ export interface StartedGateway extends Gateway {
  * the tunnels move first; the stores close last.
  */
 export async function startGateway(
-  { clock, log, client }: StartGatewayDeps,
+  { clock, log, client, lookupTxt }: StartGatewayDeps,
   options: StartGatewayOptions,
   signal: AbortSignal,
 ): Promise<StartedGateway> {
@@ -207,6 +210,7 @@ export async function startGateway(
       },
       keeper: keeperRoutes(() => keeper),
       fetchSpec,
+      lookupTxt: lookupTxt ?? createTxtLookup(),
       ...tracing,
     },
     toGateway,

@@ -104,6 +104,8 @@ export const errorTable = {
   client_blocked: { status: 403, retryable: false },
   name_unknown: { status: 404, retryable: false },
   name_records_invalid: { status: 502, retryable: false },
+  domain_unproven: { status: 404, retryable: true },
+  dns_unreachable: { status: 503, retryable: true },
   deployment_unserved: { status: 404, retryable: false },
   providers_unavailable: { status: 503, retryable: true },
   provider_offline: { status: 502, retryable: true },

@@ -456,6 +456,14 @@ export const limits = {
   /** How long a retired key still opens what was sealed for it. */
   sealKeyGraceMs: 90 * 24 * 60 * 60 * 1000,
 
+  // Custom domains
+  domainRecordBytesMax: 512,
+  domainsCachedMax: 10_000,
+  domainAgeMs: 60_000,
+  domainUnknownAgeMs: 10_000,
+  domainLooksMax: 64,
+  domainLookupTimeoutMs: 2_000,
+
   // Choosing among the providers of a deployment
   /** Failures in a row after which a provider gets no calls for a while: at first, and after many breaks. */
   routeFailuresToBreak: 3,

@@ -12,6 +12,8 @@ const marketFileSchema = z.object({
   gateway: httpUrl,
   rpc: httpUrl,
   chainId: z.int().min(1),
+  /** The file of its domains, of which name servers know nothing. */
+  zone: z.string().max(4096).optional(),
   contracts: z.object({ usdc: addressSchema, escrow: addressSchema, registry: addressSchema }),
 })
 

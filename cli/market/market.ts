@@ -22,6 +22,8 @@ export interface MarketPlace {
   readonly contracts: { readonly usdc: Address; readonly escrow: Address; readonly registry: Address }
   /** Of a local development market only. */
   readonly keys: KeyDirectory | undefined
+  /** Of a local development market only: the file of its domains. */
+  readonly zone: string | undefined
 }
 
 /** A market of which the way to its chain may not be known. */
@@ -59,6 +61,7 @@ export async function findGateway(
       chainId: running.chainId,
       contracts: running.contracts,
       keys: { path: join(running.folder, 'keystore') },
+      zone: running.zone,
     }
   }
   const settings = await readSettingsFile(env)
@@ -68,7 +71,14 @@ export async function findGateway(
   const rpcText = named.rpc ?? settings.rpc
   const rpcs = rpcText === undefined ? { rpc: undefined, moreRpcs: [] } : parseRpcs(rpcText)
   const { chainId, escrow, registry, usdc } = await readGatewayInfo(gateway, signal)
-  return { gateway, ...rpcs, chainId, contracts: { escrow, registry, usdc }, keys: undefined }
+  return {
+    gateway,
+    ...rpcs,
+    chainId,
+    contracts: { escrow, registry, usdc },
+    keys: undefined,
+    zone: undefined,
+  }
 }
 
 /** Where the accounts of a local market are, for what needs an account and no market. */

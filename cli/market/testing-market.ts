@@ -120,6 +120,7 @@ export async function writeMarket(
     rpcUrl,
     contracts,
     keys,
+    zone,
   }: {
     gateway: { readonly url: URL }
     rpcUrl: URL
@@ -130,6 +131,7 @@ export async function writeMarket(
       readonly registry: Address
     }
     keys: Readonly<Record<string, `0x${string}`>>
+    zone?: string
   },
 ): Promise<void> {
   const { chainId, ...addresses } = contracts
@@ -142,6 +144,12 @@ export async function writeMarket(
       await encryptKeystore(key, 'worthless', { scryptCost: 2 }),
     )
   }
-  const market = { gateway: gateway.url.href, rpc: rpcUrl.href, chainId, contracts: addresses }
+  const market = {
+    gateway: gateway.url.href,
+    rpc: rpcUrl.href,
+    chainId,
+    contracts: addresses,
+    ...(zone && { zone }),
+  }
   await writeFile(join(dir, '.khachapuri', 'market.json'), JSON.stringify(market))
 }

@@ -31,13 +31,13 @@ export async function createUserInMarket(options: { fault?: Fault } = {}): Promi
       new AbortController().signal,
     ),
   )
-  const { gateway, chain, contracts, accounts } = market
+  const { gateway, chain, contracts, accounts, zone } = market
   const keys = {
     developer: accounts.developer.privateKey,
     payer: accounts.payer.privateKey,
     alice: accounts.alice.privateKey,
   }
-  await writeMarket(user.dir, { gateway, rpcUrl: chain.rpcUrl, contracts, keys })
+  await writeMarket(user.dir, { gateway, rpcUrl: chain.rpcUrl, contracts, keys, zone })
   await user.run(['init', 'app'])
   const parts = starting.move()
   return { user, market, [Symbol.asyncDispose]: () => parts.disposeAsync() }

@@ -6,8 +6,10 @@ import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import type { GatewayInfo } from '../../protocol/gateway.ts'
 import { problemResponse } from '../../protocol/http/problem-response.ts'
 import type { AbuseSettings } from '../limits/front-rules.ts'
+import type { DomainCache } from '../names/domain-cache.ts'
 import type { NameCache } from '../names/name-cache.ts'
 import { createAbusePages } from './abuse-pages.ts'
+import { createDomainPages } from './domain-pages.ts'
 import { createNamePages } from './name-pages.ts'
 import { formatPage } from './page.ts'
 
@@ -18,6 +20,8 @@ export interface AppDeps {
   readonly names: Pick<NameCache, 'resolve' | 'known'>
   /** URLs of the tunnels of other gateways with the same names. */
   readonly otherGateways: () => readonly string[]
+  /** Absent where the gateway answers for no domain but its own. */
+  readonly domains?: Pick<DomainCache, 'refresh'> | undefined
   /** Providers with a live tunnel. */
   readonly tunnelledProviders: () => readonly Address[]
   /** False once the gateway is closing. */
@@ -69,6 +73,7 @@ export function createApp(deps: AppDeps): Hono {
     })
   })
   app.route('/', createNamePages({ names: deps.names, urlOf: (name) => exampleUrl(info, name) }))
+  if (deps.domains) app.route('/', createDomainPages({ domains: deps.domains }))
   app.route('/', createAbusePages(deps))
   if (deps.keeper) app.route('/', deps.keeper)
 

@@ -1,7 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { type CID, parseContentCid } from '../../protocol/ipfs/cid.ts'
+import type { DomainRecord } from '../../protocol/ipfs/domain-record.ts'
 import type { Name, ProviderName } from '../../protocol/name.ts'
+import type { DomainAnswer, DomainCache } from '../names/domain-cache.ts'
 import type { KnownName, NameAnswer, NameCache } from '../names/name-cache.ts'
 import type { HostMeaning } from '../names/resolve-host.ts'
 import type { RoutedDeployment, Router } from '../routing/router.ts'
@@ -9,7 +11,7 @@ import type { ProviderRoute, ProviderRoutes } from './provider-routes.ts'
 import type { RequestShape } from './request-shape.ts'
 
 /** Hosts behind which there are calls. */
-export type Destination = Extract<HostMeaning, { kind: 'name' | 'any' | 'origin' }>
+export type Destination = Extract<HostMeaning, { kind: 'name' | 'any' | 'origin' | 'foreign' }>
 
 /** Where a request goes, and what it is there. */
 export interface Way {
@@ -42,9 +44,11 @@ export interface FindWayDeps {
   readonly names: Pick<NameCache, 'peek' | 'resolve'>
   readonly routes: Pick<ProviderRoutes, 'routeTo'>
   readonly router: Router
+  /** Absent where the gateway answers for no domain but its own. */
+  readonly domains?: DomainCache | undefined
 }
 
-export function createFindWay({ names, routes, router }: FindWayDeps): FindWay {
+export function createFindWay({ names, routes, router, domains }: FindWayDeps): FindWay {
   /** Calls `next` with what is known of a name, at once where that is known. */
   function withName<T>(
     name: Name,
@@ -114,6 +118,26 @@ export function createFindWay({ names, routes, router }: FindWayDeps): FindWay {
         }
         return withName(provider, toOrigin, signal)
       }
+      case 'foreign': {
+        const { host } = destination
+        if (!domains) throw unknownHost(host)
+        const answer = domains.peek(host)
+        const toDomain = async (known: DomainAnswer): Promise<Way> => {
+          const record = requireDomain(known, host)
+          const way =
+            record.kind === 'deployment'
+              ? toDeployment(
+                  record,
+                  request,
+                  { target: underCid(record.cid, shape.target), staleMs: undefined },
+                  signal,
+                )
+              : withName(record.name, (named) => toName(named.record, named.staleMs, request, signal), signal)
+          // All of the domain is its owner's.
+          return { ...(await way), cookieDomain: host }
+        }
+        return answer ? toDomain(answer) : domains.resolve(host, signal).then(toDomain)
+      }
     }
   }
 }
@@ -121,6 +145,7 @@ export function createFindWay({ names, routes, router }: FindWayDeps): FindWay {
 /** For the log, where nobody has taken the call yet. */
 export function formatDestination(destination: Destination): string {
   if (destination.kind === 'any') return 'any'
+  if (destination.kind === 'foreign') return destination.host
   return destination.kind === 'name' ? destination.name : destination.provider
 }
 
@@ -132,6 +157,17 @@ function requireKnown(answer: NameAnswer, name: Name): Known {
   throw new ProtocolError('provider_unknown', `No provider has the name ${name}.`, {
     hint: 'Check the first part of the host; the page of the gateway lists the providers it knows.',
     details: { provider: name },
+  })
+}
+
+function requireDomain(answer: DomainAnswer, host: string): DomainRecord {
+  if (answer.kind === 'known') return answer.record
+  throw answer.kind === 'refused' ? answer.error : unknownHost(host)
+}
+
+function unknownHost(host: string): ProtocolError {
+  return new ProtocolError('host_unknown', `This gateway does not answer for ${host.slice(0, 100)}.`, {
+    hint: `If the domain is yours: khachapuri domain add ${host.slice(0, 100)} <cid>.`,
   })
 }
 

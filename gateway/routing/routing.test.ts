@@ -229,3 +229,62 @@ test('the gateway tells what it goes by for a name', async () => {
   front.deployments.set('bad', named('::garbage'))
   expect(await pageOf('bad')).toMatchObject({ status: 502, code: 'name_records_invalid' })
 })
+
+test('a domain of somebody’s own is served by its TXT record, and everybody else’s is misdirected', async () => {
+  await using alice = await openOrigin((request, response) => {
+    response.writeHead(200, [
+      'Set-Cookie',
+      'wide=1; Domain=oracle.test',
+      'Set-Cookie',
+      'wider=1; Domain=test',
+    ])
+    response.end(`alice ${request.url}`)
+  })
+  const zone = new Map([
+    ['_khachapuri.oracle.test', [`khachapuri=${cid} providers=alice`]],
+    ['_khachapuri.www.oracle.test', ['khachapuri=thumbs']],
+    ['_khachapuri.cloud.test', ['khachapuri=alice']],
+    ['_khachapuri.bad.test', ['khachapuri=http://169.254.169.254']],
+  ])
+  let looks = 0
+  const lookupTxt = async (host: string) => {
+    looks++
+    return zone.get(host) ?? []
+  }
+  await using front = await openGatewayFront({ alice: alice.url }, { lookupTxt })
+  front.deployments.set('thumbs', named('alice'))
+  const answer = await front.ask('Oracle.TEST:8080', { path: '/x?y' })
+  expect(answer.body.toString()).toBe(`alice /${cid}/x?y`)
+  expect(answer.headers['set-cookie']).toEqual(['wide=1; Domain=oracle.test', 'wider=1'])
+  expect((await front.ask('www.oracle.test.', { path: '/x' })).body.toString()).toBe(`alice /${cid}/x`)
+  expect((await front.ask('cloud.test', { path: `/${cid}/x` })).body.toString()).toBe(`alice /${cid}/x`)
+  for (let i = 0; i < 10; i++) {
+    expect(await front.ask('other.test')).toMatchObject({ status: 421, code: 'host_unknown' })
+  }
+  expect(await front.ask('bad.test')).toMatchObject({ status: 502, code: 'name_records_invalid' })
+  expect(looks).toBe(5)
+  for (const host of [front.gateway.domain, '127.0.0.1', '[::1]:80']) {
+    expect((await front.ask(host, { path: '/_/info' })).status).toBe(200)
+  }
+  const pageOf = async (domain: string) => {
+    const page = await front.ask(front.gateway.domain, { path: `/_/domains/${domain}` })
+    return { status: page.status, ...JSON.parse(page.body.toString()) }
+  }
+  expect(await pageOf('oracle.test')).toEqual({
+    status: 200,
+    domain: 'oracle.test',
+    kind: 'deployment',
+    cid: cid.toString(),
+    providers: ['alice'],
+  })
+  expect(await pageOf('www.oracle.test')).toMatchObject({ kind: 'name', name: 'thumbs' })
+  expect(await pageOf('other.test')).toMatchObject({ status: 404, code: 'domain_unproven' })
+  for (const domain of ['localhost', '127.0.0.1', 'a_b.test', 'x@y.test', 'printer.local'])
+    expect(await pageOf(domain)).toMatchObject({ status: 400, code: 'name_malformed' })
+  // A domain moves as soon as somebody insists, and at the latest when its record is old.
+  zone.set('_khachapuri.other.test', [`khachapuri=${cid}  providers=alice`])
+  expect(await pageOf('other.test')).toMatchObject({ status: 502 })
+  zone.set('_khachapuri.other.test', ['khachapuri=thumbs'])
+  expect(await pageOf('other.test')).toMatchObject({ status: 200 })
+  expect((await front.ask('other.test')).status).toBe(200)
+})

@@ -7,6 +7,7 @@ import { type ErrorCode, ProtocolError } from '../../protocol/errors.ts'
 import type { CID } from '../../protocol/ipfs/cid.ts'
 import { marketDomain } from '../../protocol/typed-data.ts'
 import { createGateway, type Gateway } from '../gateway.ts'
+import { createTxtLookup } from '../names/lookup-txt.ts'
 import { createTunnelHub } from '../tunnels/tunnel-hub.ts'
 import { listenForHops, relayRequest } from './hop.ts'
 import type { FromWorker, ToWorker, WorkerStart } from './messages.ts'
@@ -68,6 +69,7 @@ async function start(facts: WorkerStart): Promise<void> {
         return withSiblings(hub, { siblings, has: (provider) => present.has(provider) })
       },
       fetchSpec,
+      lookupTxt: createTxtLookup(),
       ...(tracing && {
         tracer: (await import('../observe/otlp-tracer.ts')).createOtlpTracer({
           ...tracing,

@@ -60,9 +60,11 @@ export function accountOf(name: string): Address {
 export async function openGatewayFront(
   records: Record<string, string> = {},
   options: Partial<GatewayOptions> &
-    Partial<Pick<GatewayDeps, 'lookup' | 'keeper' | 'fetchSpec' | 'random' | 'tracer' | 'clock'>> = {},
+    Partial<
+      Pick<GatewayDeps, 'lookup' | 'lookupTxt' | 'keeper' | 'fetchSpec' | 'random' | 'tracer' | 'clock'>
+    > = {},
 ): Promise<GatewayFront> {
-  const { lookup, clock: ownClock, keeper, fetchSpec, random, tracer, ...gatewayOptions } = options
+  const { lookup, lookupTxt, clock: ownClock, keeper, fetchSpec, random, tracer, ...gatewayOptions } = options
   const clock = createTestClock()
   const log = createTestLog()
   const table = new Map(Object.entries(records))
@@ -118,6 +120,7 @@ export async function openGatewayFront(
       }),
       ...(lookup ? { lookup } : {}),
       ...(keeper ? { keeper } : {}),
+      ...(lookupTxt ? { lookupTxt } : {}),
       ...(fetchSpec ? { fetchSpec } : {}),
       ...(random ? { random } : {}),
       ...(tracer ? { tracer } : {}),

@@ -136,3 +136,45 @@ test('a name that was set once has no deployment before; a dry run changes nothi
   expect(key).toMatchObject({ exitCode: 2 })
   expect(key.stderr).not.toContain('0x11')
 })
+
+test('a domain of one’s own serves a deployment by its CID or its name; the API stays where it is', async () => {
+  const ask = (host: string, path: string) => curl({ port: at.market.gateway.port, host, path })
+  expect((await ask('oracle.test', '/hello')).problem()).toMatchObject({ status: 421, code: 'host_unknown' })
+  const added = (await run(`domain add oracle.test ${hello} --provider alice --json`)).json()
+  const { port } = at.market.gateway
+  expect(added).toMatchObject({
+    kind: 'deployment',
+    cid: hello,
+    providers: ['alice'],
+    url: `http://oracle.test:${port}/`,
+    record: {
+      name: '_khachapuri.oracle.test',
+      type: 'TXT',
+      value: `khachapuri=${hello} providers=alice`,
+    },
+  })
+  expect((await run(`domain add oracle.test ${hello} --provider alice`)).stdout).toContain(
+    `curl --resolve oracle.test:${port}:127.0.0.1 http://oracle.test:${port}/`,
+  )
+  expect((await ask(`oracle.test:${port}`, '/hello?name=Ada')).text).toBe('{"greeting":"Hello, Ada!"}')
+  expect((await ask(at.market.gateway.domain, '/_/info')).status).toBe(200)
+  await run('domain add www.oracle.test once')
+  expect((await ask('www.oracle.test', '/hello')).text).toBe('{"greeting":"Hello, world!"}')
+  expect((await run('domain show www.oracle.test')).stdout).toBe('www.oracle.test  the name once\n')
+  expect((await run('domain remove oracle.test --json')).json()).toEqual({ domain: 'oracle.test' })
+  expect((await run('domain show oracle.test --json')).stdout).toContain('domain_unproven')
+  expect((await ask('oracle.test', '/hello')).status).toBe(421)
+})
+
+test('elsewhere than in a local market the record to set is shown, and looked for', async () => {
+  const { gateway, chain } = at.market
+  const away = ['--gateway', gateway.url.origin, '--rpc', chain.rpcUrl.origin, '--json']
+  const shown = await at.user.run(['domain', 'add', 'shop.test', 'once', ...away])
+  expect(shown.exitCode).toBe(1)
+  expect(JSON.parse(shown.stdout)).toMatchObject({
+    code: 'domain_unproven',
+    hint: 'Set the record _khachapuri.shop.test TXT "khachapuri=once", point shop.test to localhost (CNAME), and run this again.',
+  })
+  for (const domain of ['localhost', 'a_b.test', 'http://x.test', 'x.test/path', '127.0.0.1', '10.0.0.1'])
+    expect((await at.user.run(['domain', 'add', domain, 'once', ...away])).exitCode).toBe(2)
+})
