@@ -52,21 +52,36 @@ function workerdPath(): string {
   return (createRequire(import.meta.url)('workerd') as { readonly default: string }).default
 }
 
-/** nginx with one worker as a reverse proxy before `upstream`; undefined where it is not installed. */
-export async function startNginx(
-  { dir, upstream }: { dir: string; upstream: Target },
+/** A reverse proxy before `upstream`, in a folder of its own. */
+interface ProxyPlace {
+  readonly dir: string
+  readonly upstream: Target
+}
+
+interface ProxyKind {
+  readonly command: string
+  readonly configName: string
+  readonly format: (facts: { port: number; upstreamHost: string }) => string
+  readonly args: (place: { dir: string; config: string }) => readonly string[]
+}
+
+/** @returns undefined where it is not installed */
+async function startProxy(
+  { command: name, configName, format, args }: ProxyKind,
+  { dir, upstream }: ProxyPlace,
   signal: AbortSignal,
 ): Promise<Peer | undefined> {
-  const command = await findOnPath('nginx')
+  const command = await findOnPath(name)
   if (command === undefined) return undefined
   await mkdir(dir, { recursive: true })
   const port = await findFreePort()
   const { host, pathname } = new URL(upstream.url)
-  await writeFile(join(dir, 'nginx.conf'), formatNginxConfig({ port, upstreamHost: host }))
-  const args = ['-p', dir, '-c', 'nginx.conf', '-e', 'error.log']
-  const started = await startProcess({ command, args, ready: { port } }, signal)
+  const config = join(dir, configName)
+  await writeFile(config, format({ port, upstreamHost: host }))
+  const env = { ...process.env, HOME: dir }
+  const started = await startProcess({ command, args: args({ dir, config }), env, ready: { port } }, signal)
   const target: Target = {
-    name: 'through nginx',
+    name: `through ${name}`,
     url: `http://127.0.0.1:${port}${pathname}`,
     host,
     processes: [{ role: 'proxy', pid: started.pid }, ...upstream.processes],
@@ -74,9 +89,74 @@ export async function startNginx(
   return { ...started, target }
 }
 
+/** nginx with one worker. */
+export const startNginx = (place: ProxyPlace, signal: AbortSignal): Promise<Peer | undefined> =>
+  startProxy(
+    {
+      command: 'nginx',
+      configName: 'nginx.conf',
+      format: formatNginxConfig,
+      args: ({ dir }) => ['-p', dir, '-c', 'nginx.conf', '-e', 'error.log'],
+    },
+    place,
+    signal,
+  )
+
+/** HAProxy with one thread. */
+export const startHaproxy = (place: ProxyPlace, signal: AbortSignal): Promise<Peer | undefined> =>
+  startProxy(
+    {
+      command: 'haproxy',
+      configName: 'haproxy.cfg',
+      format: ({ port, upstreamHost }) => `global
+  nbthread 1
+  maxconn 4096
+defaults
+  mode http
+  option http-keep-alive
+  http-reuse always
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+frontend in
+  bind 127.0.0.1:${port}
+  default_backend out
+backend out
+  server peer ${upstreamHost}
+`,
+      args: ({ config }) => ['-db', '-f', config],
+    },
+    place,
+    signal,
+  )
+
+/** Caddy on one core. */
+export const startCaddy = (place: ProxyPlace, signal: AbortSignal): Promise<Peer | undefined> =>
+  startProxy(
+    {
+      command: 'caddy',
+      configName: 'Caddyfile',
+      format: ({ port, upstreamHost }) => `{
+  admin off
+  auto_https off
+}
+:${port} {
+  reverse_proxy ${upstreamHost} {
+    transport http {
+      keepalive_idle_conns_per_host 512
+    }
+  }
+}
+`,
+      args: ({ config }) => ['run', '--adapter', 'caddyfile', '--config', config],
+    },
+    place,
+    signal,
+  )
+
 function formatNginxConfig({ port, upstreamHost }: { port: number; upstreamHost: string }): string {
   return `daemon off; master_process off; pid nginx.pid;
-events { worker_connections 1024; }
+events { worker_connections 4096; }
 http {
   access_log off;
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;

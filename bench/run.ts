@@ -4,6 +4,7 @@ import { isProtocolError } from '../protocol/errors.ts'
 import { coldCall } from './cold-call.ts'
 import { formatReport } from './format.ts'
 import { gatewayCall } from './gateway-call.ts'
+import { gatewayProxy } from './gateway-proxy.ts'
 import { ledgerCharges } from './ledger-charges.ts'
 import { createLoad } from './load.ts'
 import { describeMachine } from './machine.ts'
@@ -29,6 +30,7 @@ const measurements: readonly Measurement[] = [
   warmCall,
   paidCall,
   gatewayCall,
+  gatewayProxy,
   coldCall,
   settleGas,
   settleMany,
