@@ -25,7 +25,6 @@ export function openDatabase(dir: string, identity: LedgerIdentity): DatabaseSyn
       PRAGMA wal_autocheckpoint = 8000;
       PRAGMA cache_size = -65536; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE; COMMIT`)
     prepareSchema(db, identity, path)
-    db.exec(laterIndexes)
     return db
   } catch (error) {
     db.close()
@@ -68,11 +67,12 @@ function prepareSchema(db: DatabaseSync, identity: LedgerIdentity, path: string)
       { hint: 'Use one data directory for each provider and market.' },
     )
   }
+  db.exec(laterIndexes)
 }
 
 function createSchema(db: DatabaseSync, { provider, market }: LedgerIdentity): void {
   db.exec(
-    `BEGIN; ${schema}; PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${schemaVersion}`,
+    `BEGIN; ${schema}; ${laterIndexes}; PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${schemaVersion}`,
   )
   db.prepare('INSERT INTO identity VALUES (1, ?, ?, ?)').run(provider, market.chainId, market.escrow)
   db.exec('COMMIT')
