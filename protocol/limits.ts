@@ -416,6 +416,12 @@ export const limits = {
   /** What is kept of a request's body, in case it must be sent again through another socket. */
   tunnelReplayBytesMax: 64 * KiB,
   tunnelAttemptsMax: 4,
+  /** From here on a stream goes on by a lane: a connection that is used for nothing else. So many of one process. */
+  tunnelLaneBytesMin: 1 * MiB,
+  tunnelLanesMax: 4,
+  /** Until one that carries nothing is closed, and until one that was asked for is asked for again. */
+  tunnelLaneIdleMs: 60_000,
+  tunnelLaneAskMs: 10_000,
   /** Turns of one stream while others wait, and frames that go out as one message. */
   tunnelSliceBytesMax: 32 * KiB,
   tunnelBatchBytesMax: 64 * KiB,

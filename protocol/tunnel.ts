@@ -106,6 +106,8 @@ const schemas = {
     sessionKey: hexSchema(32),
     /** From an earlier welcome of this gateway. */
     ticket: ticketSchema.optional(),
+    /** For nothing but large streams of other connections of the same process. */
+    purpose: z.literal('lanes').optional(),
   }),
   /** Gateway: prove it. `resume` where the ticket is good, so that the session key is enough. */
   challenge: z.strictObject({

@@ -3,6 +3,7 @@ import type { Address, LocalAccount, TypedDataDomain } from 'viem'
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
 import { type ErrorCode, type ProtocolError, toProtocolError } from '../protocol/errors.ts'
+import type { LostAttempt } from '../protocol/frames/head.ts'
 import type { RequestListener } from '../protocol/http/listener.ts'
 import { limits } from '../protocol/limits.ts'
 import { createSessionKey } from '../protocol/tunnel-ticket.ts'
@@ -103,6 +104,10 @@ export function connectTunnel(
   const sessionKey = createSessionKey()
   const taken = createTakenStreams()
   const sessions = new Set<TunnelSession>()
+  /** For large streams of the others; the gateway asks for them, and closes them. */
+  const lanes = new Set<TunnelSession>()
+  const allSessions = () => [...sessions, ...lanes]
+  let isOpeningLane = false
   const connected = Promise.withResolvers<void>()
   const closed = Promise.withResolvers<void>()
   const stop = new AbortController()
@@ -128,7 +133,7 @@ export function connectTunnel(
   }
 
   const statusNow = (): TunnelStatus => {
-    const all = [gone, ...sessions]
+    const all = [gone, ...allSessions()]
     return {
       state: stateNow(),
       sockets: [...sessions].map(({ tunnelId, streams, rttMs, connectedAtMs }) => ({
@@ -154,26 +159,48 @@ export function connectTunnel(
     deps.onState?.(statusNow())
   }
 
-  const dial = async (): Promise<TunnelSession> => {
+  const findStream = ({ tunnelId, streamId }: LostAttempt) =>
+    allSessions()
+      .find((session) => session.tunnelId === tunnelId)
+      ?.find(streamId)
+
+  /** Opens a connection for large streams; one that fails is asked for again. */
+  const openLane = async (): Promise<void> => {
+    if (isOpeningLane || lanes.size >= limits.tunnelLanesMax || end) return
+    isOpeningLane = true
+    try {
+      await dial('lanes')
+    } catch (error) {
+      log.warn('tunnel_lane_failed', { error: String(error) })
+    } finally {
+      isOpeningLane = false
+    }
+  }
+
+  const dial = async (purpose: 'requests' | 'lanes'): Promise<TunnelSession> => {
     const provider = options.provider ?? account.address
-    const credentials = { name, account, provider, domain, sessionKey, ticket }
+    const credentials = { name, account, provider, domain, sessionKey, ticket, purpose }
     const dialed = await dialTunnel(
       { clock, lookup, proxyEnv },
       { gatewayUrl, credentials, localAddress: options.localAddress },
       stop.signal,
     )
     ticket = dialed.ticket
-    const session = startTunnelSession({ clock, log, handler, taken }, dialed)
-    sessions.add(session)
+    const onMore = () => void openLane()
+    const session = startTunnelSession({ clock, log, handler, taken, findStream, onMore }, dialed)
+    const group = purpose === 'lanes' ? lanes : sessions
+    group.add(session)
+    if (end) session.cut()
     session.closed.then(() => {
-      sessions.delete(session)
+      group.delete(session)
       for (const count of ['requests', 'receivedBytes', 'sentBytes'] as const) gone[count] += session[count]
       log.info('tunnel_lost', { tunnelId: session.tunnelId })
       tellState()
     })
+    log.info('tunnel_connected', { tunnelId: session.tunnelId, purpose })
+    if (purpose === 'lanes') return session
     wasConnected = true
     connected.resolve()
-    log.info('tunnel_connected', { tunnelId: session.tunnelId })
     tellState()
     return session
   }
@@ -185,7 +212,7 @@ export function connectTunnel(
     while (!stop.signal.aborted) {
       let code: ErrorCode = 'tunnel_lost'
       try {
-        const session = await dial()
+        const session = await dial('requests')
         const startMs = clock.monotonicMs()
         failingSinceMs = undefined
         await session.ending
@@ -213,7 +240,7 @@ export function connectTunnel(
   /** After a sleep connections look open that the other end has given up, and waits are far from over. */
   const onWake = (sleptMs: number) => {
     log.info('machine_woke', { sleptMs })
-    for (const session of sessions) session.suspect()
+    for (const session of allSessions()) session.suspect()
     woken.abort()
     woken = new AbortController()
   }
@@ -224,7 +251,7 @@ export function connectTunnel(
       if (stop.signal.aborted) return
       const sleptMs = clock.nowMs() - beforeMs - limits.tunnelTickMs
       if (sleptMs >= limits.tunnelSleptMsMin) onWake(sleptMs)
-      for (const session of sessions) session.check()
+      for (const session of allSessions()) session.check()
     }
   }
 
@@ -233,7 +260,7 @@ export function connectTunnel(
     end = 'refused'
     log.error('tunnel_refused', { code: error.code, error: error.message, hint: error.hint })
     stop.abort(error)
-    for (const session of sessions) session.cut()
+    for (const session of allSessions()) session.cut()
     connected.reject(error)
     closed.reject(error)
     tellState()
@@ -243,7 +270,7 @@ export function connectTunnel(
     if (end) return
     end = 'closed'
     stop.abort(signal.reason)
-    for (const session of sessions) session.cut()
+    for (const session of allSessions()) session.cut()
     connected.reject(signal.reason)
     closed.resolve()
     tellState()
@@ -266,6 +293,8 @@ export function connectTunnel(
       stop.abort(reason)
       connected.reject(reason)
       await Promise.all([...sessions].map((session) => session.leave()))
+      // What they carried has ended with the requests.
+      await Promise.all([...lanes].map((session) => session.leave()))
       await Promise.all(lines)
       closed.resolve()
       tellState()

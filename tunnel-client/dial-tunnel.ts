@@ -29,6 +29,7 @@ export interface Credentials {
   readonly domain: TypedDataDomain
   readonly sessionKey: SessionKey
   readonly ticket: string | undefined
+  readonly purpose: 'requests' | 'lanes'
 }
 
 /** An admitted connection; frames come next. */
@@ -141,13 +142,14 @@ async function shakeHands(
   clock.sleep(limits.tunnelHandshakeTimeoutMs, over.signal).then(expire, () => undefined)
   const signal = AbortSignal.any([callerSignal, over.signal])
   try {
-    const { name, sessionKey, ticket } = credentials
+    const { name, sessionKey, ticket, purpose } = credentials
     webSocket.send(
       formatTunnelMessage<'hello'>({
         type: 'hello',
         name,
         sessionKey: sessionKey.publicKey,
         ...(ticket !== undefined && { ticket }),
+        ...(purpose === 'lanes' && { purpose }),
       }),
     )
     const challenge = parseTunnelMessage(await inbox.read(signal), ['challenge'])

@@ -1,12 +1,15 @@
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
+import { type LostAttempt, parseLaneHead } from '../protocol/frames/head.ts'
 import { createLiveness } from '../protocol/frames/liveness.ts'
 import { createMux } from '../protocol/frames/mux.ts'
+import type { Stream } from '../protocol/frames/mux-stream.ts'
 import { createWebSocketTransport } from '../protocol/frames/websocket.ts'
 import type { RequestListener } from '../protocol/http/listener.ts'
 import { limits } from '../protocol/limits.ts'
 import type { DialedTunnel } from './dial-tunnel.ts'
 import { serveStream } from './serve-stream.ts'
+import { takeLane } from './take-lane.ts'
 import type { TakenStreams } from './taken-streams.ts'
 
 /** One connection on which requests are served. */
@@ -20,6 +23,8 @@ export interface TunnelSession {
   readonly requests: number
   readonly receivedBytes: number
   readonly sentBytes: number
+  /** A stream that is not over. */
+  find(streamId: number): Stream | undefined
   /** Resolves when the connection has gone. */
   readonly closed: Promise<void>
   /** Resolves when a new connection should be dialled: this one has gone, or its gateway will. */
@@ -39,6 +44,10 @@ export interface SessionOptions {
   readonly log: Log
   readonly handler: RequestListener
   readonly taken: TakenStreams
+  /** A stream of any connection of this process. */
+  readonly findStream: (place: LostAttempt) => Stream | undefined
+  /** The gateway has use for one more connection, for lanes. */
+  readonly onMore: () => void
 }
 
 /** Starts serving on a connection that has been admitted. */
@@ -55,7 +64,10 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
   const mux = createMux({
     transport: createWebSocketTransport(webSocket, socket),
     clock,
+    onMore: options.onMore,
     onStream(stream, head) {
+      const place = readLane(head)
+      if (place) return takeLane(stream, options.findStream(place))
       requests++
       return serveStream(
         { log, handler, taken, remoteAddress: socket.remoteAddress, isLeaving: () => isLeaving },
@@ -108,6 +120,7 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
     get sentBytes() {
       return socket.bytesWritten
     },
+    find: mux.find,
     closed: closed.promise,
     ending: ending.promise,
     async leave() {
@@ -130,4 +143,13 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
   })
   inbox.handOver((message) => mux.receive(message))
   return session
+}
+
+/** What is neither a request nor a lane is left to whoever reads requests, and refused there. */
+function readLane(head: string): LostAttempt | undefined {
+  try {
+    return parseLaneHead(head)
+  } catch {
+    return undefined
+  }
 }

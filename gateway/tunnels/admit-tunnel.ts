@@ -40,6 +40,8 @@ export interface Admission {
   readonly provider: Address
   readonly name: string
   readonly sessionKey: Hex
+  /** Requests, or the large streams of those. */
+  readonly purpose: 'requests' | 'lanes'
 }
 
 /**
@@ -72,7 +74,12 @@ export async function admitTunnel(
       })
     : await verifyAccount(deps, { hello, provider, nonce, text }, signal)
   if (!isProven) throw notTheOwner(hello.name)
-  return { provider: provider.address, name: provider.name, sessionKey: hello.sessionKey }
+  return {
+    provider: provider.address,
+    name: provider.name,
+    sessionKey: hello.sessionKey,
+    purpose: hello.purpose ?? 'requests',
+  }
 }
 
 /** A ticket is worth nothing once the name belongs to somebody else. */

@@ -162,7 +162,10 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
     this.#bytesLeft = hasNoBody ? 0 : this.#isSwitched ? undefined : head.contentLength
     this.#isAnswered = true
     this.#handler.onHead(head.status, head.rawHeaders)
-    if (this.#isSwitched && this.#stream && !this.#isOver) this.#body?.sendTo(this.#stream)
+    if (!this.#isSwitched || !this.#stream || this.#isOver) return
+    // It may stay for hours, and each of its messages waits for somebody.
+    this.#stream.askForLane()
+    this.#body?.sendTo(this.#stream)
   }
 
   onData(chunk: Buffer): void {

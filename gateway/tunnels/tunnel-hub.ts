@@ -123,8 +123,13 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
       await closed
       return
     }
-    const tunnel = openTunnel({ clock, log, webSocket, socket, inbox, admitted })
     const pool = poolOf(admitted.provider)
+    const { lanes } = pool
+    const tunnel = openTunnel({
+      ...{ clock, log, webSocket, socket, inbox, admitted },
+      onLarge: lanes.offer,
+      onIdle: lanes.noteIdle,
+    })
     tunnels++
     webSocket.send(
       formatTunnelMessage<'welcome'>({
@@ -158,7 +163,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     try {
       const line = { read: inbox.read, send: (text: string) => webSocket.send(text) }
       const admitted = await raceSignal(admitTunnel(admission, line, signal), signal)
-      const sockets = [...(pools.get(admitted.provider)?.sockets ?? [])]
+      const sockets = socketsOf(pools.get(admitted.provider))
       const own = sockets.filter(({ sessionKey }) => sessionKey === admitted.sessionKey).length
       if (own >= limits.tunnelSocketsPerProcessMax) throw tooMany('tunnels of this process')
       if (sockets.length >= limits.tunnelSocketsPerProviderMax) throw tooMany('tunnels of this provider')
@@ -190,7 +195,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
       await clock.sleep(limits.tunnelTickMs, stop.signal).catch(() => undefined)
       for (const [provider, pool] of pools) {
         pool.expire(clock.monotonicMs())
-        for (const tunnel of pool.sockets) tunnel.checkLiveness()
+        for (const tunnel of socketsOf(pool)) tunnel.checkLiveness()
         if (pool.isForgotten(clock.monotonicMs())) pools.delete(provider)
       }
     }
@@ -205,7 +210,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     return limiter.tryBegin(socket.remoteAddress) ? undefined : tooMany('handshakes')
   }
 
-  const allSockets = () => [...pools.values()].flatMap((pool) => [...pool.sockets])
+  const allSockets = () => [...pools.values()].flatMap(socketsOf)
   const inFlight = () => [...pools.values()].reduce((sum, pool) => sum + pool.inFlight, 0)
 
   return {
@@ -225,9 +230,12 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
       }
     },
     upstreamFor: (provider) => pools.get(provider) ?? pools.get(getAddress(provider)),
-    connected: () => allSockets().map((tunnel) => ({ ...describe(tunnel), rttMs: tunnel.mux.rttMs })),
+    connected: () =>
+      [...pools.values()]
+        .flatMap(({ sockets }) => [...sockets])
+        .map((tunnel) => ({ ...describe(tunnel), rttMs: tunnel.mux.rttMs })),
     async recheck(provider, signal) {
-      for (const tunnel of pools.get(getAddress(provider))?.sockets ?? []) {
+      for (const tunnel of socketsOf(pools.get(getAddress(provider)))) {
         const now = await resolveProvider(tunnel.name, signal)
         if (!now || !isAddressEqual(now.address, tunnel.provider))
           tunnel.close(closeCodes.refused, 'tunnel_refused')
@@ -254,6 +262,10 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     },
   }
 }
+
+/** Those for requests, and those for lanes. */
+const socketsOf = (pool: TunnelPool | undefined): readonly TunnelSocket[] =>
+  pool ? [...pool.sockets, ...pool.lanes.sockets] : []
 
 function describe({ tunnelId, provider, name, mux, connectedAtMs }: TunnelSocket) {
   return { tunnelId, provider, name, streams: mux.streams, connectedAtMs }

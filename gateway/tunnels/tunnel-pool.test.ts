@@ -28,6 +28,7 @@ function setup() {
       provider: '0x0000000000000000000000000000000000000001',
       name: 'alice',
       sessionKey,
+      purpose: 'requests',
       mux: pair.gateway,
       connectedAtMs: 0,
       isLeaving: false,

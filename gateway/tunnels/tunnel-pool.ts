@@ -1,6 +1,7 @@
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Upstream } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
+import { createLanes, type Lanes } from './lanes.ts'
 import { providerBusy, providerOffline, tunnelLost } from './tunnel-errors.ts'
 import { type Placer, TunnelExchange } from './tunnel-exchange.ts'
 import type { TunnelSocket } from './tunnel-socket.ts'
@@ -8,6 +9,8 @@ import type { TunnelSocket } from './tunnel-socket.ts'
 /** All connections of one provider, as one upstream. */
 export interface TunnelPool extends Upstream {
   readonly sockets: ReadonlySet<TunnelSocket>
+  /** Connections for what has become large. */
+  readonly lanes: Lanes
   /** Requests that have not ended. */
   readonly inFlight: number
   /** Takes a new connection into use, for the requests that wait first. */
@@ -25,6 +28,7 @@ export interface TunnelPool extends Upstream {
 /** @param onIdle - The last request in flight has ended. */
 export function createTunnelPool({ clock, onIdle }: { clock: Clock; onIdle: () => void }): TunnelPool {
   const sockets = new Set<TunnelSocket>()
+  const lanes = createLanes({ clock })
   const exchanges = new Set<TunnelExchange>()
   const parked = new Map<TunnelExchange, AbortController>()
 
@@ -73,6 +77,7 @@ export function createTunnelPool({ clock, onIdle }: { clock: Clock; onIdle: () =
 
   return {
     sockets,
+    lanes,
     get inFlight() {
       return exchanges.size
     },
@@ -83,6 +88,10 @@ export function createTunnelPool({ clock, onIdle }: { clock: Clock; onIdle: () =
       return exchange
     },
     join(socket) {
+      if (socket.purpose === 'lanes') {
+        lanes.join(socket)
+        return
+      }
       sockets.add(socket)
       for (const exchange of [...parked.keys()]) {
         unpark(exchange)
@@ -91,15 +100,19 @@ export function createTunnelPool({ clock, onIdle }: { clock: Clock; onIdle: () =
     },
     leave(socket) {
       sockets.delete(socket)
+      lanes.leave(socket)
       leftAtMs = clock.monotonicMs()
       // Its streams are told only now that nobody can place anything on it.
       socket.mux.close()
     },
     expire(nowMs) {
       for (const exchange of exchanges) exchange.expire(nowMs)
+      lanes.tidy()
     },
     isForgotten: (nowMs) =>
-      sockets.size === 0 && exchanges.size === 0 && nowMs - leftAtMs >= limits.tunnelParkMsMax,
+      sockets.size + lanes.sockets.size === 0 &&
+      exchanges.size === 0 &&
+      nowMs - leftAtMs >= limits.tunnelParkMsMax,
     close() {
       for (const exchange of [...exchanges]) exchange.fail(tunnelLost())
     },

@@ -6,6 +6,7 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { createLiveness, type Liveness } from '../../protocol/frames/liveness.ts'
 import { createMux, type Mux } from '../../protocol/frames/mux.ts'
+import type { Stream } from '../../protocol/frames/mux-stream.ts'
 import { createWebSocketTransport, type HandshakeInbox } from '../../protocol/frames/websocket.ts'
 import type { Admission } from './admit-tunnel.ts'
 
@@ -18,6 +19,8 @@ export interface TunnelSocket {
   readonly name: string
   /** The provider's process. */
   readonly sessionKey: Hex
+  /** Requests, or the large streams of those. */
+  readonly purpose: 'requests' | 'lanes'
   readonly mux: Mux
   /** Wall time. */
   readonly connectedAtMs: number
@@ -39,10 +42,15 @@ export interface AdmittedSocket {
   readonly socket: Duplex
   readonly inbox: HandshakeInbox
   readonly admitted: Admission
+  /** A stream has become large. */
+  readonly onLarge: (socket: TunnelSocket, stream: Stream) => void
+  /** The last stream is over. */
+  readonly onIdle: (socket: TunnelSocket) => void
 }
 
 /** Begins to speak frames on a connection whose handshake is over. */
-export function openTunnel({ clock, log, webSocket, socket, inbox, admitted }: AdmittedSocket): TunnelSocket {
+export function openTunnel(options: AdmittedSocket): TunnelSocket {
+  const { clock, log, webSocket, socket, inbox, admitted } = options
   const tunnelId = randomBytes(16).toString('hex')
   let isLeaving = false
   // The gateway closes, because it alone knows when it has nothing more on the way.
@@ -56,13 +64,17 @@ export function openTunnel({ clock, log, webSocket, socket, inbox, admitted }: A
       isLeaving = true
       closeIfLeft()
     },
-    onIdle: closeIfLeft,
+    onIdle() {
+      closeIfLeft()
+      options.onIdle(tunnel)
+    },
+    onLarge: (stream) => options.onLarge(tunnel, stream),
     onInvalid: (error) => log.warn('tunnel_invalid', { ...admitted, tunnelId, error: error.message }),
   })
   inbox.handOver((message) => mux.receive(message))
   // Not before the welcome has been sent: the provider takes what follows it for frames.
   let liveness: Liveness | undefined
-  return {
+  const tunnel: TunnelSocket = {
     ...admitted,
     tunnelId,
     mux,
@@ -76,6 +88,7 @@ export function openTunnel({ clock, log, webSocket, socket, inbox, admitted }: A
     },
     close: (code, reason) => closeNow(webSocket, code, reason),
   }
+  return tunnel
 }
 
 /** Says why, and waits for no answer. */

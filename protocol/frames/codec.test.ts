@@ -103,13 +103,15 @@ describe('frames', () => {
   })
 
   test.each([
-    ['an unknown type', encodeFrameHeader(11 as FrameType, 1, 0)],
+    ['an unknown type', encodeFrameHeader(13 as FrameType, 1, 0)],
     ['type 0', encodeFrameHeader(0 as FrameType, 1, 0)],
     ['data beyond the largest frame', encodeFrameHeader(frameTypes.data, 1, limits.frameBytesMax + 1)],
     ['a head beyond the largest frame', encodeFrameHeader(frameTypes.head, 1, limits.frameBytesMax + 1)],
     ['empty data', encodeFrameHeader(frameTypes.data, 1, 0)],
     ['an end with too much behind it', encodeFrameHeader(frameTypes.end, 1, limits.frameBytesMax + 1)],
     ['a window without its number', encodeFrameHeader(frameTypes.window, 1, 3)],
+    ['a move with a payload', encodeFrameHeader(frameTypes.moved, 1, 1)],
+    ['a wish for more on a stream', encodeFrameHeader(frameTypes.more, 1, 0)],
     ['data on stream 0', encodeFrameHeader(frameTypes.data, 0, 5)],
     ['a ping on a stream', encodeFrameHeader(frameTypes.ping, 3, 8)],
   ])('%s is refused as soon as its header is there', (_, header) => {

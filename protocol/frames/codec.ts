@@ -20,6 +20,10 @@ export const frameTypes = {
   goaway: 9,
   /** Head, whole body and end in one: `u32 head length | head | body`. */
   full: 10,
+  /** What the sender still has for this stream comes through its lane, on another connection. */
+  moved: 11,
+  /** The gateway has use for one more connection, for large streams. */
+  more: 12,
 } as const
 
 export type FrameType = (typeof frameTypes)[keyof typeof frameTypes]
@@ -190,6 +194,8 @@ const frameShapes: Readonly<Record<FrameType, FrameShape>> = {
   [frameTypes.pong]: { bytesMin: 8, bytesMax: 8, onStream: false },
   [frameTypes.goaway]: { bytesMin: 0, bytesMax: 0, onStream: false },
   [frameTypes.full]: { bytesMin: 5, bytesMax, onStream: true },
+  [frameTypes.moved]: { bytesMin: 0, bytesMax: 0, onStream: true },
+  [frameTypes.more]: { bytesMin: 0, bytesMax: 0, onStream: false },
 }
 
 function checkHeader(type: FrameType, streamId: number, length: number): void {

@@ -4,7 +4,7 @@ import { limits } from '../limits.ts'
 /** Names and values in turn. */
 export type RawHeaders = readonly string[]
 
-/** A stream of a tunnel that went before the provider was seen to take the request on it. */
+/** A stream of a tunnel: one that went before the provider was seen to take the request on it, or one that gets a lane. */
 export interface LostAttempt {
   readonly tunnelId: string
   readonly streamId: number
@@ -89,6 +89,19 @@ export function parseResponseHead(text: string, maySwitch = false): ResponseHead
   if (rest.length > 0) throw answerInvalid('too many fields')
   const contentLength = parseHeaders(rawHeaders, answerInvalid)
   return { status: status as number, rawHeaders: rawHeaders as RawHeaders, contentLength }
+}
+
+/** The head of a lane: which stream goes on through it. */
+export function formatLaneHead({ tunnelId, streamId }: LostAttempt): string {
+  return JSON.stringify({ lane: [tunnelId, streamId] })
+}
+
+/** @returns undefined for the head of a request. @throws ProtocolError `bad_request` for what is neither */
+export function parseLaneHead(text: string): LostAttempt | undefined {
+  if (!text.startsWith('{')) return undefined
+  const [, tunnelId, streamId] = /^\{"lane":\["([0-9a-f]{32})",(\d{1,10})\]\}$/.exec(text) ?? []
+  if (tunnelId === undefined) throw requestInvalid('a lane that is none')
+  return { tunnelId, streamId: Number(streamId) }
 }
 
 /** Names and values in turn; empty for none, and for what fits no frame. */

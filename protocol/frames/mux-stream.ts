@@ -9,6 +9,7 @@ import {
   frameHeaderBytes,
   frameTypes,
 } from './codec.ts'
+import { createLane, type Lane, type LaneOwner } from './lane.ts'
 import { createReceiveWindow, type ReceiveWindow, type WindowBudget } from './receive-window.ts'
 import { type ResetReason, resetCodes } from './reset-code.ts'
 
@@ -27,6 +28,8 @@ export interface StreamHandler {
   onReset(reason: ResetReason): void
   /** The connection went. */
   onLost(): void
+  /** Everything of this side, its end included, has left. */
+  onSent?(): void
 }
 
 /** One request and its answer. */
@@ -51,6 +54,8 @@ export interface MuxStream {
   pause(): void
   /** May call `onData` and `onEnd` before it returns. */
   resume(): void
+  /** Says that it will carry much, or for long, so that it should have a connection of its own. */
+  askForLane(): void
 }
 
 /** What a stream needs of the connection that it is on. */
@@ -63,6 +68,8 @@ export interface StreamHost {
   withdraw(streamId: number): void
   /** The stream has data or an end to send. */
   markReady(stream: Stream): void
+  /** The stream has become large; called once, and once more if only then the peer is known to have it. */
+  noteLarge(stream: Stream): void
   /** Bytes began (or ceased) to wait for the stream's reader. @returns false where they are too many. */
   holdBytes(bytes: number): boolean
   forget(stream: Stream): void
@@ -88,11 +95,16 @@ export class Stream implements MuxStream {
 
   readonly #isOpener: boolean
   #isHeadIn: boolean
+  #isAccepted = false
   #isInDone = false
+  #isInMoved = false
   #isPaused = false
   #isDelivering = false
   #isEndDelivered = false
   #isGone = false
+  #lane: Lane | undefined
+  #carriedBytes = 0
+  #isNotedLarge = false
   #held: ByteQueue | undefined
   #window: ReceiveWindow | undefined
 
@@ -109,7 +121,7 @@ export class Stream implements MuxStream {
   }
 
   get isSent(): boolean {
-    return this.#isOutDone
+    return this.#isOutDone && (this.#lane?.isSent ?? true)
   }
 
   sendHead(head: string): void {
@@ -118,7 +130,8 @@ export class Stream implements MuxStream {
 
   sendWhole(head: string, body?: Buffer): void {
     if (this.#isGone) return
-    if (frameHeaderBytes + 4 + head.length + (body?.length ?? 0) <= limits.tunnelSliceBytesMax) {
+    const bytes = frameHeaderBytes + 4 + head.length + (body?.length ?? 0)
+    if (bytes <= limits.tunnelSliceBytesMax && !this.#lane?.isOutMoved) {
       this.#isEndWanted = true
       this.#host.sendControl(encodeFullFrame(this.id, head, body))
       return
@@ -134,6 +147,7 @@ export class Stream implements MuxStream {
 
   write(chunk: Buffer): boolean {
     if (this.#isGone || this.#isEndWanted || chunk.length === 0) return true
+    if (this.#lane?.isOutMoved) return this.#lane.write(chunk)
     this.#outgoing.push(chunk)
     this.#outgoingBytes += chunk.length
     if (this.#creditBytes > 0) this.#host.markReady(this)
@@ -143,8 +157,12 @@ export class Stream implements MuxStream {
 
   end(trailers = ''): void {
     if (this.#isGone || this.#isEndWanted) return
-    this.#trailers = trailers
     this.#isEndWanted = true
+    if (this.#lane?.isOutMoved) {
+      this.#lane.end(trailers)
+      return
+    }
+    this.#trailers = trailers
     this.#host.markReady(this)
   }
 
@@ -152,11 +170,12 @@ export class Stream implements MuxStream {
     if (this.#isGone) return
     if (this.isHandedOver) this.#host.sendControl(encodeFrame(frameTypes.reset, this.id, resetFrom(reason)))
     else this.#host.withdraw(this.id)
-    this.#dispose()
+    this.#dispose(reason)
   }
 
   pause(): void {
     this.#isPaused = true
+    this.#lane?.letFlow(false)
   }
 
   resume(): void {
@@ -164,16 +183,68 @@ export class Stream implements MuxStream {
     this.#deliver()
   }
 
+  askForLane(): void {
+    if (this.#isNotedLarge || this.#isGone) return
+    this.#isNotedLarge = true
+    queueMicrotask(() => {
+      if (!this.#isGone) this.#host.noteLarge(this)
+    })
+  }
+
   // From here on: for the connection only.
+
+  /** Whether it may get a lane: the peer surely knows of it, it has none, and more may come or go. */
+  get isMovable(): boolean {
+    const isKnown = !this.#isOpener || this.#isAccepted || this.#isHeadIn
+    return isKnown && !this.#isGone && !this.#lane && !(this.#isInDone && this.#isEndWanted)
+  }
+
+  /**
+   * Lets the rest of both directions go through a stream of another connection that is used for nothing else. Either end
+   * does this; each direction moves where its sender says so, behind all that it has sent here.
+   *
+   * @param open - Makes that stream with this handler.
+   */
+  moveTo(open: (handler: StreamHandler) => MuxStream): void {
+    const owner: LaneOwner = {
+      onData: (chunk) => this.#isGone || this.handler.onData(chunk),
+      onEnd: (trailers) => this.#receiveLastEnd(trailers),
+      onDrain: () => this.#isGone || this.handler.onDrain(),
+      // Refused is what the peer has no stream for any more; what became of it comes here.
+      onReset: (reason) => reason === 'refused' || this.breakOff(reason),
+      onLost: () => this.#loseLane(),
+      onSent: () => this.#forgetIfDone(),
+    }
+    this.#lane = createLane(open, owner, { isOutMoved: !this.#isEndWanted && !this.#isOutDone })
+    if (this.#lane.isOutMoved) this.#host.markReady(this)
+    this.#deliver()
+  }
+
+  /** The peer has moved its direction. It may say so before this side has the lane, which takes another way. */
+  receiveMoved(): void {
+    if (this.#isGone) return
+    const isUnasked = this.#isOpener && !this.#lane
+    if (isUnasked || this.#isInDone || this.#isInMoved) {
+      this.breakOff('flow_broken')
+      return
+    }
+    this.#isInMoved = true
+    this.#deliver()
+  }
 
   /** Whether `take` would give anything. */
   get canSend(): boolean {
     if (this.#isGone || this.#isOutDone) return false
-    return this.#outgoingBytes > 0 ? this.#creditBytes > 0 : this.#isEndWanted
+    return this.#outgoingBytes > 0 ? this.#creditBytes > 0 : this.#isEndWanted || this.#isMoveWanted
   }
 
   /** Moves one slice into `parts`. @returns its bytes, header included. */
   take(parts: Buffer[]): number {
+    if (this.#outgoingBytes === 0 && this.#isMoveWanted) {
+      parts.push(encodeFrame(frameTypes.moved, this.id))
+      this.finishOut()
+      return frameHeaderBytes
+    }
     if (this.#outgoingBytes === 0) {
       const end = encodeFrame(frameTypes.end, this.id, Buffer.from(this.#trailers, 'latin1'))
       parts.push(end)
@@ -185,6 +256,7 @@ export class Stream implements MuxStream {
     this.#takeBytes(parts, bytes)
     this.#outgoingBytes -= bytes
     this.#creditBytes -= bytes
+    this.#noteCarried(bytes)
     if (this.#isBlocked && this.#outgoingBytes < limits.streamQueueBytesMax / 2) this.#unblock()
     return frameHeaderBytes + bytes
   }
@@ -192,6 +264,7 @@ export class Stream implements MuxStream {
   /** The last frame of this side has left. */
   finishOut(): void {
     this.#isOutDone = true
+    this.handler.onSent?.()
     this.#forgetIfDone()
   }
 
@@ -202,19 +275,25 @@ export class Stream implements MuxStream {
     }
     this.#isHeadIn = true
     this.handler.onHead(head)
+    // A lane may be faster than a head, which never takes it.
+    if (this.#isInMoved) this.#deliver()
   }
 
   receiveAccept(): void {
-    if (!this.#isHeadIn) this.handler.onAccept()
+    if (this.#isHeadIn || this.#isAccepted) return
+    this.#isAccepted = true
+    this.handler.onAccept()
+    if (this.#isNotedLarge && !this.#isGone) this.#host.noteLarge(this)
   }
 
   receiveData(part: Buffer): void {
     if (this.#isGone) return
     this.#window ??= createReceiveWindow(this.#host.windowBudget, this.#host.nowMs())
-    if (!this.#isHeadIn || this.#isInDone || !this.#window.receive(part.length)) {
+    if (!this.#isHeadIn || this.#isInDone || this.#isInMoved || !this.#window.receive(part.length)) {
       this.breakOff('flow_broken')
       return
     }
+    this.#noteCarried(part.length)
     if (!this.#isPaused && !this.#isDelivering && !this.#held?.bytes) {
       this.handler.onData(part)
       this.#consume(part.length)
@@ -235,7 +314,7 @@ export class Stream implements MuxStream {
 
   receiveEnd(trailers = ''): void {
     if (this.#isGone) return
-    if (!this.#isHeadIn || this.#isInDone) {
+    if (!this.#isHeadIn || this.#isInDone || this.#isInMoved) {
       this.breakOff('flow_broken')
       return
     }
@@ -247,7 +326,7 @@ export class Stream implements MuxStream {
 
   receiveReset(reason: ResetReason): void {
     if (this.#isGone || this.#hasWholeAnswer()) return
-    this.#dispose()
+    this.#dispose(reason)
     this.handler.onReset(reason)
   }
 
@@ -279,8 +358,36 @@ export class Stream implements MuxStream {
     if (!this.#isOpener || !this.#isInDone) return false
     this.#outgoing = []
     this.#outgoingBytes = 0
+    this.#lane?.close('cancelled')
+    this.#lane = undefined
     this.finishOut()
     return true
+  }
+
+  /** This side's direction goes on elsewhere, and the peer has not been told yet. */
+  get #isMoveWanted(): boolean {
+    return this.#lane?.isOutMoved === true && !this.#isOutDone
+  }
+
+  #noteCarried(bytes: number): void {
+    this.#carriedBytes += bytes
+    if (this.#carriedBytes >= limits.tunnelLaneBytesMin) this.askForLane()
+  }
+
+  /** The end of what came through the lane; where this side's end came here, that one says nothing. */
+  #receiveLastEnd(trailers: string): void {
+    if (this.#isGone || !this.#isInMoved || this.#isInDone) return
+    this.#isInDone = true
+    this.#trailersIn = trailers
+    this.#deliver()
+    this.#forgetIfDone()
+  }
+
+  #loseLane(): void {
+    if (this.#isGone || this.#hasWholeAnswer()) return
+    this.#host.sendControl(encodeFrame(frameTypes.reset, this.id, resetFrom('lane_lost')))
+    this.#dispose()
+    this.handler.onLost()
   }
 
   #takeBytes(parts: Buffer[], bytes: number): void {
@@ -325,6 +432,9 @@ export class Stream implements MuxStream {
     }
     this.#isDelivering = false
     const isDrained = !this.#held?.bytes
+    // What came here goes before what comes through the lane; an end here means that there is nothing.
+    const isTurn = this.#isInMoved && this.#isHeadIn && isDrained && !this.#isPaused
+    this.#lane?.letFlow(this.#isInDone || isTurn)
     if (this.#isInDone && isDrained && !this.#isPaused && !this.#isGone && !this.#isEndDelivered) {
       this.#isEndDelivered = true
       this.handler.onEnd(this.#trailersIn)
@@ -340,10 +450,13 @@ export class Stream implements MuxStream {
   }
 
   #forgetIfDone(): void {
-    if (this.#isEndDelivered && this.#isOutDone) this.#dispose()
+    if (!this.#isEndDelivered || !this.isSent) return
+    // It ends by itself: the other end may not have read all of it.
+    this.#lane = undefined
+    this.#dispose()
   }
 
-  #dispose(): void {
+  #dispose(reason: ResetReason = 'lane_lost'): void {
     if (this.#isGone) return
     this.#isGone = true
     this.#outgoing = []
@@ -351,6 +464,7 @@ export class Stream implements MuxStream {
     if (this.#held) this.#host.holdBytes(-this.#held.bytes)
     this.#held?.clear()
     this.#window?.close()
+    this.#lane?.close(reason)
     this.#host.forget(this)
   }
 }

@@ -33,6 +33,10 @@ export interface MuxOptions {
   readonly onStream?: (stream: MuxStream, head: string) => StreamHandler
   /** The peer will leave soon. */
   readonly onGoaway?: () => void
+  /** A stream has become large, and may get a lane: `moveTo`. */
+  readonly onLarge?: (stream: Stream) => void
+  /** The gateway has use for one more connection. */
+  readonly onMore?: () => void
   /** The last stream is over. */
   readonly onIdle?: () => void
   /** The peer broke the format; the transport has been destroyed. */
@@ -62,6 +66,10 @@ export interface Mux {
   readonly pingsUnanswered: number
   /** Says that this side will leave soon. */
   goaway(): void
+  /** Asks the provider for one more connection. */
+  more(): void
+  /** A stream that is not over. */
+  find(streamId: number): Stream | undefined
   /** The transport has gone: every stream is lost. */
   close(): void
 }
@@ -112,6 +120,7 @@ export function createMux(options: MuxOptions): Mux {
       }
       wake()
     },
+    noteLarge: (stream) => options.onLarge?.(stream),
     holdBytes(bytes) {
       heldBytes += bytes
       return heldBytes <= limits.tunnelQueuedBytesMax
@@ -202,7 +211,8 @@ export function createMux(options: MuxOptions): Mux {
   function onConnectionFrame(type: FrameType, payload: Buffer): void {
     if (type === frameTypes.ping) owePong(payload)
     else if (type === frameTypes.pong) notePong(payload)
-    else options.onGoaway?.()
+    else if (type === frameTypes.goaway) options.onGoaway?.()
+    else options.onMore?.()
   }
 
   function onStreamFrame(stream: Stream, type: FrameType, payload: Buffer): void {
@@ -215,6 +225,7 @@ export function createMux(options: MuxOptions): Mux {
     else if (type === frameTypes.reset) stream.receiveReset(toResetReason(payload[0]))
     else if (type === frameTypes.window) stream.receiveCredit(payload.readUInt32BE(0))
     else if (type === frameTypes.accept) stream.receiveAccept()
+    else if (type === frameTypes.moved) stream.receiveMoved()
   }
 
   function openForPeer(type: FrameType, streamId: number, payload: Buffer): void {
@@ -320,6 +331,8 @@ export function createMux(options: MuxOptions): Mux {
     get pingsUnanswered() {
       return pingsUnanswered
     },
+    more: () => host.sendControl(encodeFrame(frameTypes.more, 0)),
+    find: (streamId) => streams.get(streamId),
     goaway: () => host.sendControl(encodeFrame(frameTypes.goaway, 0)),
     close,
   }

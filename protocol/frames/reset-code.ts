@@ -15,6 +15,8 @@ export const resetCodes = {
   timed_out: 7,
   /** What came cannot be passed on as an answer; its caller had no part in that. */
   answer_invalid: 8,
+  /** The other connection, by which it went on, has gone. */
+  lane_lost: 9,
 } as const
 
 export type ResetReason = keyof typeof resetCodes

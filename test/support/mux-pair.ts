@@ -1,11 +1,12 @@
 import { createMux, type Mux, type MuxTransport } from '../../protocol/frames/mux.ts'
-import type { MuxStream, StreamHandler } from '../../protocol/frames/mux-stream.ts'
+import type { MuxStream, Stream, StreamHandler } from '../../protocol/frames/mux-stream.ts'
 import type { ResetReason } from '../../protocol/frames/reset-code.ts'
 
 /** Two muxes and the wire between them, in virtual time: nothing waits for a real clock. */
 export interface MuxPair {
   readonly gateway: Mux
   readonly provider: Mux
+  readonly timeline: Timeline
   readonly wires: { readonly toProvider: Wire; readonly toGateway: Wire }
   nowMs(): number
   /** Runs `task` at a later virtual time. */
@@ -31,20 +32,17 @@ export interface MuxPairOptions {
   /** One way. */
   readonly delayMs?: number
   readonly bytesPerMs?: number
+  /** Large streams of the gateway. */
+  readonly onLarge?: (stream: Stream) => void
+  /** Whose time it shares, where both are to run together; `run` of either runs both. */
+  readonly beside?: MuxPair
   /** Lengths of the pieces in which bytes arrive, in turn and again. */
   readonly cuts?: readonly number[]
 }
 
 export function createMuxPair(options: MuxPairOptions = {}): MuxPair {
-  const tasks: { dueMs: number; order: number; run: () => void }[] = []
-  let now = 0
-  let order = 0
-  const at = (delayMs: number, run: () => void) => {
-    const task = { dueMs: now + delayMs, order: order++, run }
-    let index = tasks.length
-    while (index > 0 && (tasks[index - 1] as { dueMs: number }).dueMs > task.dueMs) index--
-    tasks.splice(index, 0, task)
-  }
+  const timeline = options.beside?.timeline ?? createTimeline()
+  const { at } = timeline
 
   const createWire = (receiver: () => Mux): Wire => {
     let buffered = 0
@@ -60,8 +58,9 @@ export function createMuxPair(options: MuxPairOptions = {}): MuxPair {
         // A copy, as a socket would make one.
         const message = Buffer.concat(parts, bytes)
         const leave = () => {
-          freeAtMs = Math.max(freeAtMs, now) + bytes / (options.bytesPerMs ?? Number.POSITIVE_INFINITY)
-          at(freeAtMs - now, () => {
+          freeAtMs =
+            Math.max(freeAtMs, timeline.nowMs()) + bytes / (options.bytesPerMs ?? Number.POSITIVE_INFINITY)
+          at(freeAtMs - timeline.nowMs(), () => {
             buffered -= bytes
             onSent()
             at(options.delayMs ?? 0, () => {
@@ -93,7 +92,7 @@ export function createMuxPair(options: MuxPairOptions = {}): MuxPair {
     gateway.close()
     provider.close()
   }
-  const clock = { monotonicMs: () => now }
+  const clock = { monotonicMs: timeline.nowMs }
   const schedule = (flush: () => void) => at(0, flush)
   const toProvider = createWire(() => provider)
   const toGateway = createWire(() => gateway)
@@ -102,6 +101,7 @@ export function createMuxPair(options: MuxPairOptions = {}): MuxPair {
     clock,
     schedule,
     onInvalid: () => options.onInvalid?.('gateway'),
+    ...(options.onLarge && { onLarge: options.onLarge }),
     ...(options.onGoaway && { onGoaway: options.onGoaway }),
   })
   const provider: Mux = createMux({
@@ -116,8 +116,33 @@ export function createMuxPair(options: MuxPairOptions = {}): MuxPair {
     gateway,
     provider,
     wires: { toProvider, toGateway },
-    nowMs: () => now,
+    timeline,
+    nowMs: timeline.nowMs,
     at,
+    run: timeline.run,
+    cut,
+  }
+}
+
+/** Virtual time, and what is to be done in it. */
+export interface Timeline {
+  nowMs(): number
+  at(delayMs: number, task: () => void): void
+  run(): Promise<void>
+}
+
+function createTimeline(): Timeline {
+  const tasks: { dueMs: number; order: number; run: () => void }[] = []
+  let now = 0
+  let order = 0
+  return {
+    nowMs: () => now,
+    at(delayMs, run) {
+      const task = { dueMs: now + delayMs, order: order++, run }
+      let index = tasks.length
+      while (index > 0 && (tasks[index - 1] as { dueMs: number }).dueMs > task.dueMs) index--
+      tasks.splice(index, 0, task)
+    },
     async run() {
       for (let task = tasks.shift(); task; task = tasks.shift()) {
         now = Math.max(now, task.dueMs)
@@ -125,7 +150,6 @@ export function createMuxPair(options: MuxPairOptions = {}): MuxPair {
         await undefined
       }
     },
-    cut,
   }
 }
 
