@@ -365,7 +365,7 @@ export async function createProvider(
     keeper: content.routes,
     account: createAccountPages({ clock, askContract, ledger, grants: mirror }, payee).route(
       '/',
-      createProofPages({ clock, ledger }, payee),
+      createProofPages({ clock, askContract, ledger }, payee),
     ),
     logs: createLogPages({ clock, askContract, deployments, programLog }, payee),
     ...(options.fault && { fault: options.fault }),

@@ -1,19 +1,14 @@
 import { type Context, Hono } from 'hono'
 import type { Address } from 'viem'
-import type { Clock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type ProgramLogQuery, programLogEntryToJson, programLogPath } from '../../protocol/program-log.ts'
-import type { AskContract } from '../../protocol/signed-by.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import type { Deployments } from '../deployments/deployments.ts'
 import type { ProgramLog } from '../logs/program-log.ts'
-import { createSignedRequests } from './signed-requests.ts'
+import { createSignedRequests, type SignedRequestsDeps } from './signed-requests.ts'
 
-export interface LogPagesDeps {
-  readonly clock: Clock
-  /** For owners that are contracts; absent where they cannot be asked. */
-  readonly askContract?: AskContract | undefined
+export interface LogPagesDeps extends SignedRequestsDeps {
   readonly deployments: Pick<Deployments, 'read'>
   readonly programLog: Pick<ProgramLog, 'read'>
 }
@@ -25,11 +20,11 @@ export interface LogPagesOptions {
 
 /** What a deployment's owner, and nobody else, may read of it. */
 export function createLogPages(
-  { clock, askContract, deployments, programLog }: LogPagesDeps,
+  { deployments, programLog, ...deps }: LogPagesDeps,
   options: LogPagesOptions,
 ): Hono {
   const app = new Hono()
-  const { authorize } = createSignedRequests({ clock, askContract }, options)
+  const { authorize } = createSignedRequests(deps, options)
   app.get(programLogPath(':cid{[^/]+}'), async (c) => {
     const { spec, digest } = await deployments.read(c.req.param('cid') ?? '', c.req.raw.signal)
     await authorize(c, (asker) => {

@@ -1,22 +1,24 @@
 import { Hono } from 'hono'
-import type { Clock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { statementPaths } from '../../protocol/statement.ts'
 import type { Ledger } from '../ledger/ledger.ts'
-import { createSignedRequests, type SignedRequestsOptions } from './signed-requests.ts'
+import {
+  createSignedRequests,
+  type SignedRequestsDeps,
+  type SignedRequestsOptions,
+} from './signed-requests.ts'
 
-export interface ProofPagesDeps {
-  readonly clock: Clock
+export interface ProofPagesDeps extends SignedRequestsDeps {
   readonly ledger: Pick<Ledger, 'history'>
 }
 
 /** Shows a payer that calls of its own are under the usage root of a settlement. Each costs hashing, so few run at once. */
 export function createProofPages(
-  { clock, ledger: { history } }: ProofPagesDeps,
+  { ledger: { history }, ...deps }: ProofPagesDeps,
   options: SignedRequestsOptions,
 ): Hono {
-  const requests = createSignedRequests({ clock }, options)
+  const requests = createSignedRequests(deps, options)
   let reading = 0
 
   return new Hono().get(statementPaths.proofs, async (c) => {
