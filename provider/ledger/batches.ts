@@ -7,6 +7,7 @@ import { type Usdc, usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { SignedVoucher } from '../../protocol/voucher.ts'
 import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
 import { isMetered, isTrial } from './lanes.ts'
+import { signedLeaf } from './receipt-groups.ts'
 import type {
   Batch,
   BatchCandidate,
@@ -64,11 +65,19 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
   const readTotal = bigIntStatement(db, 'SELECT charged, calls FROM accounts WHERE id = ?')
   const readPage = bigIntStatement(
     db,
-    `SELECT * FROM receipts WHERE account = ? AND id > ? AND id <= ? ORDER BY id LIMIT ${receiptsPerPage}`,
+    `SELECT r.id, r.price, r.by_grant, r.charged, r.calls, ${signedLeaf} AS leaf FROM receipts r
+     WHERE r.account = ? AND r.id > ? AND r.id <= ? ORDER BY r.id LIMIT ${receiptsPerPage}`,
   )
+  const readReceipt = bigIntStatement(db, 'SELECT * FROM receipts WHERE id = ?')
   const insertBatch = db.prepare('INSERT INTO batches VALUES (NULL, ?, ?, ?, ?)')
   const insertRow = db.prepare('INSERT INTO batch_rows VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
   const moveMark = db.prepare('UPDATE accounts SET batched_receipt = ? WHERE id = ?')
+
+  function leafOf({ id, leaf }: Record<string, unknown>, payer: Address): Hex {
+    if (leaf !== null) return hexOf(leaf)
+    const row = readReceipt.get(id as bigint) as Record<string, unknown>
+    return receiptLeaf(receiptOf(row, { payer, provider: identity.provider }))
+  }
 
   /** The receipts that were charged to an account's grant in a range, and the totals after the last of them. */
   async function readCharges(
@@ -84,8 +93,7 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
         if (leaves.length === range.receiptsMax) return { leaves, last, total }
         last = Number(row['id'])
         total = row
-        if (row['price'] !== 0n && row['by_grant'] === 1n)
-          leaves.push(receiptLeaf(receiptOf(row, { payer, provider: identity.provider })))
+        if (row['price'] !== 0n && row['by_grant'] === 1n) leaves.push(leafOf(row, payer))
       }
       if (rows.length < receiptsPerPage) return { leaves, last, total }
       await setImmediate()

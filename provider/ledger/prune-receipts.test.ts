@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Outcome } from '../../protocol/call.ts'
 import { limits } from '../../protocol/limits.ts'
-import type { Receipt } from '../../protocol/receipt.ts'
+import { type Receipt, receiptLeaf } from '../../protocol/receipt.ts'
 import { usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import {
   addressOf,
@@ -244,4 +244,17 @@ test('a signature goes with the last of its receipts, and not before', () => {
   // That of the charged call, and those of the newest three that failed.
   expect(groups()).toBe(4)
   expect(s.store.readSignedReceipt(mixed[1]!.receipt.callId)).toBeDefined()
+})
+
+test('a settlement takes the leaves that were signed, and hashes receipts of before there were signatures', async () => {
+  using s = setup(undefined)
+  const paid = { priceUsdc: usdc(5n), outcome: 'answered' } as const
+  const charged = [3, 1, 200].flatMap((size) =>
+    s.commit(times(size, (index) => s.recordOf(index % 2, paid))).filter((_, index) => index % 2 === 0),
+  )
+  const batch = await s.settle(0)
+  const leaves = charged.map(({ receipt }) => receiptLeaf(receipt))
+  expect(await s.batches.readLeaves(batch!.id)).toEqual(leaves)
+  s.db.exec('DELETE FROM receipt_groups')
+  expect(await s.batches.readLeaves(batch!.id)).toEqual(leaves)
 })

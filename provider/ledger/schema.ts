@@ -67,19 +67,16 @@ function prepareSchema(db: DatabaseSync, identity: LedgerIdentity, path: string)
       { hint: 'Use one data directory for each provider and market.' },
     )
   }
-  db.exec(laterIndexes)
+  db.exec(additions)
 }
 
 function createSchema(db: DatabaseSync, { provider, market }: LedgerIdentity): void {
   db.exec(
-    `BEGIN; ${schema}; ${laterIndexes}; PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${schemaVersion}`,
+    `BEGIN; ${schema}; ${additions}; PRAGMA application_id = ${applicationId}; PRAGMA user_version = ${schemaVersion}`,
   )
   db.prepare('INSERT INTO identity VALUES (1, ?, ?, ?)').run(provider, market.chainId, market.escrow)
   db.exec('COMMIT')
 }
-
-/** What ledgers of this version may lack, because it came later and changes nothing that is in them. */
-const laterIndexes = 'CREATE INDEX IF NOT EXISTS batch_rows_by_lane ON batch_rows (account, last_receipt)'
 
 /** Amounts are unsigned 64-bit numbers in SQLite's signed column; see columns.ts. */
 const schema = `
@@ -179,6 +176,19 @@ const schema = `
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX transactions_by_purpose ON transactions (purpose);
   CREATE INDEX transactions_by_nonce ON transactions (sender, nonce)`
+
+/** What ledgers of this version may lack, because it came later and changes nothing that is in them. */
+const additions = `
+  CREATE INDEX IF NOT EXISTS batch_rows_by_lane ON batch_rows (account, last_receipt);
+  CREATE TABLE IF NOT EXISTS receipt_keys (
+    id INTEGER PRIMARY KEY,
+    x BLOB NOT NULL, y BLOB NOT NULL,
+    valid_after INTEGER NOT NULL, valid_before INTEGER NOT NULL, delegation BLOB NOT NULL
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS receipt_groups (
+    first_receipt INTEGER PRIMARY KEY,
+    leaves BLOB NOT NULL, signature BLOB NOT NULL, key INTEGER NOT NULL REFERENCES receipt_keys
+  ) STRICT`
 
 function readPragma(db: DatabaseSync, name: string): unknown {
   return db.prepare(`PRAGMA ${name}`).get()?.[name]
