@@ -6,6 +6,7 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { listProcessTree } from '../../test/support/child-process.ts'
 import { requestHttp } from '../http.ts'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
 import { startServing } from '../testing.ts'
@@ -186,9 +187,35 @@ test('with workers a call reaches a tunnel whichever process it came to, and wha
   const metrics = (await get(`http://127.0.0.1:${metricsPort}/metrics`)).text
   expect(metrics).toContain('requests_total{target="provider",status="2xx"} 40')
   expect(metrics).toContain('khachapuri_gateway_ready 1')
+
+  // Calls to a process that is killed break off; whoever calls again finds the others, and soon its successor.
+  const workers = await findWorkers()
+  expect(workers).toHaveLength(2)
+  process.kill(workers[0]!, 'SIGKILL')
+  await expect.poll(findWorkers, { timeout: 20_000 }).not.toContain(workers[0])
+  await expect.poll(findWorkers, { timeout: 20_000 }).toHaveLength(2)
+  const status = () =>
+    ask(`grace.${domain}`, '/_/info').then(
+      ({ status }) => status,
+      () => undefined,
+    )
+  await expect
+    .poll(async () => Promise.all(Array.from({ length: 20 }, status)), { timeout: 20_000 })
+    .toEqual(Array(20).fill(200))
   await home.stop()
   expect((await running.stop()).exitCode).toBe(0)
+  expect(await findWorkers()).toEqual([])
 })
+
+/** Further processes of gateways that this one has started. */
+async function findWorkers(): Promise<number[]> {
+  const found: number[] = []
+  for (const pid of await listProcessTree(process.pid)) {
+    const line = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')
+    if (line.includes('workers/worker.ts')) found.push(pid)
+  }
+  return found
+}
 
 test('a gateway reads its file again when it is told to, and keeps what held where that is broken', async () => {
   const path = join(at.user.dir, 'gateway.json')

@@ -152,6 +152,7 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
       try {
         return await startWorker(index)
       } catch (error) {
+        if (stop.signal.aborted) return
         log.error('worker_failed', { worker: index, error: String(error) })
       }
     }
