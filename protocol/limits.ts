@@ -433,7 +433,9 @@ export const limits = {
   /** Frames that wait for a peer which does not read; more ends the tunnel. */
   tunnelControlFramesMax: 8192,
   tunnelHandshakeBytesMax: 8 * KiB,
-  tunnelHandshakesMax: 256,
+  /** Under way at a time: in all, and of one client address. */
+  tunnelHandshakesMax: 1024,
+  tunnelHandshakesPendingPerAddressMax: 32,
   /** Per client address and window, before any signature is checked. */
   tunnelHandshakesPerAddressMax: 64,
   tunnelHandshakeWindowMs: 10_000,

@@ -12,7 +12,7 @@ function setup() {
     for (let index = 0; index < times; index++) {
       if (!limiter.tryBegin(address)) continue
       begun++
-      limiter.end()
+      limiter.end(address)
     }
     return begun
   }
@@ -48,6 +48,17 @@ test('all addresses together have a limit, too', () => {
     if (limiter.tryBegin(`192.0.2.${index % 250}`)) begun++
   }
   expect(begun).toBe(limits.tunnelHandshakesMax)
-  limiter.end()
+  limiter.end('192.0.2.1')
   expect(limiter.tryBegin('198.51.100.1')).toBe(true)
+})
+
+test('ten thousand connections of a few addresses that say nothing keep nobody else out', () => {
+  const { limiter } = setup()
+  let begun = 0
+  for (let index = 0; index < 10_000; index++) if (limiter.tryBegin(`192.0.2.${index % 20}`)) begun++
+  expect(begun).toBe(20 * limits.tunnelHandshakesPendingPerAddressMax)
+  expect(limiter.tryBegin('198.51.100.1')).toBe(true)
+  // One that ends makes room for its own address.
+  limiter.end('192.0.2.3')
+  expect([limiter.tryBegin('192.0.2.3'), limiter.tryBegin('192.0.2.3')]).toEqual([true, false])
 })

@@ -6,14 +6,16 @@ import { limits } from '../../protocol/limits.ts'
 export interface HandshakeLimiter {
   /** @returns false where this address, or everybody together, has tried too often. */
   tryBegin(remoteAddress: string | undefined): boolean
-  /** A handshake that began is over, in whatever way. */
-  end(): void
+  /** A handshake that began is over, in whatever way. @param remoteAddress - As it began. */
+  end(remoteAddress: string | undefined): void
 }
 
 /** Counts per address within fixed windows; IPv6 hosts own a /64, so that is what counts as one address. */
 export function createHandshakeLimiter({ clock }: { clock: Clock }): HandshakeLimiter {
   let counts = new Map<string, number>()
   let windowStartMs = clock.monotonicMs()
+  /** Handshakes under way, by address: a few addresses that say nothing must not keep all others out. */
+  const pendingBy = new Map<string, number>()
   let pending = 0
 
   return {
@@ -24,14 +26,21 @@ export function createHandshakeLimiter({ clock }: { clock: Clock }): HandshakeLi
         windowStartMs = nowMs
       }
       const key = clientNetwork(remoteAddress ?? '')
+      const ownPending = pendingBy.get(key) ?? 0
+      if (ownPending >= limits.tunnelHandshakesPendingPerAddressMax) return false
       const count = (counts.get(key) ?? 0) + 1
       if (count > limits.tunnelHandshakesPerAddressMax || pending >= limits.tunnelHandshakesMax) return false
       if (!counts.has(key) && counts.size >= limits.tunnelsMax) return false
       counts.set(key, count)
+      pendingBy.set(key, ownPending + 1)
       pending++
       return true
     },
-    end() {
+    end(remoteAddress) {
+      const key = clientNetwork(remoteAddress ?? '')
+      const left = (pendingBy.get(key) ?? 1) - 1
+      if (left > 0) pendingBy.set(key, left)
+      else pendingBy.delete(key)
       pending--
     },
   }

@@ -108,7 +108,11 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     return pool
   }
 
-  const serve = async (webSocket: WebSocket, socket: Duplex): Promise<void> => {
+  const serve = async (
+    webSocket: WebSocket,
+    socket: Duplex,
+    remoteAddress: string | undefined,
+  ): Promise<void> => {
     webSockets.add(webSocket)
     const lifetime = new AbortController()
     const closed = new Promise<void>((resolve) => webSocket.once('close', () => resolve()))
@@ -118,7 +122,9 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     })
     webSocket.on('error', (error) => log.debug('tunnel_socket_failed', { error: String(error) }))
     const inbox = createHandshakeInbox(webSocket, limits.tunnelHandshakeBytesMax)
-    const admitted = await shakeHands(webSocket, inbox, lifetime.signal)
+    const admitted = await shakeHands(webSocket, inbox, lifetime.signal).finally(() =>
+      limiter.end(remoteAddress),
+    )
     if (!admitted || webSocket.readyState !== webSocket.OPEN) {
       await closed
       return
@@ -173,7 +179,6 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
       return undefined
     } finally {
       over.abort()
-      limiter.end()
     }
   }
 
@@ -220,13 +225,15 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
       if (obstacle) socket.end(rawProblem(obstacle))
       else {
         if ('setNoDelay' in request.socket) request.socket.setNoDelay(true)
+        // A socket that has closed does not know it any more.
+        const { remoteAddress } = request.socket
         let isTaken = false
         server.handleUpgrade(request, socket, head, (webSocket) => {
           isTaken = true
-          run(serve(webSocket, socket))
+          run(serve(webSocket, socket, remoteAddress))
         })
         // What ws refused, it has answered.
-        if (!isTaken) limiter.end()
+        if (!isTaken) limiter.end(remoteAddress)
       }
     },
     upstreamFor: (provider) => pools.get(provider) ?? pools.get(getAddress(provider)),

@@ -1,4 +1,4 @@
-import type { LocalAccount } from 'viem'
+import type { Hex, LocalAccount } from 'viem'
 import { WebSocket } from 'ws'
 import { createFrameParser, type FrameType } from '../../protocol/frames/codec.ts'
 import {
@@ -33,6 +33,10 @@ export interface RawProviderOptions {
   readonly name?: string
   /** Signs for another gateway than the one that is dialled. */
   readonly gateway?: string
+  /** How long its proof is to hold; a minute unless given. */
+  readonly validForSeconds?: number
+  /** Signs for another connection than this one. */
+  readonly nonce?: Hex
 }
 
 /** @throws ProtocolError what the gateway refuses with. */
@@ -50,12 +54,12 @@ export async function connectRawProvider(
     const signature = sessionKey.sign({ gateway, nonce })
     webSocket.send(formatTunnelMessage<'session_proof'>({ type: 'session_proof', signature }))
   } else {
-    const validBefore = Math.floor(Date.now() / 1000) + 60
+    const validBefore = Math.floor(Date.now() / 1000) + (options.validForSeconds ?? 60)
     const provider = account.address
     const session = {
       provider,
       gateway,
-      nonce,
+      nonce: options.nonce ?? nonce,
       validBefore: BigInt(validBefore),
       sessionKey: sessionKey.publicKey,
     }
@@ -86,8 +90,11 @@ export async function connectRawProvider(
 }
 
 /** A WebSocket to the gateway, before any handshake of ours. */
-export async function openRaw(tunnelUrl: string): Promise<{ webSocket: WebSocket; inbox: HandshakeInbox }> {
-  const webSocket = new WebSocket(tunnelUrl, tunnelSubprotocol, tunnelSocketOptions)
+export async function openRaw(
+  tunnelUrl: string,
+  localAddress = '127.0.0.1',
+): Promise<{ webSocket: WebSocket; inbox: HandshakeInbox }> {
+  const webSocket = new WebSocket(tunnelUrl, tunnelSubprotocol, { ...tunnelSocketOptions, localAddress })
   const inbox = createHandshakeInbox(webSocket, 1 << 20)
   await new Promise((resolve, reject) => webSocket.on('open', resolve).on('error', reject))
   return { webSocket, inbox }
