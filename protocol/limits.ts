@@ -118,6 +118,8 @@ export const limits = {
   /** What workerd itself needs beside the program. */
   runtimeMemoryMiB: 48,
   programPidsMax: 64,
+  /** What a program sends in one turn of its provider's event loop before others have theirs. */
+  programBytesPerTurnMax: 256 * KiB,
   /** What gVisor has beside a native program: its own kernel, and a process for each of the program's threads. */
   gvisorMemoryMiB: 96,
   gvisorPidsMax: 448,

@@ -6,6 +6,7 @@ import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { EgressProxy } from '../egress/egress-proxy.ts'
 import { explainEgress } from './explain-egress.ts'
+import { createPacer } from './pacer.ts'
 import { createCall, isWaitingForCaller, type RunningCall } from './running-call.ts'
 import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from './runtime.ts'
 import type { Cell, CellExit } from './sandbox/cell.ts'
@@ -56,6 +57,15 @@ export function createInstance(
     keepAliveMs: limits.programKeepAliveMs,
   })
   const calls = new Set<RunningCall>()
+  const pacer = createPacer({
+    bytesPerTurnMax: limits.programBytesPerTurnMax,
+    hold() {
+      for (const call of calls) call.exchange?.pause()
+    },
+    letGo() {
+      for (const call of calls) if (!call.isPaused) call.exchange?.resume()
+    },
+  })
   const idleWaiters: (() => void)[] = []
   const dead = new AbortController()
   let killed: KillReason | undefined
@@ -274,7 +284,7 @@ export function createInstance(
         },
         resume() {
           call.isPaused = false
-          call.exchange?.resume()
+          if (!pacer.isHolding) call.exchange?.resume()
         },
         abort() {
           if (forget(call)) call.exchange?.abort()
@@ -303,6 +313,7 @@ export function createInstance(
       onData(chunk) {
         if (fault || !calls.has(call)) return
         receivedBytes += chunk.length
+        pacer.take(chunk.length)
         if (call.webSocket) call.webSocket.movedMs = clock.monotonicMs()
         if (receivedBytes <= responseBytesMax) return call.handler.onData(chunk)
         end(call, { kind: 'output_too_large', bytesMax: responseBytesMax })
@@ -312,7 +323,7 @@ export function createInstance(
       onError: (error) => fail(call, error),
     })
     call.exchange = exchange
-    if (call.isPaused) exchange.pause()
+    if (call.isPaused || pacer.isHolding) exchange.pause()
     if (!calls.has(call)) exchange.abort()
   }
 }

@@ -346,6 +346,38 @@ function testExhaustion(start: Start): void {
     expect((await call(other)).status).toBe(200)
   })
 
+  test('one that answers to many at once leaves others room in every turn of the event loop', async () => {
+    const chunkBytes = 65_536
+    const responseBytes = 64 * chunkBytes
+    await using program = await start(
+      `export default { fetch: () => new Response(new ReadableStream({
+        pull: (controller) => controller.enqueue(new Uint8Array(${chunkBytes})),
+      })) }`,
+      { limits: { timeoutMs: 30_000, memoryMiB: 64, responseBytes } },
+    )
+    const turns: number[] = []
+    let turnBytes = 0
+    const onData = (chunk: Buffer) => {
+      if (turnBytes === 0) {
+        setImmediate(() => {
+          turns.push(turnBytes)
+          turnBytes = 0
+        })
+      }
+      turnBytes += chunk.length
+    }
+    const outcomes = Array.from({ length: 8 }, () => {
+      const { promise, resolve } = Promise.withResolvers<unknown>()
+      program.call(request, { onHead: () => undefined, onData, onEnd: resolve })
+      return promise
+    })
+    for (const outcome of await Promise.all(outcomes))
+      expect(outcome).toMatchObject({ kind: 'output_too_large' })
+    expect(turns.length).toBeGreaterThan(10)
+    // A turn as it is counted here may hold the beginning of the next.
+    expect(Math.max(...turns)).toBeLessThanOrEqual(2 * (limits.programBytesPerTurnMax + chunkBytes))
+  })
+
   test('one that floods its output only slows itself down', async () => {
     let heardBytes = 0
     const count = (chunk: Buffer) => {

@@ -5,6 +5,7 @@ import { addAllowances, type EgressAllowance } from '../../egress/budget.ts'
 import type { EgressProxy } from '../../egress/egress-proxy.ts'
 import { InvalidAnswer } from '../cgi/cgi.ts'
 import { explainEgress } from '../explain-egress.ts'
+import { createPacer } from '../pacer.ts'
 import { readBounded } from '../read-bounded.ts'
 import type { Redact } from '../redact.ts'
 import { createCall, isWaitingForCaller, type RunningCall } from '../running-call.ts'
@@ -52,6 +53,15 @@ export function createCgiInstance(
   const { timeoutMs, memoryMiB, cpuMs = timeoutMs } = options.limits
   const responseBytesMax = options.limits.responseBytes ?? limits.responseBodyBytesMax
   const calls = new Set<CgiCall>()
+  const pacer = createPacer({
+    bytesPerTurnMax: limits.programBytesPerTurnMax,
+    hold() {
+      for (const { cell } of calls) cell?.stdout.pause()
+    },
+    letGo() {
+      for (const { cell, isPaused } of calls) if (!isPaused) cell?.stdout.resume()
+    },
+  })
   const queue: CgiCall[] = []
   /** Processes that run, or have not been cleared away. */
   const busy = new Set<Promise<void>>()
@@ -148,9 +158,12 @@ export function createCgiInstance(
         end(call, toFault(error, { redact: options.redact, responseBytesMax }))
       }
     }
-    cell.stdout.on('data', (chunk: Buffer) => attempt(() => received.push(chunk)))
+    cell.stdout.on('data', (chunk: Buffer) => {
+      pacer.take(chunk.length)
+      attempt(() => received.push(chunk))
+    })
     cell.stdout.on('error', () => undefined)
-    if (call.isPaused) cell.stdout.pause()
+    if (call.isPaused || pacer.isHolding) cell.stdout.pause()
     readBounded(clock, cell.stderr, cell.ended, (chunk) => {
       lastLine.push(chunk)
       options.onOutput?.(Buffer.from(chunk))
@@ -227,7 +240,7 @@ export function createCgiInstance(
         },
         resume() {
           call.isPaused = false
-          call.cell?.stdout.resume()
+          if (!pacer.isHolding) call.cell?.stdout.resume()
         },
         abort: () => void forget(call),
       }
