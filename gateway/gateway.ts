@@ -12,6 +12,7 @@ import type { IncomingRequest, OutgoingResponse } from '../protocol/http/listene
 import type { TlsIdentity } from '../protocol/http/secure-server.ts'
 import { limits } from '../protocol/limits.ts'
 import { type NameReader, parseName } from '../protocol/name.ts'
+import type { Cluster } from './cluster/cluster.ts'
 import { createApp } from './http/app.ts'
 import { createFrontGuard, type FrontGuard } from './limits/front-guard.ts'
 import { type FrontRules, frontRulesDefault } from './limits/front-rules.ts'
@@ -32,6 +33,8 @@ import { strictTransport } from './tls/strict-transport.ts'
 
 /** The tunnels of one gateway; `TunnelHub` is one. */
 export interface GatewayTunnels extends TunnelDirectory, TunnelDoor, AsyncDisposable {
+  /** Whether a tunnel of this provider stands at this moment. */
+  hasTunnel(provider: Address): boolean
   connected(): readonly { readonly provider: Address }[]
   /** Closes the tunnels of this provider that belong to somebody else by now. */
   recheck(provider: Address, signal: AbortSignal): Promise<void>
@@ -58,6 +61,8 @@ export interface GatewayDeps {
   readonly openTunnels: (facts: TunnelFacts) => GatewayTunnels
   /** Serves the gateway's own pages in place of this process, which then has none. */
   readonly serveControl?: (request: IncomingRequest, response: OutgoingResponse) => void
+  /** Joins other gateways with the same names; the gateway owns what it makes. */
+  readonly joinCluster?: (facts: ClusterFacts) => Promise<Cluster>
   /** Routes of a keeper, mounted on the gateway's own host. */
   readonly keeper?: Hono
   /** The bytes of a deployment's spec; absent where the gateway has no content, and then knows nobody for `any`. */
@@ -70,6 +75,15 @@ export interface GatewayDeps {
   readonly lookup?: Lookup
   /** Exports traces; the gateway owns it. None are exported unless given. */
   readonly tracer?: CallTracer
+}
+
+/** What a cluster needs to know of one of its gateways. */
+export interface ClusterFacts {
+  readonly tunnels: Pick<GatewayTunnels, 'upstreamFor' | 'hasTunnel' | 'connected'>
+  /** Where providers dial this gateway. */
+  readonly tunnel: string
+  /** Its name in `Via`. */
+  readonly via: string
 }
 
 export interface GatewayOptions {
@@ -187,6 +201,8 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   const tunnels = starting.use(
     deps.openTunnels({ gatewayHost: place.nodeUrl.host, resolveProvider: resolveWith(names) }),
   )
+  const cluster =
+    deps.joinCluster && starting.use(await deps.joinCluster({ tunnels, tunnel: info.tunnel, via: domain }))
   seen.names = () => names.known().length
   seen.tunnels = () => tunnels.connected().length
   seen.tunnelledProviders = () => new Set(tunnels.connected().map(({ provider }) => provider)).size
@@ -196,7 +212,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     })
   }
   const routes = starting.use(
-    createProviderRoutes(tunnels, {
+    createProviderRoutes(cluster ? withCluster(tunnels, cluster) : tunnels, {
       allowPrivate: options.allowPrivate ?? false,
       lookup: deps.lookup ?? lookupWithSystem,
       ownHosts: [domain, url.host, place.nodeUrl.host],
@@ -218,7 +234,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     log,
     info,
     names,
-    otherGateways: options.otherGateways ?? (() => []),
+    otherGateways: cluster?.otherGateways ?? options.otherGateways ?? (() => []),
     domains,
     tunnelledProviders: () => tunnels.connected().map(({ provider }) => provider),
     isReady: () => isReady,
@@ -276,6 +292,17 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     async [Symbol.asyncDispose]() {
       await parts.disposeAsync()
       log.info('gateway_stopped')
+    },
+  }
+}
+
+/** Tunnels of this gateway come first; the others are one hop further. */
+function withCluster(tunnels: GatewayTunnels, cluster: Cluster): TunnelDirectory {
+  return {
+    upstreamFor(provider) {
+      if (tunnels.hasTunnel(provider)) return tunnels.upstreamFor(provider)
+      // Where nobody has one, it may come back here in a moment.
+      return cluster.upstreamFor(provider) ?? tunnels.upstreamFor(provider)
     },
   }
 }

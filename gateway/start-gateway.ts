@@ -16,7 +16,8 @@ import { createKeeper, type Keeper } from '../protocol/ipfs/keeper.ts'
 import { openBlockstore } from '../protocol/ipfs/open-blockstore.ts'
 import { limits } from '../protocol/limits.ts'
 import { marketDomain } from '../protocol/typed-data.ts'
-import { createGateway, type Gateway, type GatewayOptions } from './gateway.ts'
+import { type Cluster, type ClusterOptions, joinCluster } from './cluster/cluster.ts'
+import { type ClusterFacts, createGateway, type Gateway, type GatewayOptions } from './gateway.ts'
 import type { FrontRules } from './limits/front-rules.ts'
 import { createTxtLookup, type LookupTxt } from './names/lookup-txt.ts'
 import { domainHost } from './names/resolve-host.ts'
@@ -76,6 +77,8 @@ export interface StartGatewayOptions {
   readonly nodeUrl?: string
   /** The tunnels of the others. */
   readonly otherGateways?: () => readonly string[]
+  /** With this it joins other gateways by NATS. */
+  readonly cluster?: StartClusterOptions
   /** With this the gateway ends TLS itself. */
   readonly tls?: StartTlsOptions
   /** Shows metrics where it is given; port 0 takes a free one. */
@@ -84,6 +87,12 @@ export interface StartGatewayOptions {
   readonly workers?: { readonly count: number; readonly rpcUrl: string; readonly logLevel: LogLevel }
   /** Exports traces where it is given. */
   readonly tracing?: { readonly url: string; readonly sampleRatio: number }
+}
+
+export interface StartClusterOptions
+  extends Pick<ClusterOptions, 'hopHost' | 'hopPort' | 'hopUrl' | 'homes'> {
+  /** Of NATS with JetStream. */
+  readonly servers: readonly string[]
 }
 
 export interface StartTlsOptions {
@@ -114,7 +123,7 @@ export async function startGateway(
   signal: AbortSignal,
 ): Promise<StartedGateway> {
   await using starting = new AsyncDisposableStack()
-  const { contracts, dir, tls: tlsOptions, workers: workersOptions, ...gatewayOptions } = options
+  const { contracts, dir, tls: tlsOptions, workers: workersOptions, cluster, ...gatewayOptions } = options
   const isManyfold = workersOptions !== undefined && workersOptions.count > 1
   const market = { chainId: contracts.chainId, escrow: contracts.escrow }
 
@@ -211,6 +220,7 @@ export async function startGateway(
       keeper: keeperRoutes(() => keeper),
       fetchSpec,
       lookupTxt: lookupTxt ?? createTxtLookup(),
+      ...(cluster && { joinCluster: joinWith({ clock, log }, cluster) }),
       ...tracing,
     },
     toGateway,
@@ -303,6 +313,18 @@ function addUp(own: GatewayMetrics, workers: Workers): MetricsSource {
       const registry = AggregatorRegistry.aggregate(counted as object[])
       return { text: await registry.metrics(), type: registry.contentType }
     },
+  }
+}
+
+/** The library for NATS is loaded by those who use it. */
+function joinWith(
+  { clock, log }: Pick<StartGatewayDeps, 'clock' | 'log'>,
+  { servers, ...options }: StartClusterOptions,
+) {
+  return async ({ tunnels, ...facts }: ClusterFacts): Promise<Cluster> => {
+    const { openNatsStore } = await import('./cluster/nats-store.ts')
+    const store = await openNatsStore({ log }, { servers })
+    return joinCluster({ clock, log, store, tunnels }, { ...options, ...facts })
   }
 }
 

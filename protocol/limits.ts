@@ -390,7 +390,24 @@ export const limits = {
   gatewaysPerTunnelMax: 8,
   /** Between two looks which gateways there are. */
   gatewaysLookIntervalMs: 30_000,
+  /** After one was lost; it grows by a quarter each time. */
+  gatewaysLookIntervalMsMin: 250,
   gatewayListBytesMax: 64 * KiB,
+
+  // A cluster of gateways
+  /** Between two signs of life, and how long one may be silent before others do without it. */
+  clusterHeartbeatMs: 300,
+  clusterSilenceMsMax: 1_500,
+  /** Between two looks whose tunnels are here. */
+  clusterTellIntervalMs: 100,
+  /** Until what a silent gateway has left behind is taken away. */
+  clusterForgetMs: 10 * 60_000,
+  clusterMembersMax: 256,
+  clusterHomesDefault: 2,
+  connectionsPerHopMax: 1_024,
+  /** How long the proof that a request comes from another gateway holds, and how far their clocks may differ. */
+  hopAgeMsMax: 60_000,
+
   tunnelSocketsPerProviderMax: 32,
   tunnelSocketsDefault: 2,
   /** Between two looks at a status line, and how many answers its latency is made of. */

@@ -32,6 +32,8 @@ export function connectTunnels(
   const tunnels = new Map<string, Tunnel>()
   const leaving = new Set<Promise<void>>()
   const stop = new AbortController()
+  /** Ends the wait that there is, and is replaced. */
+  let woken = new AbortController()
 
   const statusNow = (): TunnelStatus => mergeStatus([...tunnels.values()].map((tunnel) => tunnel.status()))
   let told: TunnelState = 'connecting'
@@ -47,6 +49,7 @@ export function connectTunnels(
       {
         ...deps,
         onState(status) {
+          if (status.state === 'reconnecting') woken.abort()
           // It is called while the tunnel is being made, too.
           if (!tunnels.has(gatewayUrl)) tell(status)
           else tell(statusNow())
@@ -91,9 +94,18 @@ export function connectTunnels(
   const main = open(first.href)
   const following = (async () => {
     await main.connected.catch(() => undefined)
+    let delayMs: number = limits.gatewaysLookIntervalMs
     while (!stop.signal.aborted) {
       await look()
-      await clock.sleep(limits.gatewaysLookIntervalMs, stop.signal).catch(() => undefined)
+      // Who has lost one looks for another at once, and again while the others find out.
+      const isWhole = [...tunnels.values()].every(({ state }) => state === 'connected')
+      delayMs = isWhole
+        ? limits.gatewaysLookIntervalMs
+        : Math.min(1.25 * delayMs, limits.gatewaysLookIntervalMs)
+      await clock.sleep(delayMs, AbortSignal.any([stop.signal, woken.signal])).catch(() => undefined)
+      if (!woken.signal.aborted) continue
+      woken = new AbortController()
+      delayMs = limits.gatewaysLookIntervalMsMin
     }
   })()
   const end = (reason: string) => stop.abort(new Error(reason))

@@ -44,6 +44,12 @@ export const gatewayOptions = {
     value: '<port>',
     help: 'With TLS: where plain HTTP is led to https (default: nowhere)',
   },
+  cluster: {
+    type: 'string',
+    multiple: true,
+    value: '<url>',
+    help: 'NATS server by which many gateways know of each other; may be repeated',
+  },
   'allow-private': { type: 'boolean', help: 'Let providers be on this machine or in its network' },
   dir: { type: 'string', value: '<dir>', help: 'Blocks and keys (default ~/.khachapuri/gateway)' },
   workers: {
@@ -91,6 +97,7 @@ const settingOfFlag = {
   'acme-email': ['tls', 'acme', 'email'],
   'acme-hook': ['tls', 'acme', 'hook'],
   'http-port': ['tls', 'httpPort'],
+  cluster: ['fleet', 'cluster'],
   'allow-private': ['allowPrivate'],
   dir: ['dir'],
   workers: ['workers'],

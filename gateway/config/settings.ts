@@ -91,6 +91,20 @@ export const gatewaySettingsSchema = z.strictObject({
         .array(z.url({ protocol: /^wss?$/, error: 'Expected wss://gw2.market.example/_/tunnel' }))
         .max(limits.gatewaysPerTunnelMax - 1)
         .default([]),
+      /** NATS servers with JetStream, through which more gateways know of each other. */
+      cluster: z
+        .array(z.url({ protocol: /^(?:nats|tls)$/, error: 'Expected nats://host:4222' }))
+        .max(16)
+        .default([]),
+      /** How many gateways of a cluster each provider dials. */
+      homes: z.int().min(1).max(limits.gatewaysPerTunnelMax).default(limits.clusterHomesDefault),
+      /** Where other gateways of the cluster hand over requests: an address that callers cannot reach. */
+      hopHost: z.string().min(1).max(255).default('127.0.0.1'),
+      hopPort: z.int().min(0).max(65_535).default(0),
+      /** How they reach it. */
+      hopUrl: z
+        .url({ protocol: /^http$/, error: 'Expected an origin such as http://10.0.0.1:7000' })
+        .optional(),
     })
     .prefault({}),
   /** The chain that names are registered on, and the contracts of the market. */

@@ -33,6 +33,8 @@ export interface TunnelHub extends AsyncDisposable {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** @returns undefined where the provider has no tunnel, and had none within the last two seconds. */
   upstreamFor(provider: Address): Upstream | undefined
+  /** Whether one of its tunnels stands at this moment. */
+  hasTunnel(provider: Address): boolean
   connected(): readonly ConnectedTunnel[]
   /** Reads the names of a provider's tunnels again, and closes those that belong to somebody else now. */
   recheck(provider: Address, signal: AbortSignal): Promise<void>
@@ -237,6 +239,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
       }
     },
     upstreamFor: (provider) => pools.get(provider) ?? pools.get(getAddress(provider)),
+    hasTunnel: (provider) => (pools.get(getAddress(provider))?.sockets.size ?? 0) > 0,
     connected: () =>
       [...pools.values()]
         .flatMap(({ sockets }) => [...sockets])

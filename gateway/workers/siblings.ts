@@ -76,6 +76,7 @@ export function withSiblings(
       has(provider)
         ? own.upstreamFor(provider)
         : (siblings.upstreamFor(provider) ?? own.upstreamFor(provider)),
+    hasTunnel: (provider) => own.hasTunnel(provider) || siblings.upstreamFor(provider) !== undefined,
     connected: () => [...own.connected(), ...siblings.providers().map((provider) => ({ provider }))],
     recheck: own.recheck,
     drain: own.drain,

@@ -13,12 +13,16 @@ export const hopByHopHeaders: ReadonlySet<string> = new Set([
   'upgrade',
 ])
 
+/** By which gateways of a cluster know each other's requests; from everybody else it means nothing. */
+export const clusterHopHeader = 'khachapuri-cluster-hop'
+
 /** Not passed on: of this hop, or what a gateway says itself, where a caller's own words would be taken for it. */
 const notForwarded: ReadonlySet<string> = new Set([
   ...hopByHopHeaders,
   'expect',
   'forwarded',
   'host',
+  clusterHopHeader,
   'via',
   'x-real-ip',
   'x-request-id',

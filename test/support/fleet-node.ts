@@ -1,5 +1,7 @@
 import { createInterface } from 'node:readline'
 import { getAddress } from 'viem'
+import { joinCluster } from '../../gateway/cluster/cluster.ts'
+import { openNatsStore } from '../../gateway/cluster/nats-store.ts'
 import { createGateway } from '../../gateway/gateway.ts'
 import { createTunnelHub } from '../../gateway/tunnels/tunnel-hub.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
@@ -15,6 +17,9 @@ export interface FleetNodeInput {
   readonly providers: Readonly<Record<string, string>>
   readonly chainId: number
   readonly escrow: string
+  /** Of NATS; absent for a fleet without it. */
+  readonly cluster?: string
+  readonly homes?: number
 }
 
 const input = JSON.parse(process.argv[2] ?? '{}') as FleetNodeInput
@@ -23,6 +28,8 @@ const clock = systemClock
 const zero = getAddress(input.escrow)
 let others: readonly string[] = []
 
+const { cluster } = input
+let hopPort: number | undefined
 const gateway = await createGateway(
   {
     clock,
@@ -51,6 +58,16 @@ const gateway = await createGateway(
         domain: marketDomain({ chainId: input.chainId, escrow: zero }),
         ...facts,
       }),
+    ...(cluster !== undefined && {
+      async joinCluster(facts) {
+        const joined = await joinCluster(
+          { clock, log, store: await openNatsStore({ log }, { servers: [cluster] }), tunnels: facts.tunnels },
+          { ...facts, hopHost: '127.0.0.1', hopPort: 0, homes: input.homes ?? 2 },
+        )
+        hopPort = joined.hopPort
+        return joined
+      },
+    }),
   },
   {
     host: '127.0.0.1',
@@ -60,7 +77,7 @@ const gateway = await createGateway(
     info: { chainId: input.chainId, escrow: zero, registry: zero, usdc: zero, peers: [], version: '0.0.0' },
   },
 )
-console.log(JSON.stringify({ port: gateway.port, tunnel: gateway.info.tunnel }))
+console.log(JSON.stringify({ port: gateway.port, tunnel: gateway.info.tunnel, hopPort }))
 for await (const line of createInterface(process.stdin)) {
   others = JSON.parse(line) as string[]
   console.log('told')

@@ -6,19 +6,25 @@ import { createInterface } from 'node:readline'
 import { buffer } from 'node:stream/consumers'
 import type { FleetNodeInput } from './fleet-node.ts'
 
+export interface CallOptions {
+  readonly method?: string
+  readonly path?: string
+  readonly body?: string
+  readonly headers?: Readonly<Record<string, string>>
+}
+
 /** A gateway of a fleet, in a process of its own. */
 export interface FleetNode {
   readonly port: number
   readonly tunnel: string
+  /** Where other gateways hand requests over, in a cluster. */
+  readonly hopPort: number | undefined
   /** Says which other gateways there are. */
   tellOthers(tunnels: readonly string[]): Promise<void>
   /** Ends it at once, without a word to anybody. */
   kill(): Promise<void>
   /** Calls a provider through it; a connection that breaks gives 0. */
-  call(
-    name: string,
-    options?: { readonly method?: string; readonly path?: string },
-  ): Promise<{ status: number; body: string }>
+  call(name: string, options?: CallOptions): Promise<{ status: number; body: string }>
 }
 
 /** Starts gateways that know each other, and the same providers. */
@@ -41,10 +47,11 @@ export async function startFleet(
     children.push(child)
     const lines = createInterface(child.stdout)
     const [line] = (await once(lines, 'line')) as [string]
-    const { port, tunnel } = JSON.parse(line) as { port: number; tunnel: string }
+    const { port, tunnel, hopPort } = JSON.parse(line) as Pick<FleetNode, 'port' | 'tunnel' | 'hopPort'>
     return {
       port,
       tunnel,
+      hopPort,
       async tellOthers(tunnels) {
         const told = once(lines, 'line')
         child.stdin.write(`${JSON.stringify(tunnels)}\n`)
@@ -77,15 +84,16 @@ async function call({
   name,
   method = 'GET',
   path = '/',
-}: {
-  port: number
-  name: string
-  method?: string
-  path?: string
-}): Promise<{ status: number; body: string }> {
+  body,
+  headers = {},
+}: CallOptions & { readonly port: number; readonly name: string }): Promise<{
+  status: number
+  body: string
+}> {
   try {
-    const headers = { host: `${name}.localhost:${port}` }
-    const request = httpRequest({ host: '127.0.0.1', port, method, path, agent: false, headers }).end()
+    const host = `${name}.localhost:${port}`
+    const options = { host: '127.0.0.1', port, method, path, agent: false, headers: { ...headers, host } }
+    const request = httpRequest(options).end(body)
     const [response] = (await once(request, 'response')) as [IncomingMessage]
     return { status: response.statusCode ?? 0, body: (await buffer(response)).toString() }
   } catch {

@@ -112,6 +112,7 @@ export async function openGatewayFront(
       },
       openTunnels: () => ({
         upstreamFor: (provider) => tunnels.get(provider),
+        hasTunnel: (provider) => tunnels.has(provider),
         connected: () => [...tunnels.keys()].map((provider) => ({ provider })),
         upgrade: (_, socket) => void socket.end('HTTP/1.1 101 Taken\r\n\r\n'),
         recheck: async (provider) => void rechecked.push(provider),

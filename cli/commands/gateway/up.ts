@@ -1,7 +1,11 @@
 import { createReload } from '../../../gateway/config/reload.ts'
 import type { GatewaySettings } from '../../../gateway/config/settings.ts'
 import { domainHost } from '../../../gateway/names/resolve-host.ts'
-import { type StartTlsOptions, startGateway } from '../../../gateway/start-gateway.ts'
+import {
+  type StartClusterOptions,
+  type StartTlsOptions,
+  startGateway,
+} from '../../../gateway/start-gateway.ts'
 import { createLog } from '../../../protocol/base/log.ts'
 import { assertChain, createChainClient } from '../../../protocol/chain/client.ts'
 import { defineCommand, usageError } from '../../command.ts'
@@ -30,6 +34,7 @@ export const gatewayUp = defineCommand({
     const { settings, dir, configPath } = await readGatewaySettings(values, context)
     const { chain, domain, publicUrl, metrics, tracing } = settings
     const tls = tlsOptions(settings, context.cwd)
+    const cluster = clusterOptions(settings)
     const log = createLog({ level: settings.log.level })
     const client = createChainClient({ chainId: chain.chainId, rpcUrls: [new URL(chain.rpc)] })
     await assertChain(client, chain.chainId, signal)
@@ -51,6 +56,7 @@ export const gatewayUp = defineCommand({
         shutdownTimeoutMs: settings.drainMs + settings.shutdownTimeoutMs,
         rules: settings,
         otherGateways: () => settings.fleet.gateways,
+        ...(cluster && { cluster }),
         ...(settings.fleet.nodeUrl !== undefined && { nodeUrl: new URL(settings.fleet.nodeUrl).origin }),
         ...(tls && { tls }),
         ...(metrics.port !== undefined && { metrics: { ...metrics, port: metrics.port } }),
@@ -130,4 +136,17 @@ function tlsOptions({ tls, domain }: GatewaySettings, cwd: string): StartTlsOpti
     '--http-port leads to https, and there is no certificate.',
     'Give --tls-cert and --tls-key, or --acme.',
   )
+}
+
+/** @throws ProtocolError `usage_invalid` for a list of gateways beside a cluster that makes it */
+function clusterOptions({ fleet, workers }: GatewaySettings): StartClusterOptions | undefined {
+  const { cluster, gateways, homes, hopHost, hopPort, hopUrl } = fleet
+  if (cluster.length === 0) return undefined
+  if (gateways.length > 0) {
+    throw usageError('A cluster finds its gateways itself.', 'Leave out fleet.gateways, or --cluster.')
+  }
+  if (workers > 1) {
+    throw usageError('A gateway of a cluster is one process.', 'Set workers to 1, and start more gateways.')
+  }
+  return { servers: cluster, homes, hopHost, hopPort, ...(hopUrl !== undefined && { hopUrl }) }
 }

@@ -1,0 +1,152 @@
+import { createHash, randomUUID } from 'node:crypto'
+import type { Address } from 'viem'
+import { getAddress, isAddress } from 'viem'
+import type { Clock } from '../../protocol/base/clock.ts'
+import type { Log } from '../../protocol/base/log.ts'
+import { repeat } from '../../protocol/base/repeat.ts'
+import { type Lookup, lookupWithSystem } from '../../protocol/http/dial-checked.ts'
+import type { Upstream } from '../../protocol/http/upstream.ts'
+import { limits } from '../../protocol/limits.ts'
+import { openHopListener } from './hop-listener.ts'
+import { createHops } from './hops.ts'
+import { createMembers, memberSchema } from './members.ts'
+import type { ClusterStore } from './nats-store.ts'
+
+/** The other gateways of a cluster: who is there, who has whose tunnels, and the way to them. */
+export interface Cluster extends AsyncDisposable {
+  /** What reaches a provider whose tunnels are at other gateways, or undefined where no gateway has any. */
+  upstreamFor(provider: Address): Upstream | undefined
+  /** The tunnels of the gateways that providers of this one should dial, too. */
+  otherGateways(): readonly string[]
+  /** Where other gateways hand over requests. */
+  readonly hopPort: number
+}
+
+export interface ClusterDeps {
+  readonly clock: Clock
+  readonly log: Log
+  /** The cluster owns it. */
+  readonly store: ClusterStore
+  readonly lookup?: Lookup
+  /** The tunnels of this very gateway. */
+  readonly tunnels: {
+    upstreamFor(provider: Address): Upstream | undefined
+    connected(): readonly { readonly provider: Address }[]
+  }
+}
+
+export interface ClusterOptions {
+  /** Where other gateways hand over requests: an address of a network that callers are not in. */
+  readonly hopHost: string
+  readonly hopPort: number
+  /** How the others reach it; made of the two above by default. */
+  readonly hopUrl?: string
+  /** Where providers dial this gateway. */
+  readonly tunnel: string
+  /** How many gateways each provider is to dial. */
+  readonly homes: number
+  /** The name of this gateway in `Via`. */
+  readonly via: string
+}
+
+/** Joins a cluster; on disposal it says that it leaves. */
+export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): Promise<Cluster> {
+  await using joining = new AsyncDisposableStack()
+  const { clock, log, tunnels } = deps
+  const store = joining.use(deps.store)
+  const nodeId = randomUUID()
+  const listener = joining.use(
+    await openHopListener(
+      { clock, log, secret: store.secret, localTunnel: tunnels.upstreamFor },
+      { host: options.hopHost, port: options.hopPort, via: options.via },
+    ),
+  )
+  const facts = JSON.stringify({ hopUrl: options.hopUrl ?? listener.url.href, tunnel: options.tunnel })
+  const members = createMembers({ clock })
+  const hops = joining.use(
+    createHops({ clock, members, secret: store.secret, lookup: deps.lookup ?? lookupWithSystem }),
+  )
+
+  store.watch((key, value, { isNew }) => {
+    const [kind, first = '', second = ''] = key.split('.')
+    if (first === nodeId || second === nodeId) return
+    if (kind === 'node') {
+      const member = value === undefined ? undefined : parseMember(value)
+      if (member) members.hear(first, member, { isNew })
+      else members.forget(first)
+    } else if (kind === 'route' && isAddress(first)) {
+      members.route(getAddress(first), second, value !== undefined)
+    }
+  })
+
+  /** What the others know of the tunnels here. */
+  const told = new Set<Address>()
+  const tell = async (): Promise<void> => {
+    if (!store.isConnected()) return
+    const here = new Set(tunnels.connected().map(({ provider }) => provider))
+    for (const provider of here) {
+      if (told.has(provider)) continue
+      await store.put(`route.${provider.toLowerCase()}.${nodeId}`, '')
+      told.add(provider)
+    }
+    for (const provider of told) {
+      if (here.has(provider)) continue
+      told.delete(provider)
+      await store.delete(`route.${provider.toLowerCase()}.${nodeId}`)
+    }
+  }
+  const beat = async (): Promise<void> => {
+    if (!store.isConnected()) {
+      members.pardon()
+      // What was told may be lost by then.
+      told.clear()
+      return
+    }
+    await store.put(`node.${nodeId}`, facts)
+    for (const gone of members.gone()) {
+      members.forget(gone)
+      await store.delete(`node.${gone}`)
+    }
+  }
+  const onError = (error: unknown) => log.warn('cluster_untold', { error: String(error) })
+  joining.defer(async () => {
+    if (!store.isConnected()) return
+    for (const provider of told)
+      await store.delete(`route.${provider.toLowerCase()}.${nodeId}`).catch(onError)
+    await store.delete(`node.${nodeId}`).catch(onError)
+  })
+  await beat()
+  joining.use(repeat({ clock, onError }, limits.clusterHeartbeatMs, beat))
+  joining.use(repeat({ clock, onError }, limits.clusterTellIntervalMs, tell))
+  log.info('cluster_joined', { nodeId, hopPort: listener.port })
+
+  const parts = joining.move()
+  return {
+    upstreamFor: hops.upstreamFor,
+    hopPort: listener.port,
+    otherGateways: () => pickHomes(nodeId, members.live(), options.homes - 1),
+    [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  }
+}
+
+function parseMember(text: string) {
+  try {
+    return memberSchema.safeParse(JSON.parse(text)).data
+  } catch {
+    return undefined
+  }
+}
+
+/** Each gateway has partners of its own, the same ones for as long as they live, and all are chosen about as often. */
+function pickHomes(
+  nodeId: string,
+  live: readonly { readonly nodeId: string; readonly tunnel: string }[],
+  count: number,
+): string[] {
+  const weight = (other: string) => createHash('sha256').update(`${nodeId} ${other}`).digest('hex')
+  return live
+    .map(({ nodeId: other, tunnel }) => ({ tunnel, weight: weight(other) }))
+    .sort((a, b) => (a.weight < b.weight ? -1 : 1))
+    .slice(0, count)
+    .map(({ tunnel }) => tunnel)
+}

@@ -1,0 +1,51 @@
+import { getAddress } from 'viem'
+import { expect, test } from 'vitest'
+import { createTestClock } from '../../protocol/base/clock.ts'
+import { limits } from '../../protocol/limits.ts'
+import { createMembers } from './members.ts'
+
+const facts = { hopUrl: 'http://10.0.0.1:7000/', tunnel: 'wss://gw1.example/_/tunnel' }
+const alice = getAddress('0x00000000000000000000000000000000000000a1')
+
+test('a gateway counts while it gives signs of life, and what was kept of a dead one is none', async () => {
+  const clock = createTestClock()
+  const members = createMembers({ clock })
+  members.hear('old', facts, { isNew: false })
+  members.route(alice, 'old', true)
+  expect(members.live()).toEqual([])
+  expect(members.homesOf(alice)).toEqual([])
+  members.hear('new', facts, { isNew: true })
+  members.route(alice, 'new', true)
+  expect(members.homesOf(alice)).toEqual([{ nodeId: 'new', ...facts }])
+  await clock.advance(limits.clusterSilenceMsMax - 1)
+  expect(members.live().length).toBe(1)
+  await clock.advance(1)
+  expect(members.live()).toEqual([])
+  members.hear('new', facts, { isNew: true })
+  expect(members.homesOf(alice).length).toBe(1)
+  members.route(alice, 'new', false)
+  expect(members.homesOf(alice)).toEqual([])
+})
+
+test('one that cannot be reached counts again with its next sign of life; one that is silent for long is forgotten', async () => {
+  const clock = createTestClock()
+  const members = createMembers({ clock })
+  members.hear('a', facts, { isNew: true })
+  members.suspect('a')
+  expect(members.live()).toEqual([])
+  members.hear('a', facts, { isNew: true })
+  expect(members.live().length).toBe(1)
+  await clock.advance(limits.clusterForgetMs + 1)
+  expect(members.gone()).toEqual(['a'])
+  members.forget('a')
+  expect(members.gone()).toEqual([])
+})
+
+test('who could not hear anybody believes that all are still there', async () => {
+  const clock = createTestClock()
+  const members = createMembers({ clock })
+  members.hear('a', facts, { isNew: true })
+  await clock.advance(60_000)
+  members.pardon()
+  expect(members.live().length).toBe(1)
+})

@@ -1,0 +1,121 @@
+import { randomBytes } from 'node:crypto'
+import { type KV, Kvm } from '@nats-io/kv'
+import { connect, type NatsConnection } from '@nats-io/transport-node'
+import type { Log } from '../../protocol/base/log.ts'
+import { ProtocolError } from '../../protocol/errors.ts'
+import { limits } from '../../protocol/limits.ts'
+
+/** What the gateways of a cluster tell each other: small values by name, seen by all. */
+export interface ClusterStore extends AsyncDisposable {
+  /** 32 bytes that all gateways of the cluster know, and nobody else: who can read them could change the routes, too. */
+  readonly secret: Uint8Array
+  put(key: string, value: string): Promise<void>
+  delete(key: string): Promise<void>
+  /** Whether the store can be heard at the moment. */
+  isConnected(): boolean
+  /** Hears of each value that is there, and of each change; `value` is undefined for one that was taken away. */
+  watch(onEntry: (key: string, value: string | undefined, facts: { readonly isNew: boolean }) => void): void
+}
+
+const bucket = 'khachapuri_gateways'
+
+/**
+ * Opens a bucket of NATS JetStream.
+ *
+ * @param servers - `nats://host:port`, with user and password where they are needed.
+ * @throws ProtocolError `config_invalid` where it cannot be reached at the start; later it is tried again for ever
+ */
+export async function openNatsStore(
+  { log }: { readonly log: Log },
+  { servers }: { readonly servers: readonly string[] },
+): Promise<ClusterStore> {
+  const connection = await open(servers)
+  try {
+    const kv = await new Kvm(connection).create(bucket, { history: 1, replicas: 1 })
+    const secret = await shareSecret(kv)
+    return createStore({ connection, kv, secret, log })
+  } catch (cause) {
+    await connection.close()
+    throw new ProtocolError('config_invalid', `NATS keeps no values: ${String((cause as Error).message)}.`, {
+      hint: 'Start it with JetStream: nats-server -js.',
+      cause,
+    })
+  }
+}
+
+async function open(servers: readonly string[]): Promise<NatsConnection> {
+  try {
+    return await connect({
+      servers: [...servers],
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: limits.clusterHeartbeatMs,
+      timeout: limits.connectTimeoutMs,
+    })
+  } catch (cause) {
+    // Not the URL, which may have a password in it.
+    throw new ProtocolError(
+      'config_invalid',
+      `NATS cannot be reached: ${String((cause as Error).message)}.`,
+      {
+        hint: 'Check --cluster, and that nats-server runs.',
+        cause,
+      },
+    )
+  }
+}
+
+/** The first gateway makes it; all take what is there. */
+async function shareSecret(kv: KV): Promise<Uint8Array> {
+  const made = randomBytes(32)
+  await kv.create('secret', made).catch(() => undefined)
+  const entry = await kv.get('secret')
+  if (entry?.value.length === 32) return entry.value
+  throw new Error('the secret of the cluster is not there')
+}
+
+function createStore({
+  connection,
+  kv,
+  secret,
+  log,
+}: {
+  readonly connection: NatsConnection
+  readonly kv: KV
+  readonly secret: Uint8Array
+  readonly log: Log
+}): ClusterStore {
+  let isConnected = true
+  const following = (async () => {
+    for await (const { type } of connection.status()) {
+      if (type === 'disconnect') {
+        isConnected = false
+        log.warn('cluster_lost')
+      } else if (type === 'reconnect') {
+        isConnected = true
+        log.info('cluster_found')
+      }
+    }
+  })()
+  return {
+    secret,
+    isConnected: () => isConnected,
+    put: async (key, value) => void (await kv.put(key, value)),
+    delete: (key) => kv.delete(key),
+    watch(onEntry) {
+      kv.watch().then(
+        async (entries) => {
+          for await (const entry of entries) {
+            onEntry(entry.key, entry.operation === 'PUT' ? entry.string() : undefined, {
+              isNew: entry.isUpdate,
+            })
+          }
+        },
+        (error) => log.error('cluster_unwatched', { error: String(error) }),
+      )
+    },
+    async [Symbol.asyncDispose]() {
+      await connection.close()
+      await following
+    },
+  }
+}

@@ -1,0 +1,126 @@
+import { request as httpRequest } from 'node:http'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { systemClock } from '../../protocol/base/clock.ts'
+import { createTestLog } from '../../protocol/base/log.ts'
+import { connectTunnels, type Tunnel } from '../../tunnel-client/index.ts'
+import { type FleetNode, startFleet } from '../support/fleet.ts'
+import { natsServer, startNats } from '../support/nats.ts'
+import { domain, newAccount, until } from '../support/tunnels.ts'
+
+/** Three gateways that share a NATS server, and a provider that has its tunnels at two of them; no test goes without. */
+const stack = new AsyncDisposableStack()
+const seen: (readonly string[])[] = []
+let nodes: readonly FleetNode[] = []
+let tunnel: Tunnel
+
+beforeAll(async () => {
+  if (!natsServer) return
+  const account = newAccount()
+  const nats = stack.use(await startNats())
+  const market = { chainId: 31_337, escrow: '0x00000000000000000000000000000000000e5c70' }
+  const providers = { alice: account.address }
+  const fleet = stack.use(await startFleet(3, { ...market, providers, cluster: nats.url, homes: 2 }))
+  nodes = fleet.nodes
+  tunnel = stack.use(
+    connectTunnels(
+      { clock: systemClock, random: Math.random, log: createTestLog(), proxyEnv: {} },
+      { gatewayUrl: (nodes[0] as FleetNode).tunnel, name: 'alice', account, domain },
+      (request, response) => {
+        seen.push(request.rawHeaders)
+        response.writeHead(200, ['content-type', 'text/plain'])
+        request.pipe(response)
+      },
+      new AbortController().signal,
+    ),
+  )
+  await tunnel.connected
+  await until(() => tunnel.status().sockets.length === 4)
+  // The others hear of it within a moment.
+  for (const node of nodes) while (!(await isServed(node))) await new Promise(setImmediate)
+})
+afterAll(() => stack.disposeAsync())
+
+const isServed = async (node: FleetNode) => (await node.call('alice')).status === 200
+
+const valuesOf = (rawHeaders: readonly string[], name: string): string[] =>
+  rawHeaders.flatMap((one, index) =>
+    index % 2 === 0 && one.toLowerCase() === name ? [rawHeaders[index + 1] as string] : [],
+  )
+
+test.skipIf(!natsServer)(
+  'a provider at two gateways of three is reached through all, with one hop at most',
+  async () => {
+    const hops: number[] = []
+    for (const node of nodes) {
+      seen.length = 0
+      const answer = await node.call('alice', { method: 'POST', path: '/x?y', body: 'hello' })
+      expect(answer).toEqual({ status: 200, body: 'hello' })
+      const [rawHeaders = []] = seen
+      expect(valuesOf(rawHeaders, 'x-forwarded-for')).toEqual(['127.0.0.1'])
+      expect(valuesOf(rawHeaders, 'x-forwarded-host')).toEqual([`alice.localhost:${node.port}`])
+      expect(valuesOf(rawHeaders, 'host')).toEqual([`alice.localhost:${node.port}`])
+      expect(valuesOf(rawHeaders, 'khachapuri-cluster-hop')).toEqual([])
+      expect(valuesOf(rawHeaders, 'x-request-id').length).toBe(1)
+      hops.push((valuesOf(rawHeaders, 'via')[0] ?? '').split(',').length)
+    }
+    expect(hops.sort()).toEqual([1, 1, 2])
+  },
+)
+
+test.skipIf(!natsServer)(
+  'callers cannot pass for a gateway: where gateways meet, nobody else is served',
+  async () => {
+    const [first] = nodes as [FleetNode]
+    seen.length = 0
+    const forged = `1.0x${'a'.repeat(40)}.${Date.now() + 1_000}.${'A'.repeat(43)}`
+    for (const token of ['', '1.0x00.1.x', forged]) {
+      const headers = {
+        host: 'alice.localhost',
+        'khachapuri-cluster-hop': token,
+        'x-forwarded-for': '6.6.6.6',
+      }
+      const status = await new Promise((resolve, reject) => {
+        const { hopPort: port } = first
+        const request = httpRequest({ host: '127.0.0.1', port, headers, agent: false }, (response) => {
+          response.resume()
+          resolve(response.statusCode)
+        })
+        request.on('error', reject).end()
+      })
+      expect(status).toBe(403)
+      // At the public door it is one more header that means nothing.
+      for (const node of nodes) expect((await node.call('alice', { headers })).status).toBe(200)
+    }
+    expect(seen.length).toBe(9)
+    for (const rawHeaders of seen) expect(rawHeaders).not.toContain('6.6.6.6')
+  },
+)
+
+test.skipIf(!natsServer)(
+  'a gateway that is killed under load takes nothing from callers of the others but what it had',
+  async () => {
+    const [first, ...others] = nodes as [FleetNode, ...FleetNode[]]
+    const stop = new AbortController()
+    const failures: number[] = []
+    let ok = 0
+    const load = others.flatMap((node) =>
+      Array.from({ length: 4 }, async () => {
+        while (!stop.signal.aborted) {
+          const { status } = await node.call('alice')
+          if (status === 200) ok++
+          else failures.push(status)
+        }
+      }),
+    )
+    await until(() => ok > 20)
+      await first.kill()
+    const before = ok
+    // Another gateway takes the place of the one that died.
+    await until(() => tunnel.status().sockets.length === 4 && ok > before + 20)
+      stop.abort()
+    await Promise.all(load)
+      // Those that were on their way through the dead gateway: each caller has one at a time.
+    expect(failures.length).toBeLessThanOrEqual(8)
+    for (const node of others) expect(await isServed(node)).toBe(true)
+  },
+)
