@@ -113,13 +113,13 @@ test.skipIf(!natsServer)(
       }),
     )
     await until(() => ok > 20)
-      await first.kill()
+    await first.kill()
     const before = ok
     // Another gateway takes the place of the one that died.
     await until(() => tunnel.status().sockets.length === 4 && ok > before + 20)
-      stop.abort()
+    stop.abort()
     await Promise.all(load)
-      // Those that were on their way through the dead gateway: each caller has one at a time.
+    // Those that were on their way through the dead gateway: each caller has one at a time.
     expect(failures.length).toBeLessThanOrEqual(8)
     for (const node of others) expect(await isServed(node)).toBe(true)
   },
