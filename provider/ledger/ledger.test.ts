@@ -211,16 +211,22 @@ test('each refusal has its code and says what the call costs and what is left', 
   expect(refuse(byPass({ deployment: randomHex() }))[0]).toBe('pass_not_for_deployment')
 })
 
-test('where the chain knows of more than the ledger, new charges come on top of that', async () => {
+test('where the chain knows of more than the ledger, new charges come on top of that, and the log says so', async () => {
   using dir = createTempDir()
   const grant = grantOf({ spentUsdc: usdc(9_000n), calls: 18, budgetUsdc: usdc(600n) })
+  const log = createTestLog()
+  const told = () => log.lines.filter(({ event }) => event === 'ledger_behind_chain')
   {
-    await using ledger = await openTestLedger(dir.path)
+    await using ledger = await openTestLedger(dir.path, systemClock, log)
+    await chargeCall(ledger, { grant: grantOf() })
+    expect(told()).toEqual([])
     await chargeCall(ledger, { grant })
+    expect(told()).toMatchObject([{ facts: { charged: '0.0005', spent: '0.009' } }])
     expect(codeOf(ledger.reserve(claimOf({ grant })))).toBe('grant_too_low')
   }
-  await using ledger = await openTestLedger(dir.path)
+  await using ledger = await openTestLedger(dir.path, systemClock, log)
   expect(ledger.unsettled(() => grant)).toMatchObject([{ amountUsdc: 9_500n, calls: 19 }])
+  expect(told()).toHaveLength(1)
 })
 
 test('a second opener is told that the ledger is in use, and the first goes on', async () => {

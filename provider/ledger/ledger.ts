@@ -12,7 +12,7 @@ import type { LedgerPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { delegateReceiptKey } from '../../protocol/receipt-key.ts'
 import type { Market } from '../../protocol/typed-data.ts'
-import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
+import { formatUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { SignedVoucher } from '../../protocol/voucher.ts'
 import { type BatchOrder, claimable, countable } from './batches.ts'
 import {
@@ -313,7 +313,7 @@ export async function openLedger(
     reserve(claim) {
       if (journal.failure) return { kind: 'refused', error: journal.failure }
       const lines = linesOf(claim)
-      liftToMirror(claim, lines.account)
+      liftToMirror(claim, lines.account, log)
       const accepted = vouchers.find(lines.account)
       const error = decideClaim(claim, lines, { provider, accepted, isRevoked: revokedPasses.has })
       if (error) return { kind: 'refused', error }
@@ -448,10 +448,22 @@ export async function openLedger(
 const chargedTo = ({ chargedUsdc, calls }: Account): Charged => ({ chargedUsdc, calls })
 
 /** What the chain knows already is no longer to be had here, whatever these books say. */
-function liftToMirror({ payer, grant, credits }: Claim, account: Account): void {
+function liftToMirror({ payer, grant, credits }: Claim, account: Account, log: Log): void {
   if (payer.kind === 'trial') {
     if (credits) liftToCounted(account, credits)
-  } else if (grant) liftToChain(account, grant)
+    return
+  }
+  if (!grant) return
+  const { chargedUsdc } = account
+  liftToChain(account, grant)
+  // Only its provider's own transactions settle a grant: books that do not know of them were lost, or the RPC server lies.
+  const wasKnown = account.isKept || isMetered(account)
+  if (account.chargedUsdc > chargedUsdc && wasKnown)
+    log.warn('ledger_behind_chain', {
+      payer: payer.address,
+      charged: formatUsdc(chargedUsdc),
+      spent: formatUsdc(grant.spentUsdc),
+    })
 }
 
 function laneOfPayer(payer: LedgerPayer, grant: Grant | undefined): Lane {

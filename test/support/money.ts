@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type Address, getAddress, type Hex, zeroAddress } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import { type Clock, systemClock } from '../../protocol/base/clock.ts'
-import { createTestLog } from '../../protocol/base/log.ts'
+import { createTestLog, type Log } from '../../protocol/base/log.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import type { OwnerPolicy } from '../../protocol/owner.ts'
 import { anyDeployment, type Pass } from '../../protocol/pass.ts'
@@ -100,8 +100,11 @@ export function createTempDir(): Disposable & { readonly path: string } {
   return { path, [Symbol.dispose]: () => rmSync(path, { recursive: true, force: true }) }
 }
 
-export const openTestLedger = (dir: string, clock: Clock = systemClock): Promise<Ledger> =>
-  openLedger({ clock, log: createTestLog() }, { dir, account: providerAccount, market }, never)
+export const openTestLedger = (
+  dir: string,
+  clock: Clock = systemClock,
+  log: Log = createTestLog(),
+): Promise<Ledger> => openLedger({ clock, log }, { dir, account: providerAccount, market }, never)
 
 /** A signer of receipts with its key, for parts of the journal without its thread. */
 export async function createTestSigner(): Promise<ReceiptSigner> {
