@@ -6,7 +6,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { MiB } from '../protocol/base/bytes.ts'
-import { openOrigin } from '../test/support/http-origin.ts'
+import { openOrigin, openRawOrigin } from '../test/support/http-origin.ts'
 import { openFront, ways } from '../test/support/provider-ways.ts'
 import { until } from '../test/support/tunnels.ts'
 
@@ -167,6 +167,45 @@ test.each(ways)('a provider that breaks off in the middle is broken off for its 
   const answer = await front.sendRaw(`GET /length HTTP/1.1\r\nHost: ${alice}\r\n\r\n`)
   expect(answer.endsWith('half')).toBe(true)
   expect(answer).toContain('content-length: 100')
+})
+
+test.each(ways)('a provider that refuses is never sent the body that waits for its word %s', async (way) => {
+  let asked = 0
+  await using provider = await openOrigin((_, response) => response.end())
+  provider.server.on('checkContinue', (request, response) => {
+    asked++
+    request.on('data', () => expect.unreachable('nobody asked for it'))
+    request.pause()
+    response.writeHead(402, { connection: 'close' }).end('pay first')
+  })
+  await using front = await openFront(way, provider.port)
+  const headers = { expect: '100-continue', 'transfer-encoding': 'chunked' }
+  for (let i = 0; i < 3; i++) {
+    const request = leaving(front.send(alice, { method: 'PUT', headers }))
+    request.on('continue', () => expect.unreachable('the provider did not ask for it'))
+    request.flushHeaders()
+    const [answer] = (await once(request, 'response')) as [IncomingMessage]
+    expect([answer.statusCode, await text(answer)]).toEqual([402, 'pay first'])
+    // Whoever sent the body after all could have it taken for another request.
+    expect(answer.headers.connection).toBe('close')
+    request.destroy()
+  }
+  expect(asked).toBe(3)
+  expect((await front.ask(alice)).status).toBe(200)
+})
+
+test.each(ways)('a server that never says 100 Continue gets the body after a while %s', async (way) => {
+  await using provider = await openRawOrigin((socket, bytes) => {
+    if (bytes.includes('body')) socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok')
+  })
+  await using front = await openFront(way, Number(new URL(provider.url).port))
+  const headers = { expect: '100-continue', 'content-length': 4 }
+  const request = front.send(alice, { method: 'PUT', headers })
+  request.flushHeaders()
+  await once(request, 'continue')
+  request.end('body')
+  const [answer] = (await once(request, 'response')) as [IncomingMessage]
+  expect(await text(answer)).toBe('ok')
 })
 
 const largeBytes = 64 * MiB

@@ -66,6 +66,8 @@ export const limits = {
   unreadBodyBytesMax: 1 * MiB,
   chunkLineBytesMax: 256,
   informationalHeadsMax: 16,
+  /** How long a server may be silent about a body that waits for `100 Continue`; many never say it. */
+  continueTimeoutMs: 1_000,
   /** Connections to one provider that have left HTTP for WebSockets, beside those that carry requests. */
   webSocketsPerUpstreamMax: 1_024,
   /** From our end of a WebSocket to the end of its connection, for a caller that does not read the rest or close its own. */

@@ -74,6 +74,8 @@ export function forwardToService(
         rawHeaders: hostHeader === undefined ? request.rawHeaders : withHost(request.rawHeaders, hostHeader),
         ...((request.switchesTo || hasBody(request)) && { body: request }),
         switchesTo: request.switchesTo,
+        // Reading it is what asks for it.
+        ...(request.expectsContinue && { onBodyWanted: () => undefined }),
       },
       {
         onHead(head, rawHeaders) {

@@ -22,6 +22,8 @@ export class TunnelRequest extends Readable implements IncomingRequest {
   readonly httpVersion = '1.1'
   readonly socket: TunnelPeer
   readonly switchesTo: Switch | undefined
+  readonly expectsContinue: boolean
+  #waitsForReader: boolean
   /** Whether all of it has come. */
   complete = false
   readonly #stream: MuxStream
@@ -35,6 +37,8 @@ export class TunnelRequest extends Readable implements IncomingRequest {
     this.rawHeaders = [...head.rawHeaders]
     this.socket = peer
     this.switchesTo = head.switchesTo
+    this.expectsContinue = head.expectsContinue ?? false
+    this.#waitsForReader = this.expectsContinue
     this.#stream = stream
   }
 
@@ -79,6 +83,10 @@ export class TunnelRequest extends Readable implements IncomingRequest {
   }
 
   override _read(): void {
+    if (this.#waitsForReader) {
+      this.#waitsForReader = false
+      this.#stream.askForBody()
+    }
     this.#stream.resume()
   }
 

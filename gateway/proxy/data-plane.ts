@@ -5,7 +5,7 @@ import { sendProblem } from '../../protocol/http/problem-response.ts'
 import { type Caller, type FrontGuard, refusalHeaders } from '../limits/front-guard.ts'
 import type { RequestRecord } from '../observe/observer.ts'
 import type { Destination, FindWay, Way } from './find-way.ts'
-import { proxyCall } from './proxy-call.ts'
+import { lastOfItsConnection, proxyCall } from './proxy-call.ts'
 import {
   type CallerRequest,
   type RequestShape,
@@ -59,7 +59,6 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
     const { headers } = request
     const ticket = guard.admitCall(caller, { provider: way.provider, cid: cidOf(way.target), headers })
     const route = way.openRoute()
-    if (call.expectsContinue) response.writeContinue?.()
     return proxyCall(request, response, route, {
       shape: way.target === shape.target ? shape : { ...shape, target: way.target },
       requestId,
@@ -68,6 +67,7 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
       via: options.domain,
       proto: options.proto,
       remoteAddress: caller.address,
+      onContinue: call.expectsContinue ? () => response.writeContinue?.() : undefined,
       callerHeaders: caller.headers(),
       onPayer: ticket.onPayer,
       hsts: options.hsts,
@@ -84,7 +84,8 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
       const { requestId } = record
       if (!isProtocolError(error)) log.error('call_failed', { requestId, error: String(error) })
       record.noteProblem(error)
-      sendProblem(response, error, ['x-request-id', requestId, ...refusalHeaders(error)])
+      const last = call.expectsContinue ? lastOfItsConnection : []
+      sendProblem(response, error, ['x-request-id', requestId, ...refusalHeaders(error), ...last])
     }
     const serve = (found: Way) => {
       // The caller may have gone while the name was looked up.

@@ -14,6 +14,8 @@ export interface CallFacts extends AnswerFacts {
   readonly shape: RequestShape
   readonly proto: 'http' | 'https'
   readonly remoteAddress: string
+  /** Lets a caller send its body that waits for `100 Continue`; absent where it does not wait. */
+  readonly onContinue?: (() => void) | undefined
   /** See `ForwardFacts.trace`. */
   readonly trace: ForwardFacts['trace']
   /** The head of the answer goes out. */
@@ -21,6 +23,9 @@ export interface CallFacts extends AnswerFacts {
   /** The answer is this problem instead. */
   readonly onProblem: (error: unknown) => void
 }
+
+/** Where nobody knows whether a body that was not asked for still comes, or another request. */
+export const lastOfItsConnection = ['connection', 'close'] as const
 
 /** Up to here one string for head and body costs less than two buffers and a `writev`. */
 const mergedBytesMax = 16 * 1024
@@ -41,6 +46,7 @@ export function proxyCall(
   const progress = { sentBytes: 0 }
   const { switchesTo } = request
   const body = switchesTo || hasBody(request) ? request : undefined
+  let isBodyWanted = facts.onContinue === undefined
   let isAborted = false
   let exchange: UpstreamExchange | undefined
   let announcedBytes = -1
@@ -49,10 +55,9 @@ export function proxyCall(
     onHead(status, rawHeaders) {
       announcedBytes = findLength(rawHeaders)
       try {
-        response.writeHead(
-          status,
-          cleanResponseHeaders(rawHeaders, { ...facts, servedBy: route.servedBy?.() }),
-        )
+        const headers = cleanResponseHeaders(rawHeaders, { ...facts, servedBy: route.servedBy?.() })
+        if (!isBodyWanted) headers.push(...lastOfItsConnection)
+        response.writeHead(status, headers)
         facts.onHead()
       } catch (cause) {
         exchange?.abort()
@@ -80,9 +85,16 @@ export function proxyCall(
     },
     onError(error) {
       facts.onProblem(error)
-      sendProblem(response, error, ['x-request-id', facts.requestId])
+      const last = isBodyWanted ? [] : lastOfItsConnection
+      sendProblem(response, error, ['x-request-id', facts.requestId, ...last])
       if (body && !body.complete) drainBody(body)
     },
+  }
+
+  function wantBody(): void {
+    if (isBodyWanted || response.headersSent || response.destroyed) return
+    isBodyWanted = true
+    facts.onContinue?.()
   }
 
   response.on('drain', () => exchange?.resume())
@@ -108,6 +120,7 @@ export function proxyCall(
       }),
       ...(body ? { body } : {}),
       switchesTo,
+      onBodyWanted: facts.onContinue && wantBody,
     },
     handler,
   )

@@ -126,6 +126,7 @@ class RoutedExchange implements UpstreamExchange {
 
   /** A short body is read first: then whoever is chosen in the end gets all of it. */
   #readBody(body: Readable, lengthBytes: number): void {
+    this.#request.onBodyWanted?.()
     const chunks: Buffer[] = []
     let bytes = 0
     const stop = () => {

@@ -54,6 +54,7 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
   #mayHaveRun = false
   #isAnswered = false
   #isSwitched = false
+  #isBodyWanted: boolean
   #isPaused = false
   #isOver = false
   #bytesLeft: number | undefined
@@ -66,6 +67,7 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
     this.#isKeyed = hasIdempotencyKey(request.rawHeaders)
     this.#activeMs = placer.clock.monotonicMs()
     const { body } = request
+    this.#isBodyWanted = request.onBodyWanted === undefined || body === undefined || Buffer.isBuffer(body)
     this.#body =
       body === undefined || Buffer.isBuffer(body)
         ? undefined
@@ -107,6 +109,7 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
         rawHeaders: toTunnelHeaders(this.#request),
         lostAttempts: this.#lostAttempts,
         switchesTo: this.#request.switchesTo,
+        expectsContinue: !this.#isBodyWanted,
       })
     } catch (error) {
       this.fail(toProtocolError(error))
@@ -119,7 +122,7 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
     if (this.#body) {
       this.#stream = socket.mux.open(this, head)
       // A provider that does not switch has nothing to read.
-      if (!this.#request.switchesTo) this.#body.sendTo(this.#stream)
+      if (!this.#request.switchesTo && this.#isBodyWanted) this.#body.sendTo(this.#stream)
     } else this.#stream = socket.mux.openWhole(this, head, body as Buffer | undefined)
     if (this.#isPaused) this.#stream.pause()
   }
@@ -146,6 +149,13 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler {
 
   onAccept(): void {
     this.#isAccepted = true
+  }
+
+  onContinue(): void {
+    if (this.#isOver || this.#isAnswered || this.#isBodyWanted || !this.#stream) return
+    this.#isBodyWanted = true
+    this.#request.onBodyWanted?.()
+    this.#body?.sendTo(this.#stream)
   }
 
   onHead(text: string): void {

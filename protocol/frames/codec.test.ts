@@ -103,7 +103,7 @@ describe('frames', () => {
   })
 
   test.each([
-    ['an unknown type', encodeFrameHeader(13 as FrameType, 1, 0)],
+    ['an unknown type', encodeFrameHeader(99 as FrameType, 1, 0)],
     ['type 0', encodeFrameHeader(0 as FrameType, 1, 0)],
     ['data beyond the largest frame', encodeFrameHeader(frameTypes.data, 1, limits.frameBytesMax + 1)],
     ['a head beyond the largest frame', encodeFrameHeader(frameTypes.head, 1, limits.frameBytesMax + 1)],

@@ -24,6 +24,8 @@ export const frameTypes = {
   moved: 11,
   /** The gateway has use for one more connection, for large streams. */
   more: 12,
+  /** The provider wants the body of a request that waits for that. */
+  continue: 13,
 } as const
 
 export type FrameType = (typeof frameTypes)[keyof typeof frameTypes]
@@ -193,6 +195,7 @@ const frameShapes: Readonly<Record<FrameType, FrameShape>> = {
   [frameTypes.ping]: { bytesMin: 8, bytesMax: 8, onStream: false },
   [frameTypes.pong]: { bytesMin: 8, bytesMax: 8, onStream: false },
   [frameTypes.goaway]: { bytesMin: 0, bytesMax: 0, onStream: false },
+  [frameTypes.continue]: { bytesMin: 0, bytesMax: 0, onStream: true },
   [frameTypes.full]: { bytesMin: 5, bytesMax, onStream: true },
   [frameTypes.moved]: { bytesMin: 0, bytesMax: 0, onStream: true },
   [frameTypes.more]: { bytesMin: 0, bytesMax: 0, onStream: false },

@@ -32,10 +32,10 @@ describe('heads', () => {
             maxLength: limits.tunnelAttemptsMax,
           },
         ),
-        fc.boolean(),
-        (method, target, headers, lostAttempts, isSwitch) => {
+        fc.constantFrom({}, { switchesTo: 'websocket' as const }, { expectsContinue: true }),
+        (method, target, headers, lostAttempts, wish) => {
           const plain = { method, target, rawHeaders: headers, lostAttempts }
-          const head = isSwitch ? { ...plain, method: 'GET', switchesTo: 'websocket' as const } : plain
+          const head = { ...plain, ...wish, ...('switchesTo' in wish && { method: 'GET' }) }
           expect(parseRequestHead(formatRequestHead(head))).toEqual(head)
         },
       ),

@@ -19,6 +19,8 @@ export interface RequestHead {
   readonly lostAttempts: readonly LostAttempt[]
   /** Set where the request asks for another protocol: after an answer 101 the data frames of both sides are raw bytes. */
   readonly switchesTo?: 'websocket' | undefined
+  /** Whether the body waits for a frame of the type continue. */
+  readonly expectsContinue?: boolean
 }
 
 export interface ResponseHead {
@@ -29,19 +31,20 @@ export interface ResponseHead {
 }
 
 /**
- * A head as Latin-1 JSON, `[method, target, rawHeaders, lostAttempts, switchesTo]`, of which the last two are left out where
- * there is nothing to say. JSON, because V8 reads a whole head in one native call; Latin-1, because that is what HTTP's
+ * A head as Latin-1 JSON, `[method, target, rawHeaders, lostAttempts, wish]`, of which the last two are left out where there
+ * is nothing to say; the wish is `websocket` or `100-continue`. JSON, because V8 reads a whole head in one native call; Latin-1, because that is what HTTP's
  * header bytes are to Node.
  *
  * @throws ProtocolError `headers_too_large`, `bad_request`
  */
 export function formatRequestHead(head: RequestHead): string {
-  const { method, target, rawHeaders, lostAttempts, switchesTo } = head
+  const { method, target, rawHeaders, lostAttempts, switchesTo, expectsContinue } = head
+  const wish = switchesTo ?? (expectsContinue ? '100-continue' : undefined)
   const fields: unknown[] = [method, target, rawHeaders]
-  if (lostAttempts.length > 0 || switchesTo !== undefined) {
+  if (lostAttempts.length > 0 || wish !== undefined) {
     fields.push(lostAttempts.map(({ tunnelId, streamId }) => [tunnelId, streamId]))
   }
-  if (switchesTo !== undefined) fields.push(switchesTo)
+  if (wish !== undefined) fields.push(wish)
   const text = JSON.stringify(fields)
   if (text.length > limits.frameBytesMax) throw headersTooLarge(text.length)
   if (beyondLatin1.test(text)) throw requestInvalid('a character beyond Latin-1')
@@ -50,7 +53,7 @@ export function formatRequestHead(head: RequestHead): string {
 
 /** @throws ProtocolError `bad_request`, `headers_too_large` */
 export function parseRequestHead(text: string): RequestHead {
-  const [method, target, rawHeaders, attempts, switchesTo, ...rest] = parseArray(text, requestInvalid)
+  const [method, target, rawHeaders, attempts, wish, ...rest] = parseArray(text, requestInvalid)
   if (typeof method !== 'string' || method.length > 32 || !token.test(method)) {
     throw requestInvalid('no valid method')
   }
@@ -58,15 +61,17 @@ export function parseRequestHead(text: string): RequestHead {
     throw requestInvalid('no valid target')
   }
   if (rest.length > 0) throw requestInvalid('too many fields')
-  if (switchesTo !== undefined && switchesTo !== 'websocket') throw requestInvalid('an unknown protocol')
+  if (wish !== undefined && wish !== 'websocket' && wish !== '100-continue')
+    throw requestInvalid('an unknown wish')
   const contentLength = parseHeaders(rawHeaders, requestInvalid)
-  if (switchesTo && (method !== 'GET' || contentLength)) throw requestInvalid('no handshake')
+  if (wish === 'websocket' && (method !== 'GET' || contentLength)) throw requestInvalid('no handshake')
   return {
     method,
     target,
     rawHeaders: rawHeaders as RawHeaders,
     lostAttempts: attempts === undefined ? [] : parseLostAttempts(attempts),
-    ...(switchesTo && { switchesTo }),
+    ...(wish === 'websocket' && { switchesTo: wish }),
+    ...(wish === '100-continue' && { expectsContinue: true }),
   }
 }
 

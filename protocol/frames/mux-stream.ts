@@ -18,6 +18,8 @@ export interface StreamHandler {
   /** The peer's head, as Latin-1 text; unchecked. Comes once. Not called on the side that was handed it by `onStream`. */
   onHead(head: string): void
   onAccept(): void
+  /** The peer wants the body of a request that waits for that. */
+  onContinue?(): void
   /** The next bytes of the body; the buffer is the handler's to keep for as long as it reads on. */
   onData(chunk: Buffer): void
   /** @param trailers - What the peer's `end` was given, as Latin-1 text; unchecked. Empty where that was nothing. */
@@ -44,6 +46,8 @@ export interface MuxStream {
   sendWhole(head: string, body?: Buffer): void
   /** Says that the provider takes the request. */
   accept(): void
+  /** Asks for the body of a request that waits for that. */
+  askForBody(): void
   /** @returns false where the writer should wait for `onDrain`; the chunk is taken in any case. */
   write(chunk: Buffer): boolean
   /** @param trailers - Latin-1 text that goes with the end. */
@@ -143,6 +147,10 @@ export class Stream implements MuxStream {
 
   accept(): void {
     if (!this.#isGone) this.#host.sendControl(encodeFrame(frameTypes.accept, this.id))
+  }
+
+  askForBody(): void {
+    if (!this.#isGone) this.#host.sendControl(encodeFrame(frameTypes.continue, this.id))
   }
 
   write(chunk: Buffer): boolean {
@@ -284,6 +292,10 @@ export class Stream implements MuxStream {
     this.#isAccepted = true
     this.handler.onAccept()
     if (this.#isNotedLarge && !this.#isGone) this.#host.noteLarge(this)
+  }
+
+  receiveContinue(): void {
+    if (!this.#isHeadIn) this.handler.onContinue?.()
   }
 
   receiveData(part: Buffer): void {

@@ -226,6 +226,7 @@ export function createMux(options: MuxOptions): Mux {
     else if (type === frameTypes.window) stream.receiveCredit(payload.readUInt32BE(0))
     else if (type === frameTypes.accept) stream.receiveAccept()
     else if (type === frameTypes.moved) stream.receiveMoved()
+    else if (type === frameTypes.continue) stream.receiveContinue()
   }
 
   function openForPeer(type: FrameType, streamId: number, payload: Buffer): void {

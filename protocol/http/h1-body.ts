@@ -85,7 +85,8 @@ export function sendRaw(
   return stop
 }
 
-function pump(socket: Duplex, head: RequestHead, body: Readable, events: BodyEvents): () => void {
+/** The body alone, of a request whose head has gone. @returns how to stop, as `sendBody` does. */
+export function pump(socket: Duplex, head: RequestHead, body: Readable, events: BodyEvents): () => void {
   let sentBytes = 0
   let isStopped = false
   const onData = (chunk: Buffer) => {

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { isProtocolError, ProtocolError } from '../errors.ts'
-import { sendBody, sendRaw } from './h1-body.ts'
+import { limits } from '../limits.ts'
+import { pump, sendBody, sendRaw } from './h1-body.ts'
 import { formatRequestHead } from './request-head.ts'
 import { createResponseParser } from './response-parser.ts'
 import type { RawHeaders, UpstreamHandler, UpstreamRequest } from './upstream.ts'
@@ -58,6 +59,8 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
   let isAnswered = false
   let stopBody: (() => void) | undefined
   let isBodySent = true
+  let sendHeldBody: (() => void) | undefined
+  let holding: NodeJS.Timeout | undefined
   // What a socket that is still connecting was given to write has not left.
   let isOpen = !isConnecting(socket)
   socket.once('encrypted' in socket ? 'secureConnect' : 'connect', () => {
@@ -65,8 +68,10 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
   })
 
   const parser = createResponseParser({
+    onContinue: () => sendHeldBody?.(),
     onHead(head) {
       isAnswered = true
+      dropHeldBody()
       if (head.status === 101 && job) stopBody = sendRaw(socket, job.request.body, bodyEvents)
       job?.handler.onHead(head.status, head.rawHeaders)
     },
@@ -83,6 +88,12 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
       connection.ticksIdle = 0
     },
     onError: (error: ProtocolError) => leave(error),
+  }
+
+  /** The server has answered without the body, or is gone. */
+  function dropHeldBody(): void {
+    clearTimeout(holding)
+    sendHeldBody = undefined
   }
 
   function finish(reusable: boolean, trailers: RawHeaders | undefined): void {
@@ -110,6 +121,7 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
     if (lost) lost.connection = undefined
     stopBody?.()
     stopBody = undefined
+    dropHeldBody()
     parser.stop()
     socket.destroy()
     events.onGone(connection, lost && error && { job: lost, error, isStale, isUntaken: !isOpen })
@@ -130,7 +142,8 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
       return isAnswered
     },
     begin(next) {
-      const { method, body, switchesTo } = next.request
+      const { method, body, switchesTo, onBodyWanted } = next.request
+      const isHeld = onBodyWanted !== undefined && body !== undefined && !Buffer.isBuffer(body)
       const head = formatRequestHead(next.request)
       job = next
       next.connection = connection
@@ -140,7 +153,16 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
       if (next.isPaused) socket.pause()
       isBodySent = false
       // What comes before the answer 101 would be read as another request by a server that does not switch.
-      stopBody = sendBody(socket, head, switchesTo ? undefined : body, bodyEvents)
+      stopBody = sendBody(socket, head, switchesTo || isHeld ? undefined : body, bodyEvents)
+      if (!isHeld) return
+      // A server that answers without it may still wait for it: only a body that was sent ends the request.
+      isBodySent = false
+      sendHeldBody = () => {
+        dropHeldBody()
+        onBodyWanted()
+        stopBody = pump(socket, head, body, bodyEvents)
+      }
+      holding = setTimeout(() => sendHeldBody?.(), limits.continueTimeoutMs).unref()
     },
     pause: () => void socket.pause(),
     resume() {

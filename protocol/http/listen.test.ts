@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { get } from 'node:http'
+import { get, type IncomingMessage, request } from 'node:http'
 import { connect } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { expect, test } from 'vitest'
@@ -146,4 +146,29 @@ test('a head that comes too slowly is told so', async () => {
   const socket = connect(listener.port, '127.0.0.1')
   socket.write('GET / HTTP/1.1\r\nHost: a\r\n')
   expect(await text(socket)).toMatch(/^HTTP\/1\.1 408 [\s\S]*request_timeout/)
+})
+
+test('a body that waits to be asked for is asked for where it is read, and only there', async () => {
+  await using listener = await listen({
+    ...local,
+    onRequest(request, response) {
+      if (request.url === '/read') void text(request).then((body) => response.end(body))
+      else response.writeHead(402, ['content-length', '0']).end()
+    },
+  })
+  const ask = (path: string) => {
+    const headers = { expect: '100-continue', 'content-length': 4 }
+    const asking = request({ port: listener.port, path, method: 'PUT', headers, agent: false })
+    asking.on('error', () => undefined).flushHeaders()
+    return asking
+  }
+  const read = ask('/read')
+  await once(read, 'continue')
+  read.end('body')
+  expect(await text((await once(read, 'response'))[0])).toBe('body')
+
+  const refused = ask('/refused').on('continue', () => expect.unreachable('nobody reads it'))
+  const [answer] = (await once(refused, 'response')) as [IncomingMessage]
+  expect([answer.statusCode, answer.headers.connection]).toEqual([402, 'close'])
+  refused.destroy()
 })

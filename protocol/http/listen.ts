@@ -35,7 +35,7 @@ export interface ListenOptions {
   /** Lets several processes share the port, each with its own connections. */
   readonly isShared?: boolean
   readonly onRequest: HttpListenerFunction
-  /** A request that waits for `100 Continue`; the listener sends it, or refuses. Without this, it is always sent. */
+  /** A request that waits for `100 Continue`; the listener sends it, or refuses. Without this, it is sent once the body is read. */
   readonly onExpectContinue?: HttpListenerFunction
   /** A WebSocket handshake; whoever takes it owns the socket. */
   readonly onUpgrade?: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
@@ -108,9 +108,12 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
   }
   server.on('request', lastOfItsConnection)
   server.on('request', options.onRequest as HttpRequestListener)
+  server.on('checkContinue', lastOfItsConnection)
   if (options.onExpectContinue) {
-    server.on('checkContinue', lastOfItsConnection)
     server.on('checkContinue', options.onExpectContinue as HttpRequestListener)
+  } else {
+    server.on('checkContinue', continueOnRead)
+    server.on('checkContinue', options.onRequest as HttpRequestListener)
   }
   server.on('clientError', refuseMalformed)
   server.on('connect', refuseConnect)
@@ -150,6 +153,24 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
           shutdownTimeoutMs: options.shutdownTimeoutMs ?? limits.shutdownTimeoutMs,
         },
       ),
+  }
+}
+
+/**
+ * Asks for a body once somebody reads it. An answer before that is the last of its connection: nobody knows whether what comes
+ * next is the body after all, or another request.
+ */
+function continueOnRead(request: IncomingMessage, response: ServerResponse): void {
+  const read = request._read
+  const isKeptAlive = response.shouldKeepAlive
+  response.shouldKeepAlive = false
+  request._read = (size) => {
+    request._read = read
+    if (!response.headersSent && !response.destroyed) {
+      response.shouldKeepAlive = isKeptAlive
+      response.writeContinue()
+    }
+    read.call(request, size)
   }
 }
 

@@ -17,6 +17,8 @@ export interface IncomingRequest extends Readable {
   readonly socket: { readonly remoteAddress?: string | undefined }
   /** Set where the caller wants to go on in another protocol. See `Switch`. */
   readonly switchesTo?: Switch | undefined
+  /** Set where the caller sends the body only once somebody reads it (`Expect: 100-continue`), and this end can tell. */
+  readonly expectsContinue?: boolean
 }
 
 /**

@@ -36,6 +36,7 @@ export function formatRequestHead({
   rawHeaders,
   body,
   switchesTo,
+  onBodyWanted,
 }: UpstreamRequest): RequestHead {
   if (!isToken(method) || !isTarget(target)) refuse('The request line is malformed.')
   let text = `${method} ${target} HTTP/1.1\r\n`
@@ -53,6 +54,7 @@ export function formatRequestHead({
     text += `connection: Upgrade\r\nupgrade: ${switchesTo}\r\n\r\n`
     return { text, isChunked: false, lengthBytes: undefined }
   }
+  if (onBodyWanted && body !== undefined && !Buffer.isBuffer(body)) text += 'expect: 100-continue\r\n'
   const lengthBytes = decideLength(body, announcedBytes)
   if (lengthBytes !== undefined && (body !== undefined || methodsWithBody.has(method))) {
     return { text: `${text}content-length: ${lengthBytes}\r\n\r\n`, isChunked: false, lengthBytes }

@@ -6,6 +6,8 @@ import { parseResponseHead, type ResponseHead, refuse } from './response-head.ts
 import type { RawHeaders } from './upstream.ts'
 
 export interface ResponseEvents {
+  /** The server asks for the body. */
+  onContinue(): void
   onHead(head: ResponseHead): void
   onData(chunk: Buffer): void
   /**
@@ -65,7 +67,7 @@ export function createResponseParser(events: ResponseEvents): ResponseParser {
     const head = parseResponseHead(bytes.toString('latin1', 0, end), method)
     const rest = bytes.subarray(end + headEnd.length)
     if (head.status === 101) return switchProtocols(head, rest)
-    if (head.status < 200) return skipInformational(rest)
+    if (head.status < 200) return skipInformational(head, rest)
     return beginBody(head, rest)
   }
 
@@ -79,8 +81,9 @@ export function createResponseParser(events: ResponseEvents): ResponseParser {
     return rest
   }
 
-  function skipInformational(rest: Buffer): Buffer {
+  function skipInformational({ status }: ResponseHead, rest: Buffer): Buffer {
     if (++informationalHeads > limits.informationalHeadsMax) refuse('has too many informational heads')
+    if (status === 100) events.onContinue()
     return rest.length > 0 ? readHead(rest) : rest
   }
 

@@ -27,6 +27,11 @@ export interface UpstreamRequest {
   readonly body?: Readable | Buffer
   /** Asks to go on in another protocol. `body` is then what follows the answer 101, raw, and is not touched before it. */
   readonly switchesTo?: Switch | undefined
+  /**
+   * Has a `body` wait until the far side asks for it (100 Continue), or says nothing for a while; then this is called, once
+   * for each try. It is not where the answer comes first.
+   */
+  readonly onBodyWanted?: (() => void) | undefined
 }
 
 export interface UpstreamHandler {

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { cp, mkdir, readFile, writeFile } from 'node:fs/promises'
-import { get, type IncomingMessage } from 'node:http'
+import { get, type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
@@ -71,6 +71,18 @@ describe('a WebSocket of a js program', () => {
       expect(costs).toEqual(nothing)
     },
   )
+})
+
+test.each(ways)('who does not pay is never asked by %s for a body that waits', async (provider) => {
+  const { cid } = await at.deploy('talk', ...both, '--payer', 'caller')
+  const { port, domain } = at.dev.gateway
+  const headers = { host: `${provider}.${domain}`, expect: '100-continue', 'content-length': 100_000_000 }
+  const upload = request({ host: '127.0.0.1', port, path: `/${cid}`, method: 'PUT', headers, agent: false })
+  upload.on('error', () => undefined).on('continue', () => expect.unreachable('it pays for nothing'))
+  upload.flushHeaders()
+  const [answer] = (await once(upload, 'response')) as [IncomingMessage]
+  expect(answer.statusCode).toBe(402)
+  upload.destroy()
 })
 
 describe.skipIf(!canRunNatively)('the example ws-echo, where there is a C compiler and bubblewrap', () => {
