@@ -59,6 +59,15 @@ test("whose X-Forwarded-For is not believed counts for itself, and pages of the 
   expect(refused.code).toBe('too_many_requests')
 })
 
+test('a proxy on this machine that nobody named is told to the operator, once', async () => {
+  await using front = await openGatewayFront()
+  await front.ask('localhost', { path: '/healthz' })
+  const told = () => front.log.lines.filter(({ event }) => event === 'proxy_untrusted')
+  expect(told()).toEqual([])
+  for (const n of [1, 2]) await front.ask('localhost', { path: '/healthz', headers: from(`192.0.2.${n}`) })
+  expect(told()).toMatchObject([{ level: 'warn', facts: { proxy: '127.0.0.1' } }])
+})
+
 test('calls that an owner pays for are bounded for each client and deployment; who pays is not held to that', async () => {
   // As a provider does: a pass counts where the deployment lets callers pay.
   await using provider = await openOrigin((request, response) => {

@@ -172,7 +172,15 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   )
   const observer = createObserver({ clock, log, tracer, metrics }, { logsCalls: options.logsCalls ?? true })
   const guard = createFrontGuard(
-    { clock, onLimited: metrics.countLimited },
+    {
+      clock,
+      onLimited: metrics.countLimited,
+      onUntrustedProxy: (proxy) =>
+        log.warn('proxy_untrusted', {
+          proxy,
+          hint: 'If it is yours, name it in trustedProxies: no limit holds for it.',
+        }),
+    },
     options.rules ?? frontRulesDefault,
   )
 

@@ -79,6 +79,11 @@ export interface FrontGuardDeps {
   readonly clock: Clock
   /** Hears of each refusal by a limit. */
   readonly onLimited?: (limit: LimitName) => void
+  /**
+   * Hears once of somebody for whom no limit holds, who says whom it forwards for and is not believed: most likely a proxy of
+   * the operator's own, through which everybody comes unlimited.
+   */
+  readonly onUntrustedProxy?: (address: string) => void
 }
 
 interface Client {
@@ -94,7 +99,7 @@ interface CallerState extends Caller {
 }
 
 export function createFrontGuard(
-  { clock, onLimited = () => undefined }: FrontGuardDeps,
+  { clock, onLimited = () => undefined, onUntrustedProxy }: FrontGuardDeps,
   first: FrontRules,
 ): FrontGuard {
   let rules = first
@@ -105,6 +110,7 @@ export function createFrontGuard(
   /** By the socket's address; who asks often is looked up once. */
   let clients = new Map<string, Client>()
   const contents = createRecent<string, { readonly key: string | undefined }>(limits.contentKeysCachedMax)
+  let isProxyTold = false
   const inFlight = createCounts()
   const connections = createCounts()
 
@@ -204,7 +210,13 @@ export function createFrontGuard(
           isCounted = false
         },
       }
-      if (client.isExempt) return caller
+      if (client.isExempt) {
+        if (forwardedFor !== undefined && !isProxyTold && client.address === peer && !trusted.has(peer)) {
+          isProxyTold = true
+          onUntrustedProxy?.(peer)
+        }
+        return caller
+      }
       try {
         spend('client', client.network, caller)
       } catch (error) {
