@@ -13,7 +13,9 @@ import type { TlsIdentity } from '../protocol/http/secure-server.ts'
 import { limits } from '../protocol/limits.ts'
 import { type NameReader, parseName } from '../protocol/name.ts'
 import type { Cluster } from './cluster/cluster.ts'
+import { mergeDeny } from './cluster/merge-deny.ts'
 import { createApp } from './http/app.ts'
+import type { DenySettings } from './limits/deny-list.ts'
 import { createFrontGuard, type FrontGuard } from './limits/front-guard.ts'
 import { type FrontRules, frontRulesDefault } from './limits/front-rules.ts'
 import { createDomainCache } from './names/domain-cache.ts'
@@ -84,6 +86,8 @@ export interface ClusterFacts {
   readonly tunnel: string
   /** Its name in `Via`. */
   readonly via: string
+  readonly deny: DenySettings
+  readonly onDeny: (others: readonly DenySettings[]) => void
 }
 
 export interface GatewayOptions {
@@ -171,6 +175,8 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     { providers: options.metrics?.providers ?? [], withProcess: options.metrics !== undefined },
   )
   const observer = createObserver({ clock, log, tracer, metrics }, { logsCalls: options.logsCalls ?? true })
+  let ownRules = options.rules ?? frontRulesDefault
+  let othersDeny: readonly DenySettings[] = []
   const guard = createFrontGuard(
     {
       clock,
@@ -181,8 +187,9 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
           hint: 'If it is yours, name it in trustedProxies: no limit holds for it.',
         }),
     },
-    options.rules ?? frontRulesDefault,
+    ownRules,
   )
+  const applyRules = () => guard.change({ ...ownRules, deny: mergeDeny(ownRules.deny, othersDeny) })
 
   // The port is known only once the listener stands; no request is read before this function goes on.
   let handlers: GatewayHandlers | undefined
@@ -210,7 +217,19 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     deps.openTunnels({ gatewayHost: place.nodeUrl.host, resolveProvider: resolveWith(names) }),
   )
   const cluster =
-    deps.joinCluster && starting.use(await deps.joinCluster({ tunnels, tunnel: info.tunnel, via: domain }))
+    deps.joinCluster &&
+    starting.use(
+      await deps.joinCluster({
+        tunnels,
+        tunnel: info.tunnel,
+        via: domain,
+        deny: ownRules.deny,
+        onDeny(others) {
+          othersDeny = others
+          applyRules()
+        },
+      }),
+    )
   seen.names = () => names.known().length
   seen.tunnels = () => tunnels.connected().length
   seen.tunnelledProviders = () => new Set(tunnels.connected().map(({ provider }) => provider)).size
@@ -293,7 +312,19 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     host: listener.host,
     port: listener.port,
     info,
-    guard,
+    guard: {
+      change(rules) {
+        ownRules = rules
+        applyRules()
+        cluster?.tellDeny(rules.deny)
+      },
+      get denied() {
+        return guard.denied
+      },
+      get rules() {
+        return guard.rules
+      },
+    },
     setIdentity: (identity) => listener.setIdentity(identity),
     metrics,
     serveControl,

@@ -1,12 +1,14 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Address } from 'viem'
 import { getAddress, isAddress } from 'viem'
+import type { z } from 'zod'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { repeat } from '../../protocol/base/repeat.ts'
 import { type Lookup, lookupWithSystem } from '../../protocol/http/dial-checked.ts'
 import type { Upstream } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
+import { type DenySettings, denySchema } from '../limits/deny-list.ts'
 import { openHopListener } from './hop-listener.ts'
 import { createHops } from './hops.ts'
 import { createMembers, memberSchema } from './members.ts'
@@ -18,6 +20,8 @@ export interface Cluster extends AsyncDisposable {
   upstreamFor(provider: Address): Upstream | undefined
   /** The tunnels of the gateways that providers of this one should dial, too. */
   otherGateways(): readonly string[]
+  /** Tells the others what this gateway denies from now on. */
+  tellDeny(deny: DenySettings): void
   /** Where other gateways hand over requests. */
   readonly hopPort: number
 }
@@ -47,6 +51,10 @@ export interface ClusterOptions {
   readonly homes: number
   /** The name of this gateway in `Via`. */
   readonly via: string
+  /** What this gateway denies. */
+  readonly deny: DenySettings
+  /** Hears what the others deny, whenever that changes. */
+  readonly onDeny: (others: readonly DenySettings[]) => void
 }
 
 /** Joins a cluster; on disposal it says that it leaves. */
@@ -67,22 +75,37 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
     createHops({ clock, members, secret: store.secret, lookup: deps.lookup ?? lookupWithSystem }),
   )
 
+  let deny = JSON.stringify(options.deny)
+  let toldDeny: string | undefined
+  const othersDeny = new Map<string, DenySettings>()
+  const hearDeny = (other: string, value: string | undefined): void => {
+    const said = value === undefined ? undefined : parseAs(denySchema, value)
+    if (said) othersDeny.set(other, said)
+    else if (!othersDeny.delete(other)) return
+    options.onDeny([...othersDeny.values()])
+  }
+
   store.watch((key, value, { isNew }) => {
     const [kind, first = '', second = ''] = key.split('.')
     if (first === nodeId || second === nodeId) return
     if (kind === 'node') {
-      const member = value === undefined ? undefined : parseMember(value)
+      const member = value === undefined ? undefined : parseAs(memberSchema, value)
       if (member) members.hear(first, member, { isNew })
       else members.forget(first)
     } else if (kind === 'route' && isAddress(first)) {
       members.route(getAddress(first), second, value !== undefined)
-    }
+    } else if (kind === 'deny') hearDeny(first, value)
   })
 
   /** What the others know of the tunnels here. */
   const told = new Set<Address>()
   const tell = async (): Promise<void> => {
     if (!store.isConnected()) return
+    if (toldDeny !== deny) {
+      const telling = deny
+      await store.put(`deny.${nodeId}`, telling)
+      toldDeny = telling
+    }
     const here = new Set(tunnels.connected().map(({ provider }) => provider))
     for (const provider of here) {
       if (told.has(provider)) continue
@@ -100,12 +123,14 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
       members.pardon()
       // What was told may be lost by then.
       told.clear()
+      toldDeny = undefined
       return
     }
     await store.put(`node.${nodeId}`, facts)
     for (const gone of members.gone()) {
       members.forget(gone)
       await store.delete(`node.${gone}`)
+      await store.delete(`deny.${gone}`)
     }
   }
   const onError = (error: unknown) => log.warn('cluster_untold', { error: String(error) })
@@ -113,6 +138,7 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
     if (!store.isConnected()) return
     for (const provider of told)
       await store.delete(`route.${provider.toLowerCase()}.${nodeId}`).catch(onError)
+    await store.delete(`deny.${nodeId}`).catch(onError)
     await store.delete(`node.${nodeId}`).catch(onError)
   })
   await beat()
@@ -124,14 +150,17 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
   return {
     upstreamFor: hops.upstreamFor,
     hopPort: listener.port,
+    tellDeny(next) {
+      deny = JSON.stringify(next)
+    },
     otherGateways: () => pickHomes(nodeId, members.live(), options.homes - 1),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
 }
 
-function parseMember(text: string) {
+function parseAs<T>(schema: z.ZodType<T>, text: string): T | undefined {
   try {
-    return memberSchema.safeParse(JSON.parse(text)).data
+    return schema.safeParse(JSON.parse(text)).data
   } catch {
     return undefined
   }

@@ -3,6 +3,7 @@ import { getAddress } from 'viem'
 import { joinCluster } from '../../gateway/cluster/cluster.ts'
 import { openNatsStore } from '../../gateway/cluster/nats-store.ts'
 import { createGateway } from '../../gateway/gateway.ts'
+import { frontRulesDefault } from '../../gateway/limits/front-rules.ts'
 import { createTunnelHub } from '../../gateway/tunnels/tunnel-hub.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createLog } from '../../protocol/base/log.ts'
@@ -79,6 +80,12 @@ const gateway = await createGateway(
 )
 console.log(JSON.stringify({ port: gateway.port, tunnel: gateway.info.tunnel, hopPort }))
 for await (const line of createInterface(process.stdin)) {
-  others = JSON.parse(line) as string[]
+  const said = JSON.parse(line) as string[] | { readonly denyProviders: string[] }
+  if (Array.isArray(said)) others = said
+  else
+    gateway.guard.change({
+      ...frontRulesDefault,
+      deny: { cids: [], clients: [], providers: said.denyProviders },
+    })
   console.log('told')
 }

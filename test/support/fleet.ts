@@ -21,6 +21,8 @@ export interface FleetNode {
   readonly hopPort: number | undefined
   /** Says which other gateways there are. */
   tellOthers(tunnels: readonly string[]): Promise<void>
+  /** Has it refuse calls of these providers. */
+  deny(providers: readonly string[]): Promise<void>
   /** Ends it at once, without a word to anybody. */
   kill(): Promise<void>
   /** Calls a provider through it; a connection that breaks gives 0. */
@@ -48,15 +50,17 @@ export async function startFleet(
     const lines = createInterface(child.stdout)
     const [line] = (await once(lines, 'line')) as [string]
     const { port, tunnel, hopPort } = JSON.parse(line) as Pick<FleetNode, 'port' | 'tunnel' | 'hopPort'>
+    const tell = async (what: unknown): Promise<void> => {
+      const told = once(lines, 'line')
+      child.stdin.write(`${JSON.stringify(what)}\n`)
+      await told
+    }
     return {
       port,
       tunnel,
       hopPort,
-      async tellOthers(tunnels) {
-        const told = once(lines, 'line')
-        child.stdin.write(`${JSON.stringify(tunnels)}\n`)
-        await told
-      },
+      tellOthers: tell,
+      deny: (denyProviders) => tell({ denyProviders }),
       kill: () => end(child),
       call: (name, options = {}) => call({ port, name, ...options }),
     }

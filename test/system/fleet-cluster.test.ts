@@ -96,6 +96,16 @@ test.skipIf(!natsServer)(
   },
 )
 
+test.skipIf(!natsServer)('what one gateway denies, all deny, until it changes its mind', async () => {
+  const [first, second] = nodes as [FleetNode, FleetNode]
+  await second.deny(['alice'])
+  for (const node of nodes) while ((await node.call('alice')).status !== 451) await new Promise(setImmediate)
+  await first.deny([])
+  expect((await first.call('alice')).status).toBe(451)
+  await second.deny([])
+  for (const node of nodes) while (!(await isServed(node))) await new Promise(setImmediate)
+})
+
 test.skipIf(!natsServer)(
   'a gateway that is killed under load takes nothing from callers of the others but what it had',
   async () => {
