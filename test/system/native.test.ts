@@ -3,7 +3,9 @@ import { chmod, cp, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startServing } from '../../cli/testing.ts'
+import { parseUsdc } from '../../protocol/usdc.ts'
 import { canRunNatively, compile } from '../../provider/runtime/native/testing/compile.ts'
+import { openOrigin } from '../support/http-origin.ts'
 import { openMarket, type TestMarket } from '../support/market.ts'
 import { answersTo } from '../support/tools.ts'
 
@@ -33,6 +35,44 @@ describe.skipIf(!canRunNatively)('native programs, where there is a C compiler a
     })
     expect(costs).toEqual({ paid: { developer: 1000n }, earned: { alice: 500n, bob: 500n } })
   })
+
+  test('one with a network asks for what its deployment lists, and is refused this machine', async () => {
+    await using origin = await openOrigin((_, response) => response.end('inside'))
+    const manifest = { name: 'asking', runtime: 'native', entry: 'attacks', limits: { egress: [origin.url] } }
+    await writeProgram(at.user.dir, 'asking', { attacks: compile('attacks.c') }, manifest)
+    const { cid } = await at.deploy('asking')
+    const ask = async (what: string) => (await at.call({ cid, path: `/?fetch=${what}` })).text
+    expect(await ask(`${origin.url}/`)).toContain('egress_address_blocked')
+    expect(await ask('http://other.example.test/')).toContain('egress_not_allowed')
+    expect(origin.requests()).toBe(0)
+  })
+
+  test.skipIf(!answersTo('runsc', '--version') || process.getuid?.() !== 0)(
+    'one runs in gVisor where the operator says so, where there is runsc; a server is refused there',
+    async () => {
+      const dora = await at.startProvider('dora', { native: { root: 'none', walls: 'runsc' } })
+      expect(dora.info.runtimes).toContain('native')
+      const grant = { provider: dora.address, priceUsdc: parseUsdc('0.0005'), budgetUsdc: parseUsdc('1') }
+      const { account } = await at.createPayer({ name: 'payer of dora', grants: [grant] })
+      const pass = await at.pass({ payer: account.address, providers: [dora.address] }, account)
+      const flags = ['--provider', 'dora', '--payer', 'caller']
+      const cgi = await at.deploy('cgi', ...flags)
+      const answer = await at.call({
+        provider: 'dora',
+        cid: cgi.cid,
+        pass,
+        path: '/a?b',
+        body: Buffer.from('sent'),
+      })
+      expect([answer.status, answer.header('x-target'), answer.text]).toEqual([200, '/a?b', 'sent'])
+      const http = await at.deploy('http', ...flags)
+      const refused = await at.call({ provider: 'dora', cid: http.cid, pass })
+      expect(refused.problem()).toMatchObject({
+        code: 'runtime_unavailable',
+        detail: expect.stringContaining('gVisor'),
+      })
+    },
+  )
 
   test('a provider that was not told to run them refuses, and nobody pays', async () => {
     await at.startProvider('carol')
