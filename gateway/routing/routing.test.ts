@@ -288,3 +288,74 @@ test('a domain of somebody’s own is served by its TXT record, and everybody el
   expect(await pageOf('other.test')).toMatchObject({ status: 200 })
   expect((await front.ask('other.test')).status).toBe(200)
 })
+
+test('a provider that was broken is found in order again by its page, and gets its share back by and by; its price counts', async () => {
+  let isDown = false
+  let probes = 0
+  await using alice = await openOrigin((request, response) => {
+    if (isDown) request.socket.destroy()
+    else if (request.url === '/_/info') {
+      probes++
+      response.end(JSON.stringify(infoOf('alice', '7')))
+    } else response.end('alice')
+  })
+  await using bob = await openOrigin((request, response) => {
+    response.end(request.url === '/_/info' ? JSON.stringify(infoOf('bob', '5')) : 'bob')
+  })
+  // The lot always falls on alice, who gets the call unless she is much worse.
+  await using front = await openGatewayFront({ alice: alice.url, bob: bob.url }, { random: () => 0 })
+  front.deployments.set('thumbs', named('alice,bob'))
+  const ask = async (headers = {}) => (await front.ask(thumbs, { headers })).body.toString()
+  expect(await ask()).toBe('alice')
+  isDown = true
+  let failures = 0
+  while (failures < 20 && (await ask()) !== 'bob') failures++
+  expect(failures).toBe(limits.routeFailuresToBreak)
+  for (let i = 0; i < 10; i++) expect(await ask()).toBe('bob')
+  isDown = false
+  for (let i = 0; i < 100 && probes === 0; i++) {
+    await front.clock.advance(limits.routeProbeIntervalMs)
+    // Where the page has not been read to its end yet, she is still broken; else she begins with a tenth.
+    expect(await ask()).toBe('bob')
+  }
+  let served = ''
+  for (let i = 0; i < 100 && served !== 'alice'; i++) {
+    await front.clock.advance(1_000)
+    served = await ask()
+  }
+  expect([served, probes > 0]).toEqual(['alice', true])
+
+  // A pass that pays less than alice asks leads to bob.
+  const payer = privateKeyToAccount(generatePrivateKey())
+  const pass = {
+    payer: payer.address,
+    providers: [accountOf('alice'), accountOf('bob')],
+    deployment: anyDeployment,
+    maxPricePerCall: usdc(6n) as Usdc,
+    maxSpend: usdc(10n) as Usdc,
+    validAfter: 1,
+    validBefore: 2,
+    id: anyDeployment,
+  }
+  const market = { chainId: 31_337, escrow: payer.address }
+  const bearer = async (maxPricePerCall: Usdc) => ({
+    authorization: `Bearer ${await signPass({ ...pass, maxPricePerCall }, payer, market)}`,
+  })
+  expect(await ask(await bearer(usdc(6n) as Usdc))).toBe('bob')
+})
+
+function infoOf(name: string, price: string) {
+  return {
+    name,
+    address: accountOf(name),
+    chainId: 31_337,
+    escrow: accountOf('escrow'),
+    price,
+    noticeHours: 48,
+    terms: null,
+    kid: 'kid',
+    runtimes: ['js'],
+    tier: 'sandbox',
+    version: '1',
+  }
+}
