@@ -424,7 +424,7 @@ describe('at a provider whose way to the chain is in our hands', () => {
       before: (call) => hooks.before?.(call),
       after: (call) => hooks.after?.(call),
     })
-    carol = await at.startProvider('carol', { rpcUrls: [rpc.url], x402WaitMs: 300, mirrorIntervalMs: 20 })
+    carol = await at.startProvider('carol', { rpcUrls: [rpc.url], x402WaitMs: 1_500, mirrorIntervalMs: 20 })
     deployed = await at.deploy(echoProgram, '--provider', 'carol', '--payer', 'caller')
   })
   afterEach(() => {
