@@ -82,6 +82,7 @@ test('a cap of 100 pays a price of 80 with 80, and a price of 120 not at all; a 
           way: 'grant',
           commands: expect.arrayContaining([expect.stringContaining('approve carol --price 0.00012')]),
         },
+        { way: 'credits' },
         { way: 'x402' },
       ],
     })
