@@ -2,6 +2,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isProtocolError } from '../protocol/errors.ts'
 import { coldCall } from './cold-call.ts'
+import { density } from './density.ts'
 import { formatReport } from './format.ts'
 import { gatewayCall } from './gateway-call.ts'
 import { gatewayProxy } from './gateway-proxy.ts'
@@ -37,6 +38,7 @@ const measurements: readonly Measurement[] = [
   ledgerCharges,
   nativeCall,
   programStart,
+  density,
   neighbours,
   tunnelCall,
   tunnelBulk,

@@ -140,7 +140,8 @@ export const limits = {
   programRestartDelayMsMin: 1_000,
   programRestartDelayMsMax: 30_000,
   programFailuresKeptMax: 1_000,
-  instancesMax: 64,
+  /** Idle ones included; their memory is the operator’s `--capacity`. */
+  instancesMax: 256,
   instanceIdleMsMax: 5 * 60_000,
   zygotesMax: 4,
   faultMessageBytesMax: 1 * KiB,

@@ -1,5 +1,6 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { addProcess } from './add-process.ts'
 import type { Cgroup } from './cgroup.ts'
 import type { CgroupPlace } from './cgroup-place.ts'
 import { readCounter, tryRead, tryWrite } from './files.ts'
@@ -9,7 +10,13 @@ type PlaceV1 = Extract<CgroupPlace, { version: 1 }>
 
 /** Makes this provider's cgroup in every hierarchy. */
 export function prepareCgroupsV1({ folders }: PlaceV1, name: string): void {
-  for (const folder of Object.values(folders)) mkdirSync(join(folder, name))
+  for (const folder of Object.values(folders)) makeOpenFolder(join(folder, name))
+}
+
+/** A process on its way in is its program's user already, whatever this process keeps to itself by default. */
+function makeOpenFolder(path: string): void {
+  mkdirSync(path)
+  chmodSync(path, 0o755)
 }
 
 /** One sandbox's cgroup: the same path in five hierarchies. */
@@ -23,7 +30,7 @@ export function createCgroupV1({ folders }: PlaceV1, path: string): Cgroup {
   }
   // Controllers may be mounted together, as cpu and cpuacct often are.
   const all = [...new Set(Object.values(at))]
-  for (const folder of all) mkdirSync(folder)
+  for (const folder of all) makeOpenFolder(folder)
 
   /** A fork bomb would outrun a loop of kills, unless it is frozen. */
   const kill = (): void => {
@@ -45,8 +52,14 @@ export function createCgroupV1({ folders }: PlaceV1, path: string): Cgroup {
       writeFileSync(join(at.cpu, 'cpu.cfs_period_us'), '100000')
       writeFileSync(join(at.cpu, 'cpu.cfs_quota_us'), String(cpuPercent * 1000))
     },
-    add(pid) {
-      for (const folder of all) writeFileSync(join(folder, 'cgroup.procs'), String(pid))
+    entrances(user) {
+      const files = all.map((folder) => join(folder, 'tasks'))
+      // Whoever has one may bring in processes of its own, and nobody else's.
+      if (user !== undefined) for (const file of files) chownSync(file, user, user)
+      return files
+    },
+    async add(pid) {
+      for (const folder of all) await addProcess(folder, pid)
     },
     kill,
     wasOutOfMemory: () => (readCounter(tryRead(join(at.memory, 'memory.oom_control')), 'oom_kill') ?? 0) > 0,

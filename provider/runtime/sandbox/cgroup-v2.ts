@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { addProcess } from './add-process.ts'
 import type { Cgroup } from './cgroup.ts'
 import { type CgroupPlace, daemonLeaf } from './cgroup-place.ts'
 import { readCounter, tryRead, tryWrite } from './files.ts'
@@ -32,7 +33,9 @@ export function createCgroupV2({ folder }: PlaceV2, path: string): Cgroup {
       // The cpu controller may be missing where a user session was delegated only some.
       tryWrite(join(at, 'cpu.max'), `${cpuPercent * 1000} 100000`)
     },
-    add: (pid) => writeFileSync(join(at, 'cgroup.procs'), String(pid)),
+    // Whoever moves itself must be allowed to move others out of our own cgroup, too, so it is always added.
+    entrances: () => [],
+    add: (pid) => addProcess(at, pid),
     kill,
     wasOutOfMemory: () => (readCounter(tryRead(join(at, 'memory.events')), 'oom_kill') ?? 0) > 0,
     wasOutOfPids: () => (readCounter(tryRead(join(at, 'pids.events')), 'max') ?? 0) > 0,

@@ -17,7 +17,16 @@ export interface CgroupLimits {
 /** The kernel's limits around one sandbox. Always a fresh one: a used one keeps counting what has gone. */
 export interface Cgroup {
   limit(limits: CgroupLimits): void
-  add(pid: number): void
+  /**
+   * Files by which a process of one thread enters by itself, writing `0` to each; they are that user's from now on. Empty
+   * where it has to be added.
+   */
+  entrances(user: number | undefined): readonly string[]
+  /**
+   * Adding anybody else waits until every processor has been through the scheduler, some 10 ms on a machine with little
+   * to do; that holds up nobody but who waits for this.
+   */
+  add(pid: number): Promise<void>
   /** Ends every process in it. */
   kill(): void
   /** Whether the kernel has killed something in it for memory. */

@@ -48,7 +48,7 @@ export async function launchGvisor(
     ...{ control: createControl(child.stdin!), overhead },
   })
   try {
-    cgroup.add(child.pid!)
+    await cgroup.add(child.pid!)
     ;(child.stdio[3] as Writable).on('error', () => undefined).end('\n')
     if (await raceSignal(Promise.race([stands(child), cell.exited.then(() => false)]), signal)) return cell
     throw new Error(await readFailure(child.stderr!))

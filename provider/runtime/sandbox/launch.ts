@@ -127,6 +127,7 @@ async function spawnBubblewrap(
   { filterPath, fileBytesMax, hasDoors, format, folder, user, cgroup }: Boxed,
   signal: AbortSignal,
 ): Promise<Cell> {
+  const entrances = cgroup?.entrances(user) ?? []
   const filterFd = filterPath === undefined ? undefined : openSync(filterPath, 'r')
   const seccompFd = filterFd === undefined ? undefined : 4
   const args = format({ seccompFd, infoFd: 5, blockFd: 6, canDisableUserNamespaces })
@@ -134,7 +135,7 @@ async function spawnBubblewrap(
   const stdio = hasDoors ? [...pipes, 'ipc' as const] : pipes
   let child: ChildProcess
   try {
-    child = spawnBounded(site, [path, ...args], { stdio, user, fileBytesMax })
+    child = spawnBounded(site, [path, ...args], { stdio, user, fileBytesMax, entrances })
   } finally {
     if (filterFd !== undefined) closeSync(filterFd)
   }
@@ -144,9 +145,11 @@ async function spawnBubblewrap(
     // Whoever gives up waits for this: the process inside would wait for ever for a bubblewrap that was ended now.
     const pid = await readChildPid(pipeOf(child, 5) as Readable)
     if (pid === undefined) throw new Error(await readFailure(child.stderr!))
-    // The program does not run yet: nothing that it does can escape being counted.
-    cgroup?.add(child.pid!)
-    cgroup?.add(pid)
+    if (cgroup && entrances.length === 0) {
+      // The program does not run yet: nothing that it does can escape being counted.
+      await cgroup.add(child.pid!)
+      await cgroup.add(pid)
+    }
     const handover = hasDoors ? createHandover(child) : undefined
     cell = createCell({ child, pid, folder, insideFolder: inside.folder, cgroup, handover, log: site.log })
     signal.throwIfAborted()
@@ -166,15 +169,17 @@ async function launchPlain(
   { executable, args, folder, user, cgroup }: Launch,
 ): Promise<Cell> {
   const guard = setprivPath ? [setprivPath, '--no-new-privs', '--pdeathsig', 'KILL', '--'] : []
+  const entrances = cgroup?.entrances(user) ?? []
   const child = spawnBounded(site, [...guard, executable.path, ...args(folder)], {
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
     user,
     fileBytesMax: 0,
     cwd: folder,
+    entrances,
   })
   await started(child)
   try {
-    cgroup?.add(child.pid!)
+    if (entrances.length === 0) await cgroup?.add(child.pid!)
   } catch (error) {
     child.kill('SIGKILL')
     throw error
@@ -183,8 +188,15 @@ async function launchPlain(
   return createCell({ child, pid, folder, insideFolder: folder, cgroup, handover: undefined, log: site.log })
 }
 
-/** No core dumps (they would hold secrets), small files or none, few descriptors; the command is never read as shell. */
-const boundScript = 'ulimit -c 0; ulimit -f "$1"; ulimit -n 1024; shift; exec "$@"'
+/**
+ * Enters its cgroups, up to `--`, or ends. Then no core dumps (they would hold secrets), small files or none, few
+ * descriptors; the command is never read as shell.
+ */
+const boundScript = `
+blocks=$1; shift
+while [ "$1" != -- ]; do echo 0 >"$1" || exit; shift; done; shift
+ulimit -c 0; ulimit -f "$blocks"; ulimit -n 1024
+exec "$@"`
 /** The same, once a line has come on descriptor 3. */
 const waitScript = `read -r line <&3; exec 3<&-; ${boundScript}`
 
@@ -193,6 +205,8 @@ interface SpawnOptions {
   readonly user: number | undefined
   readonly fileBytesMax: number | 'unlimited'
   readonly cwd?: string
+  /** Of the cgroup that it is born in, see `Cgroup`. */
+  readonly entrances?: readonly string[]
   /** Where a line must come before the command runs. */
   readonly waitsOn?: 3
 }
@@ -200,11 +214,11 @@ interface SpawnOptions {
 export function spawnBounded(
   site: Site,
   command: readonly string[],
-  { stdio, user, fileBytesMax, cwd = '/', waitsOn }: SpawnOptions,
+  { stdio, user, fileBytesMax, cwd = '/', entrances = [], waitsOn }: SpawnOptions,
 ): ChildProcess {
   const script = waitsOn === undefined ? boundScript : waitScript
   const blocks = fileBytesMax === 'unlimited' ? fileBytesMax : String(fileBytesMax / 512)
-  const child = spawn('/bin/sh', ['-c', script, 'sh', blocks, ...command], {
+  const child = spawn('/bin/sh', ['-c', script, 'sh', blocks, ...entrances, '--', ...command], {
     cwd,
     env: {},
     stdio: maskDescriptors(stdio, site),
