@@ -7,7 +7,7 @@ import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
 import { MiB } from '../protocol/base/bytes.ts'
 import { openOrigin, openRawOrigin } from '../test/support/http-origin.ts'
-import { openFront, ways } from '../test/support/provider-ways.ts'
+import { allWays, openFront, ways } from '../test/support/provider-ways.ts'
 import { until } from '../test/support/tunnels.ts'
 
 /** What HTTP/1.1 promises to both ends, on both ways that a gateway has to a provider. */
@@ -169,32 +169,35 @@ test.each(ways)('a provider that breaks off in the middle is broken off for its 
   expect(answer).toContain('content-length: 100')
 })
 
-test.each(ways)('a provider that refuses is never sent the body that waits for its word %s', async (way) => {
-  let asked = 0
-  await using provider = await openOrigin((_, response) => response.end())
-  provider.server.on('checkContinue', (request, response) => {
-    asked++
-    request.on('data', () => expect.unreachable('nobody asked for it'))
-    request.pause()
-    response.writeHead(402, { connection: 'close' }).end('pay first')
-  })
-  await using front = await openFront(way, provider.port)
-  const headers = { expect: '100-continue', 'transfer-encoding': 'chunked' }
-  for (let i = 0; i < 3; i++) {
-    const request = leaving(front.send(alice, { method: 'PUT', headers }))
-    request.on('continue', () => expect.unreachable('the provider did not ask for it'))
-    request.flushHeaders()
-    const [answer] = (await once(request, 'response')) as [IncomingMessage]
-    expect([answer.statusCode, await text(answer)]).toEqual([402, 'pay first'])
-    // Whoever sent the body after all could have it taken for another request.
-    expect(answer.headers.connection).toBe('close')
-    request.destroy()
-  }
-  expect(asked).toBe(3)
-  expect((await front.ask(alice)).status).toBe(200)
-})
+test.each(allWays)(
+  'a provider that refuses is never sent the body that waits for its word %s',
+  async (way) => {
+    let asked = 0
+    await using provider = await openOrigin((_, response) => response.end())
+    provider.server.on('checkContinue', (request, response) => {
+      asked++
+      request.on('data', () => expect.unreachable('nobody asked for it'))
+      request.pause()
+      response.writeHead(402, { connection: 'close' }).end('pay first')
+    })
+    await using front = await openFront(way, provider.port)
+    const headers = { expect: '100-continue', 'transfer-encoding': 'chunked' }
+    for (let i = 0; i < 3; i++) {
+      const request = leaving(front.send(alice, { method: 'PUT', headers }))
+      request.on('continue', () => expect.unreachable('the provider did not ask for it'))
+      request.flushHeaders()
+      const [answer] = (await once(request, 'response')) as [IncomingMessage]
+      expect([answer.statusCode, await text(answer)]).toEqual([402, 'pay first'])
+      // Whoever sent the body after all could have it taken for another request.
+      expect(answer.headers.connection).toBe('close')
+      request.destroy()
+    }
+    expect(asked).toBe(3)
+    expect((await front.ask(alice)).status).toBe(200)
+  },
+)
 
-test.each(ways)('a server that never says 100 Continue gets the body after a while %s', async (way) => {
+test.each(allWays)('a server that never says 100 Continue gets the body after a while %s', async (way) => {
   await using provider = await openRawOrigin((socket, bytes) => {
     if (bytes.includes('body')) socket.write('HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok')
   })

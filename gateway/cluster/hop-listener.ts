@@ -7,7 +7,7 @@ import { type HttpListener, type HttpResponse, listen } from '../../protocol/htt
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import type { Upstream } from '../../protocol/http/upstream.ts'
-import { proxyCall } from '../proxy/proxy-call.ts'
+import { lastOfItsConnection, proxyCall } from '../proxy/proxy-call.ts'
 import { type CallerRequest, readRequestShape } from '../proxy/request-shape.ts'
 import { verifyHopToken } from './hop-token.ts'
 
@@ -35,22 +35,20 @@ export interface HopListenerOptions {
  * @throws `port_taken`, `config_invalid`
  */
 export function openHopListener(deps: HopListenerDeps, options: HopListenerOptions): Promise<HttpListener> {
-  const serve = (request: CallerRequest, response: OutgoingResponse): void => {
+  const serve = (request: CallerRequest, response: OutgoingResponse, onContinue?: () => void): void => {
     try {
-      pass(request, response, deps, options)
+      pass(request, response, deps, { via: options.via, onContinue })
     } catch (error) {
       if (!isProtocolError(error)) deps.log.error('hop_failed', { error: String(error) })
-      sendProblem(response, error)
+      sendProblem(response, error, onContinue ? lastOfItsConnection : [])
     }
   }
   return listen({
     host: options.host,
     port: options.port,
-    onRequest: serve,
-    onExpectContinue(request, response: HttpResponse) {
-      response.writeContinue()
-      serve(request, response)
-    },
+    onRequest: (request, response) => serve(request, response),
+    onExpectContinue: (request, response: HttpResponse) =>
+      serve(request, response, () => response.writeContinue()),
     onSwitch: (request, response) => serve(request as CallerRequest, response),
   })
 }
@@ -59,7 +57,7 @@ function pass(
   request: CallerRequest,
   response: OutgoingResponse,
   { clock, secret, localTunnel }: HopListenerDeps,
-  { via }: HopListenerOptions,
+  { via, onContinue }: { readonly via: string; readonly onContinue: (() => void) | undefined },
 ): void {
   const shape = readRequestShape(request)
   const { headers } = request
@@ -77,6 +75,7 @@ function pass(
       shape,
       via,
       proto: textOf(headers['x-forwarded-proto']) === 'https' ? 'https' : 'http',
+      onContinue,
       remoteAddress: textOf(headers['x-forwarded-for']),
       requestId: textOf(headers['x-request-id']),
       cookieDomain: undefined,

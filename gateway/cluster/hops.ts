@@ -47,6 +47,7 @@ export function createHops({ clock, members, secret, lookup }: HopsDeps): Hops {
       connect: () => dialChecked(origin, { allowPrivate: true, lookup }, refusals),
       connectionsMax: limits.connectionsPerHopMax,
       firstByteTimeoutMs,
+      continueTimeoutMs: Number.POSITIVE_INFINITY,
     })
     pools.set(hopUrl, pool)
     return pool

@@ -2,12 +2,13 @@ import { getAddress, isAddress } from 'viem'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { drainBody } from '../../protocol/http/drain-body.ts'
 import { headerValues, hopByHopHeaders } from '../../protocol/http/headers.ts'
-import { type HttpListener, listen } from '../../protocol/http/listen.ts'
+import { type HttpListener, type HttpResponse, listen } from '../../protocol/http/listen.ts'
 import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import { addTrailers } from '../../protocol/http/trailers.ts'
 import type { Upstream, UpstreamExchange } from '../../protocol/http/upstream.ts'
 import type { TunnelDirectory } from '../proxy/provider-routes.ts'
+import { lastOfItsConnection } from '../proxy/proxy-call.ts'
 import { controlHop, hopHeader } from './siblings.ts'
 
 export interface HopDeps {
@@ -21,7 +22,7 @@ export interface HopDeps {
  * a gateway does to a request; here it only goes into the tunnel. What is not here is never looked for elsewhere.
  */
 export function listenForHops({ tunnels, serveControl }: HopDeps, path: string): Promise<HttpListener> {
-  const serve = (request: IncomingRequest, response: OutgoingResponse): void => {
+  const serve = (request: IncomingRequest, response: OutgoingResponse, onContinue?: () => void): void => {
     try {
       const target = headerValues(request.rawHeaders, hopHeader).at(-1)
       if (target === controlHop && serveControl) {
@@ -30,16 +31,31 @@ export function listenForHops({ tunnels, serveControl }: HopDeps, path: string):
       }
       const upstream = target !== undefined && isAddress(target) && tunnels.upstreamFor(getAddress(target))
       if (!upstream) throw notHere()
-      relayRequest(request, response, upstream)
+      relayRequest(request, response, upstream, onContinue)
     } catch (error) {
-      sendProblem(response, error)
+      sendProblem(response, error, onContinue ? lastOfItsConnection : [])
     }
   }
-  return listen({ path, onRequest: serve, onSwitch: serve })
+  return listen({
+    path,
+    onRequest: (request, response) => serve(request, response),
+    onExpectContinue: (request, response: HttpResponse) =>
+      serve(request, response, () => response.writeContinue()),
+    onSwitch: (request, response) => serve(request, response),
+  })
 }
 
-/** Passes a request on and its answer back as they are. */
-export function relayRequest(request: IncomingRequest, response: OutgoingResponse, upstream: Upstream): void {
+/**
+ * Passes a request on and its answer back as they are.
+ *
+ * @param onContinue - Lets the body come; absent where it does not wait for that.
+ */
+export function relayRequest(
+  request: IncomingRequest,
+  response: OutgoingResponse,
+  upstream: Upstream,
+  onContinue?: () => void,
+): void {
   const { switchesTo } = request
   const hasBody =
     request.headers['transfer-encoding'] !== undefined || (request.headers['content-length'] ?? '0') !== '0'
@@ -47,6 +63,7 @@ export function relayRequest(request: IncomingRequest, response: OutgoingRespons
   let exchange: UpstreamExchange | undefined
   let isAborted = false
   let hasBytes = false
+  let isBodyWanted = onContinue === undefined
   response.on('drain', () => exchange?.resume())
   response.on('close', () => {
     if (response.writableFinished) return
@@ -60,10 +77,17 @@ export function relayRequest(request: IncomingRequest, response: OutgoingRespons
       rawHeaders: toNextHop(request.rawHeaders),
       ...(body && { body }),
       switchesTo,
+      onBodyWanted:
+        onContinue &&
+        (() => {
+          if (isBodyWanted || response.headersSent || response.destroyed) return
+          isBodyWanted = true
+          onContinue()
+        }),
     },
     {
       onHead(status, rawHeaders) {
-        response.writeHead(status, rawHeaders)
+        response.writeHead(status, isBodyWanted ? rawHeaders : [...rawHeaders, ...lastOfItsConnection])
         queueMicrotask(() => {
           if (!hasBytes && !response.writableEnded) response.flushHeaders()
         })
@@ -78,7 +102,7 @@ export function relayRequest(request: IncomingRequest, response: OutgoingRespons
         response.end()
         if (body && !switchesTo) drainBody(request)
       },
-      onError: (error) => sendProblem(response, error),
+      onError: (error) => sendProblem(response, error, isBodyWanted ? [] : lastOfItsConnection),
     },
   )
   if (isAborted) exchange.abort()

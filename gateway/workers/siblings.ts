@@ -37,6 +37,7 @@ export function createSiblings(): Siblings {
       connect: () => connect(path),
       connectionsMax: limits.hopConnectionsMax,
       firstByteTimeoutMs: limits.callTimeoutMsMax + 10_000,
+      continueTimeoutMs: Number.POSITIVE_INFINITY,
     })
     pools.set(path, pool)
     return pool

@@ -15,6 +15,8 @@ export interface HttpPoolOptions {
   readonly requestsWaitingMax?: number
   /** From the last byte of the request to the head of the answer; then `call_timeout`. */
   readonly firstByteTimeoutMs?: number
+  /** How long a body waits for 100 Continue before it is sent all the same; without end where that always comes. */
+  readonly continueTimeoutMs?: number
   /** Without any byte moving once the head has come; then `call_stalled`. */
   readonly idleTimeoutMs?: number
   /** How long a connection without a request is kept. */
@@ -40,6 +42,7 @@ export function createHttpPool(options: HttpPoolOptions): HttpPool {
   const firstByteTimeoutMs = options.firstByteTimeoutMs ?? limits.firstByteTimeoutMs
   const idleTimeoutMs = options.idleTimeoutMs ?? limits.idleTimeoutMs
   const keepAliveMs = options.keepAliveMs ?? limits.upstreamKeepAliveMs
+  const continueTimeoutMs = options.continueTimeoutMs ?? limits.continueTimeoutMs
   const tickMs = Math.max(5, Math.min(1_000, firstByteTimeoutMs / 4, idleTimeoutMs / 4, keepAliveMs / 4))
 
   const connections = new Set<Connection>()
@@ -78,7 +81,7 @@ export function createHttpPool(options: HttpPoolOptions): HttpPool {
   }
 
   function open(): Connection {
-    const connection = createConnection(connect(), events)
+    const connection = createConnection(connect(), events, { continueTimeoutMs })
     connections.add(connection)
     timer ??= setInterval(checkTimeouts, tickMs).unref()
     return connection

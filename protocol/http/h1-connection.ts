@@ -1,6 +1,5 @@
 import type { Duplex } from 'node:stream'
 import { isProtocolError, ProtocolError } from '../errors.ts'
-import { limits } from '../limits.ts'
 import { pump, sendBody, sendRaw } from './h1-body.ts'
 import { formatRequestHead } from './request-head.ts'
 import { createResponseParser } from './response-parser.ts'
@@ -52,7 +51,11 @@ export interface LostJob {
 }
 
 /** Takes over a byte stream, open or still opening, and speaks HTTP/1.1 on it. */
-export function createConnection(socket: Duplex, events: ConnectionEvents): Connection {
+export function createConnection(
+  socket: Duplex,
+  events: ConnectionEvents,
+  { continueTimeoutMs }: { readonly continueTimeoutMs: number },
+): Connection {
   let job: Job | undefined
   let jobsBefore = 0
   let isGone = false
@@ -162,7 +165,8 @@ export function createConnection(socket: Duplex, events: ConnectionEvents): Conn
         onBodyWanted()
         stopBody = pump(socket, head, body, bodyEvents)
       }
-      holding = setTimeout(() => sendHeldBody?.(), limits.continueTimeoutMs).unref()
+      if (continueTimeoutMs < Number.POSITIVE_INFINITY)
+        holding = setTimeout(() => sendHeldBody?.(), continueTimeoutMs).unref()
     },
     pause: () => void socket.pause(),
     resume() {
