@@ -18,6 +18,7 @@ import { createApp } from './http/app.ts'
 import type { DenySettings } from './limits/deny-list.ts'
 import { createFrontGuard, type FrontGuard } from './limits/front-guard.ts'
 import { type FrontRules, frontRulesDefault } from './limits/front-rules.ts'
+import { createSpendBook, type SharedQuotas } from './limits/spend-book.ts'
 import { createDomainCache } from './names/domain-cache.ts'
 import type { LookupTxt } from './names/lookup-txt.ts'
 import { createNameCache, type NameCache } from './names/name-cache.ts'
@@ -88,6 +89,8 @@ export interface ClusterFacts {
   readonly via: string
   readonly deny: DenySettings
   readonly onDeny: (others: readonly DenySettings[]) => void
+  /** What it counts together with the others. */
+  readonly quotas: SharedQuotas
 }
 
 export interface GatewayOptions {
@@ -124,6 +127,8 @@ export interface GatewayOptions {
   readonly shutdownTimeoutMs?: number
   /** What strangers may do; what is careful unless given. */
   readonly rules?: FrontRules
+  /** Whether other processes count the same quotas: see `Gateway.quotas`. */
+  readonly sharesQuotas?: boolean
   /** Measures the process, too, and counts these providers one by one. */
   readonly metrics?: { readonly providers: readonly string[] }
   /** What `/_/info` says beside addresses of the gateway itself. */
@@ -145,6 +150,8 @@ export interface Gateway extends AsyncDisposable {
   /** Shows another certificate from the next connection on. Only where it ends TLS itself. */
   setIdentity(identity: TlsIdentity): void
   readonly metrics: GatewayMetrics
+  /** What it counts together with others. Empty unless it has been told that there are any. */
+  readonly quotas: SharedQuotas
   /** Serves a request for the gateway's own pages that came another way. */
   serveControl(request: IncomingRequest, response: OutgoingResponse): void
 }
@@ -164,12 +171,14 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   // Disposed last: what ends while the gateway closes is told, too.
   const tracer = starting.use(deps.tracer ?? createPlainTracer())
   const seen = { connections: () => 0, tunnels: () => 0, tunnelledProviders: () => 0, names: () => 0 }
+  let cluster: Cluster | undefined
   const metrics = createGatewayMetrics(
     {
       connections: () => seen.connections(),
       tunnels: () => seen.tunnels(),
       tunnelledProviders: () => seen.tunnelledProviders(),
       names: () => seen.names(),
+      isInCluster: () => cluster?.isConnected() ?? false,
       isReady: () => isReady,
     },
     { providers: options.metrics?.providers ?? [], withProcess: options.metrics !== undefined },
@@ -177,9 +186,12 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   const observer = createObserver({ clock, log, tracer, metrics }, { logsCalls: options.logsCalls ?? true })
   let ownRules = options.rules ?? frontRulesDefault
   let othersDeny: readonly DenySettings[] = []
+  const spent =
+    deps.joinCluster || options.sharesQuotas ? createSpendBook({ onUntold: metrics.countUntold }) : undefined
   const guard = createFrontGuard(
     {
       clock,
+      spent,
       onLimited: metrics.countLimited,
       onUntrustedProxy: (proxy) =>
         log.warn('proxy_untrusted', {
@@ -189,6 +201,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     },
     ownRules,
   )
+  const quotas: SharedQuotas = { takeSpent: () => spent?.take() ?? [], charge: guard.charge }
   const applyRules = () => guard.change({ ...ownRules, deny: mergeDeny(ownRules.deny, othersDeny) })
 
   // The port is known only once the listener stands; no request is read before this function goes on.
@@ -216,9 +229,8 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   const tunnels = starting.use(
     deps.openTunnels({ gatewayHost: place.nodeUrl.host, resolveProvider: resolveWith(names) }),
   )
-  const cluster =
-    deps.joinCluster &&
-    starting.use(
+  if (deps.joinCluster) {
+    cluster = starting.use(
       await deps.joinCluster({
         tunnels,
         tunnel: info.tunnel,
@@ -228,8 +240,10 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
           othersDeny = others
           applyRules()
         },
+        quotas,
       }),
     )
+  }
   seen.names = () => names.known().length
   seen.tunnels = () => tunnels.connected().length
   seen.tunnelledProviders = () => new Set(tunnels.connected().map(({ provider }) => provider)).size
@@ -327,6 +341,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     },
     setIdentity: (identity) => listener.setIdentity(identity),
     metrics,
+    quotas,
     serveControl,
     async [Symbol.asyncDispose]() {
       await parts.disposeAsync()

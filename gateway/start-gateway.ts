@@ -190,6 +190,7 @@ export async function startGateway(
   const toGateway: GatewayOptions = {
     ...gatewayOptions,
     isShared: isManyfold || (options.isShared ?? false),
+    sharesQuotas: isManyfold,
     ...(tls && { tls: tls.identity }),
     ...(tlsOptions?.hstsSeconds !== undefined && { hstsSeconds: tlsOptions.hstsSeconds }),
     info: { ...contracts, peers: [...node.addresses], version: options.version },
@@ -253,7 +254,7 @@ export async function startGateway(
     // Who else there is, the first process says.
     const { metrics: _metrics, otherGateways: _others, ...rest } = toGateway
     workers = await openWorkers(
-      { clock, log, fetchSpec, siblings, ownProviders: () => [...ownProviders] },
+      { clock, log, fetchSpec, siblings, ownProviders: () => [...ownProviders], quotas: gateway.quotas },
       {
         count: workersOptions.count - 1,
         socketDir,
@@ -261,6 +262,7 @@ export async function startGateway(
         start: {
           options: {
             ...rest,
+            ...(tls && { tls: tls.identity }),
             ...(options.metrics && { metrics: { providers: options.metrics.providers } }),
             port: gateway.port,
             domain: gateway.domain,
@@ -273,6 +275,8 @@ export async function startGateway(
         },
       },
     )
+    // It may have changed while they started.
+    if (tls) workers.setIdentity(tls.identity)
   }
   const metricsSource = workers ? addUp(gateway.metrics, workers) : gateway.metrics
   const shown = options.metrics && starting.use(await serveMetrics(metricsSource, options.metrics))

@@ -24,6 +24,8 @@ export const limits = {
   gatewayWorkersMax: 64,
   workerStartTimeoutMs: 30_000,
   workerRestartDelayMs: 1_000,
+  /** Between two words of one process to the others about what was taken of quotas. */
+  workerSpendIntervalMs: 100,
   /** A handshake that takes longer is no caller's. */
   tlsHandshakeTimeoutMs: 10_000,
   /** Between two looks whether the files of a certificate have changed. */
@@ -79,6 +81,13 @@ export const limits = {
   /** Addresses that need not be looked up in lists again. */
   limitClientsCachedMax: 10_000,
   contentKeysCachedMax: 10_000,
+  /** Keys of which the others are still to be told that they spent something; and how many are told at once. */
+  spendKeysMax: 4_096,
+  spendsToldMax: 256,
+  spendKeyCharsMax: 256,
+  spendTokensMax: 1_000_000_000,
+  /** How far the others' spending can empty a bucket beyond empty, in windows. */
+  quotaDebtWindowsMax: 16,
 
   // Traces of a gateway
   otlpSpansWaitingMax: 2_048,
@@ -403,6 +412,9 @@ export const limits = {
   clusterSilenceMsMax: 1_500,
   /** Between two looks whose tunnels are here. */
   clusterTellIntervalMs: 100,
+  /** Between two words about what was taken of quotas, and the size of one. */
+  clusterSpendIntervalMs: 500,
+  clusterSpendBytesMax: 256 * KiB,
   /** Until what a silent gateway has left behind is taken away. */
   clusterForgetMs: 10 * 60_000,
   clusterMembersMax: 256,

@@ -157,8 +157,13 @@ test('with workers a call reaches a tunnel whichever process it came to, and wha
     '--metrics-port',
     '0',
     '--allow-private',
+    '--config',
+    'workers.json',
     '--json',
   ]
+  // This machine counts, too.
+  const quota = { exempt: [], client: '50000/30d' }
+  await writeFile(join(at.user.dir, 'workers.json'), JSON.stringify({ limits: quota }))
   const running = await startServing(at.user, line)
   const { domain, tunnel, port, metricsPort } = JSON.parse(running.first)
   const home = await startServing(at.user, [
@@ -172,11 +177,14 @@ test('with workers a call reaches a tunnel whichever process it came to, and wha
   ])
   expect(JSON.parse(home.first)).toMatchObject({ name: 'grace', server: tunnel })
 
+  let asked = 0
   /** On a connection of its own, which the kernel gives to any of the processes. */
   const ask = async (host: string, path: string) => {
     const request = httpRequest({ host: '127.0.0.1', port, path, agent: false, headers: { host } })
     const [response] = (await once(request.end(), 'response')) as [IncomingMessage]
-    return { status: response.statusCode, text: await text(response) }
+    asked++
+    const left = Number(/"client";r=(\d+)/.exec(String(response.headers['ratelimit']))?.[1])
+    return { status: response.statusCode, text: await text(response), left }
   }
   for (let n = 0; n < 40; n++) {
     const answer = await ask(`grace.${domain}`, '/_/info')
@@ -187,6 +195,14 @@ test('with workers a call reaches a tunnel whichever process it came to, and wha
   const metrics = (await get(`http://127.0.0.1:${metricsPort}/metrics`)).text
   expect(metrics).toContain('requests_total{target="provider",status="2xx"} 40')
   expect(metrics).toContain('khachapuri_gateway_ready 1')
+
+  // Whichever process is asked, it has counted what the others took.
+  const uncounted = async () => {
+    const { left } = await ask(`grace.${domain}`, '/_/info')
+    return asked - (50_000 - left)
+  }
+  for (let n = 0; n < 6; n++)
+    await expect.poll(uncounted, { timeout: 20_000, interval: 300 }).toBeLessThanOrEqual(0)
 
   // Calls to a process that is killed break off; whoever calls again finds the others, and soon its successor.
   const workers = await findWorkers()

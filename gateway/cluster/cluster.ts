@@ -1,7 +1,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Address } from 'viem'
 import { getAddress, isAddress } from 'viem'
-import type { z } from 'zod'
+import { z } from 'zod'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { repeat } from '../../protocol/base/repeat.ts'
@@ -9,6 +9,7 @@ import { type Lookup, lookupWithSystem } from '../../protocol/http/dial-checked.
 import type { Upstream } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type DenySettings, denySchema } from '../limits/deny-list.ts'
+import { type SharedQuotas, type Spend, spendsSchema } from '../limits/spend-book.ts'
 import { openHopListener } from './hop-listener.ts'
 import { createHops } from './hops.ts'
 import { createMembers, memberSchema } from './members.ts'
@@ -22,6 +23,8 @@ export interface Cluster extends AsyncDisposable {
   otherGateways(): readonly string[]
   /** Tells the others what this gateway denies from now on. */
   tellDeny(deny: DenySettings): void
+  /** Whether the others can be heard at the moment. */
+  isConnected(): boolean
   /** Where other gateways hand over requests. */
   readonly hopPort: number
 }
@@ -55,6 +58,8 @@ export interface ClusterOptions {
   readonly deny: DenySettings
   /** Hears what the others deny, whenever that changes. */
   readonly onDeny: (others: readonly DenySettings[]) => void
+  /** What all count together. */
+  readonly quotas: SharedQuotas
 }
 
 /** Joins a cluster; on disposal it says that it leaves. */
@@ -85,16 +90,32 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
     options.onDeny([...othersDeny.values()])
   }
 
+  const heardSpent = new Map<string, number>()
+  const hearSpent = (other: string, value: string | undefined): void => {
+    const report =
+      value === undefined || value.length > limits.clusterSpendBytesMax
+        ? undefined
+        : parseAs(spentSchema, value)
+    // One whose answer was lost is told again.
+    if (!report || report.number <= (heardSpent.get(other) ?? 0)) return
+    heardSpent.set(other, report.number)
+    options.quotas.charge(report.spends)
+  }
+
   store.watch((key, value, { isNew }) => {
     const [kind, first = '', second = ''] = key.split('.')
     if (first === nodeId || second === nodeId) return
     if (kind === 'node') {
       const member = value === undefined ? undefined : parseAs(memberSchema, value)
       if (member) members.hear(first, member, { isNew })
-      else members.forget(first)
+      else {
+        members.forget(first)
+        heardSpent.delete(first)
+      }
     } else if (kind === 'route' && isAddress(first)) {
       members.route(getAddress(first), second, value !== undefined)
     } else if (kind === 'deny') hearDeny(first, value)
+    else if (kind === 'spent') hearSpent(first, isNew ? value : undefined)
   })
 
   /** What the others know of the tunnels here. */
@@ -131,7 +152,25 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
       members.forget(gone)
       await store.delete(`node.${gone}`)
       await store.delete(`deny.${gone}`)
+      await store.delete(`spent.${gone}`)
     }
+  }
+  let reports = 0
+  let report: SpentReport | undefined
+  const tellSpent = async (): Promise<void> => {
+    // What nobody hears of soon is not told later: by then its tokens have come back.
+    if (!store.isConnected()) {
+      while (options.quotas.takeSpent().length > 0) report = undefined
+      report = undefined
+      return
+    }
+    if (!report) {
+      const spends = options.quotas.takeSpent()
+      if (spends.length === 0) return
+      report = { number: ++reports, spends }
+    }
+    await store.put(`spent.${nodeId}`, JSON.stringify(report))
+    report = undefined
   }
   const onError = (error: unknown) => log.warn('cluster_untold', { error: String(error) })
   joining.defer(async () => {
@@ -139,17 +178,20 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
     for (const provider of told)
       await store.delete(`route.${provider.toLowerCase()}.${nodeId}`).catch(onError)
     await store.delete(`deny.${nodeId}`).catch(onError)
+    await store.delete(`spent.${nodeId}`).catch(onError)
     await store.delete(`node.${nodeId}`).catch(onError)
   })
   await beat()
   joining.use(repeat({ clock, onError }, limits.clusterHeartbeatMs, beat))
   joining.use(repeat({ clock, onError }, limits.clusterTellIntervalMs, tell))
+  joining.use(repeat({ clock, onError }, limits.clusterSpendIntervalMs, tellSpent))
   log.info('cluster_joined', { nodeId, hopPort: listener.port })
 
   const parts = joining.move()
   return {
     upstreamFor: hops.upstreamFor,
     hopPort: listener.port,
+    isConnected: store.isConnected,
     tellDeny(next) {
       deny = JSON.stringify(next)
     },
@@ -157,6 +199,15 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
 }
+
+/** What a gateway let through since its last word. */
+interface SpentReport {
+  /** From 1 on. */
+  readonly number: number
+  readonly spends: readonly Spend[]
+}
+
+const spentSchema: z.ZodType<SpentReport> = z.object({ number: z.int().min(1), spends: spendsSchema })
 
 function parseAs<T>(schema: z.ZodType<T>, text: string): T | undefined {
   try {

@@ -89,7 +89,9 @@ function createStore({
     for await (const { type } of connection.status()) {
       if (type === 'disconnect') {
         isConnected = false
-        log.warn('cluster_lost')
+        log.warn('cluster_lost', {
+          hint: 'Routes stay as they were heard last, and each gateway counts limits for itself.',
+        })
       } else if (type === 'reconnect') {
         isConnected = true
         log.info('cluster_found')

@@ -11,20 +11,13 @@ import { x402Headers } from '../../protocol/x402.ts'
 import { type AddressList, createAddressList, findClient } from './client-network.ts'
 import { contentKey, createDenyList, type DenyList } from './deny-list.ts'
 import type { FrontRules } from './front-rules.ts'
-import { type Quota, type QuotaLeft, rateLimitHeaders } from './quota.ts'
+import { type Quota, type QuotaLeft, type QuotaName, quotaNames, rateLimitHeaders } from './quota.ts'
+import type { Spend, SpendBook } from './spend-book.ts'
 import { createTokenBuckets, type Taken, type TokenBuckets } from './token-buckets.ts'
 
 /** Names of limits, as in `RateLimit` and in metrics. */
-export const limitNames = [
-  'client',
-  'owner-paid',
-  'provider',
-  'deployment',
-  'in-flight',
-  'connections',
-] as const
+export const limitNames = [...quotaNames, 'in-flight', 'connections'] as const
 export type LimitName = (typeof limitNames)[number]
-type QuotaName = 'client' | 'owner-paid' | 'provider' | 'deployment'
 
 /** Who a request comes from, and how it stands with its limits. */
 export interface Caller {
@@ -68,6 +61,8 @@ export interface FrontGuard {
   /** What it goes by now. */
   readonly rules: FrontRules
   change(rules: FrontRules): void
+  /** Takes off what other gateways, or other processes of this one, let through. */
+  charge(spends: readonly Spend[]): void
 }
 
 export interface CallTicket {
@@ -84,6 +79,8 @@ export interface FrontGuardDeps {
    * the operator's own, through which everybody comes unlimited.
    */
   readonly onUntrustedProxy?: (address: string) => void
+  /** Where others count the same quotas: what is taken here is noted for them. */
+  readonly spent?: SpendBook | undefined
 }
 
 interface Client {
@@ -99,7 +96,7 @@ interface CallerState extends Caller {
 }
 
 export function createFrontGuard(
-  { clock, onLimited = () => undefined, onUntrustedProxy }: FrontGuardDeps,
+  { clock, onLimited = () => undefined, onUntrustedProxy, spent }: FrontGuardDeps,
   first: FrontRules,
 ): FrontGuard {
   let rules = first
@@ -158,7 +155,15 @@ export function createFrontGuard(
   /** Takes from a bucket, or refuses; the caller hears how it stands either way. */
   function spend(name: QuotaName, key: string, { quotas }: Pick<CallerState, 'quotas'>): void {
     const bucket = buckets.get(name)
-    if (bucket) note(name, bucket, bucket.take(key), quotas)
+    const taken = take(name, key)
+    if (bucket && taken) note(name, bucket, taken, quotas)
+  }
+
+  /** @returns undefined where there is no such quota */
+  function take(name: QuotaName, key: string): Taken | undefined {
+    const taken = buckets.get(name)?.take(key)
+    if (taken?.isTaken) spent?.note(name, key)
+    return taken
   }
 
   function look(name: QuotaName, key: string, { quotas }: Pick<CallerState, 'quotas'>): void {
@@ -249,7 +254,7 @@ export function createFrontGuard(
         look('owner-paid', claimed, state)
         return {
           onPayer(payer) {
-            if (payer === 'owner') buckets.get('owner-paid')?.take(claimed)
+            if (payer === 'owner') take('owner-paid', claimed)
           },
         }
       } catch (error) {
@@ -258,7 +263,7 @@ export function createFrontGuard(
     },
     admitProvider(provider) {
       if (denied.hasProvider(provider)) return false
-      const taken = buckets.get('provider')?.take(provider.address)
+      const taken = take('provider', provider.address)
       if (taken === undefined || taken.isTaken) return true
       onLimited('provider')
       return false
@@ -270,6 +275,9 @@ export function createFrontGuard(
       exempt = createAddressList(next.limits.exempt)
       buckets = openBuckets(next, buckets)
       clients = new Map()
+    },
+    charge(spends) {
+      for (const [name, key, tokens] of spends) buckets.get(name)?.charge(key, tokens)
     },
   }
 }

@@ -3,7 +3,7 @@ import { networkListSchema } from './client-network.ts'
 import { type DenySettings, denySchema } from './deny-list.ts'
 import { quotaSchema } from './quota.ts'
 
-/** What strangers may use of a gateway. Each process counts for itself. */
+/** What strangers may use of a gateway. Quotas hold over all of its processes and its cluster; the two maxima do in each process. */
 export const limitSettingsSchema = z.strictObject({
   /** Requests of one client: an IPv4 address, or a /64 of IPv6. */
   client: quotaSchema.prefault('1200/60s'),

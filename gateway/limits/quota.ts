@@ -1,5 +1,9 @@
 import { z } from 'zod'
 
+/** Names of quotas, as in `RateLimit` and in metrics. */
+export const quotaNames = ['client', 'owner-paid', 'provider', 'deployment'] as const
+export type QuotaName = (typeof quotaNames)[number]
+
 /** How many requests within how long; as many may come at once, and they come back evenly. */
 export interface Quota {
   readonly requests: number

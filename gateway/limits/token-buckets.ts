@@ -1,4 +1,5 @@
 import type { Clock } from '../../protocol/base/clock.ts'
+import { limits } from '../../protocol/limits.ts'
 import type { Quota } from './quota.ts'
 
 /** A bucket of tokens for each key. */
@@ -8,6 +9,8 @@ export interface TokenBuckets {
   take(key: string): Taken
   /** The same without taking. */
   look(key: string): Taken
+  /** Takes what was let through elsewhere. It cannot be refused any more, so the bucket may owe tokens afterwards. */
+  charge(key: string, tokens: number): void
   /** How many keys are remembered. */
   readonly size: number
 }
@@ -27,7 +30,8 @@ const sharedBuckets = 1024
 
 /**
  * Token buckets as one number for each key: when its bucket will be full again (GCRA). A bucket that nobody touched for
- * the length of a window is full, so keys are kept in two generations of that length, and nothing is ever swept.
+ * the length of a window is full, so keys are kept in two generations of that length, and nothing is ever swept. Those
+ * that owe tokens go on into the next generation until they do no more.
  *
  * @param keysMax - Of one generation.
  */
@@ -41,13 +45,20 @@ export function createTokenBuckets(
   let current = new Map<string, number>()
   let previous = new Map<string, number>()
   let turnedMs = clock.monotonicMs()
+  /** Whose buckets were emptier than empty when they were last touched. */
+  const debtors = new Set<string>()
 
   function turn(nowMs: number): void {
     const ageMs = nowMs - turnedMs
     if (ageMs < windowMs) return
+    const owed = [...debtors].map((place) => [place, fullAt(place, nowMs)] as const)
     previous = ageMs < 2 * windowMs ? current : new Map()
     current = new Map()
     turnedMs = nowMs
+    for (const [place, fullAtMs] of owed) {
+      if (fullAtMs > nowMs) current.set(place, fullAtMs)
+      if (fullAtMs <= nowMs + windowMs) debtors.delete(place)
+    }
   }
 
   /** Where the key's bucket is: its own, or one that it shares while there are too many keys. */
@@ -86,6 +97,15 @@ export function createTokenBuckets(
       const nowMs = clock.monotonicMs()
       turn(nowMs)
       return decide(fullAt(placeOf(key), nowMs), nowMs)
+    },
+    charge(key, tokens) {
+      const nowMs = clock.monotonicMs()
+      turn(nowMs)
+      const place = placeOf(key)
+      const fullAtMsMax = nowMs + windowMs * (1 + limits.quotaDebtWindowsMax)
+      const fullAtMs = Math.min(fullAt(place, nowMs) + tokens * tokenMs, fullAtMsMax)
+      current.set(place, fullAtMs)
+      if (fullAtMs > nowMs + windowMs) debtors.add(place)
     },
     get size() {
       return current.size + previous.size

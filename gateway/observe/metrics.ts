@@ -35,6 +35,8 @@ export interface GatewayMetrics extends MetricsSource {
   beginRequest(): void
   countRequest(request: CountedRequest): void
   countLimited(limit: LimitName): void
+  /** Something was taken of a quota that the others are not told of. */
+  countUntold(): void
   /** For a process that adds up what several have. */
   readJson(): Promise<unknown[]>
 }
@@ -45,6 +47,8 @@ export interface GatewayMetricSources {
   readonly tunnels: () => number
   readonly tunnelledProviders: () => number
   readonly names: () => number
+  /** Whether other gateways can be heard, with which it counts limits together. */
+  readonly isInCluster: () => boolean
   readonly isReady: () => boolean
 }
 
@@ -93,6 +97,11 @@ export function createGatewayMetrics(
     labelNames: ['limit'],
     registers,
   })
+  const untold = new PromCounter({
+    name: `${prefix}limit_untold_total`,
+    help: 'Requests that other gateways or processes did not hear of, as too many clients came at once.',
+    registers,
+  })
   const cutOff = new PromCounter({
     name: `${prefix}cut_off_total`,
     help: 'Answers that did not reach their end: the caller left, or the provider broke off.',
@@ -133,6 +142,12 @@ export function createGatewayMetrics(
   gauge('tunnels', 'Connections of providers behind tunnels.', sources.tunnels)
   gauge('tunnelled_providers', 'Providers with at least one tunnel here.', sources.tunnelledProviders, 'max')
   gauge('names', 'Names of providers that are known.', sources.names, 'max')
+  gauge(
+    'in_cluster',
+    '1 while other gateways can be heard and limits are counted together; 0 while it counts alone.',
+    () => (sources.isInCluster() ? 1 : 0),
+    'max',
+  )
   gauge('ready', '1 while it takes requests, 0 while it closes.', () => (sources.isReady() ? 1 : 0), 'min')
 
   // A series that is missing looks like one that is broken. Children are looked up once: a call has no time for that.
@@ -169,6 +184,7 @@ export function createGatewayMetrics(
       if (firstByteMs !== undefined) firstBytes.observe(firstByteMs / 1000)
     },
     countLimited: (limit) => limited.inc({ limit }),
+    countUntold: () => untold.inc(),
     read: async () => ({ text: await registry.metrics(), type: registry.contentType }),
     readJson: () => registry.getMetricsAsJSON(),
   }

@@ -3,6 +3,7 @@ import type { GatewayInfo } from '../../protocol/gateway.ts'
 import type { TlsIdentity } from '../../protocol/http/secure-server.ts'
 import type { GatewayOptions } from '../gateway.ts'
 import type { FrontRules } from '../limits/front-rules.ts'
+import type { Spend } from '../limits/spend-book.ts'
 import type { Sibling } from './siblings.ts'
 
 /** What a gateway's first process tells a further one. Keys go this way, too: never in arguments or variables. */
@@ -12,6 +13,8 @@ export type ToWorker =
   | { readonly kind: 'rules'; readonly rules: FrontRules }
   | { readonly kind: 'identity'; readonly identity: TlsIdentity }
   | { readonly kind: 'metrics'; readonly id: number }
+  /** What other processes let through. */
+  | { readonly kind: 'spent'; readonly spends: readonly Spend[] }
   /** A block that was asked for; undefined with the reason why not. */
   | {
       readonly kind: 'block'
@@ -28,6 +31,7 @@ export type FromWorker =
   | { readonly kind: 'presence'; readonly provider: Address; readonly isPresent: boolean }
   | { readonly kind: 'metrics'; readonly id: number; readonly metrics: unknown[] }
   | { readonly kind: 'block'; readonly id: number; readonly cid: string }
+  | { readonly kind: 'spent'; readonly spends: readonly Spend[] }
 
 export interface WorkerProblem {
   readonly code: string

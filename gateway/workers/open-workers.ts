@@ -4,12 +4,14 @@ import { join } from 'node:path'
 import type { Address } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
+import { repeat } from '../../protocol/base/repeat.ts'
 import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
 import type { TlsIdentity } from '../../protocol/http/secure-server.ts'
 import type { ReadBlock } from '../../protocol/ipfs/block.ts'
 import { parseContentCid } from '../../protocol/ipfs/cid.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { FrontRules } from '../limits/front-rules.ts'
+import type { SharedQuotas, Spend } from '../limits/spend-book.ts'
 import type { FromWorker, ToWorker, WorkerStart } from './messages.ts'
 import type { Sibling, Siblings } from './siblings.ts'
 
@@ -31,6 +33,8 @@ export interface WorkersDeps {
   readonly siblings: Siblings
   /** Whose tunnels end in the first process. */
   readonly ownProviders: () => readonly Address[]
+  /** What the first process counts together with the others. */
+  readonly quotas: SharedQuotas
 }
 
 export interface WorkersOptions {
@@ -77,6 +81,11 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
     }
   }
 
+  function tellSpent(spends: readonly Spend[], by: Worker | undefined): void {
+    if (spends.length === 0) return
+    for (const worker of workers.values()) if (worker !== by) send(worker, { kind: 'spent', spends })
+  }
+
   function hear(worker: Worker, message: FromWorker): void {
     switch (message.kind) {
       case 'presence':
@@ -89,6 +98,10 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
         break
       case 'block':
         void answerBlock(worker, message)
+        break
+      case 'spent':
+        deps.quotas.charge(message.spends)
+        tellSpent(message.spends, worker)
         break
       case 'ready':
         worker.isReady = true
@@ -158,8 +171,15 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
     }
   }
 
+  const telling = repeat(
+    { clock, onError: (error) => log.error('workers_untold', { error: String(error) }) },
+    limits.workerSpendIntervalMs,
+    async () => tellSpent(deps.quotas.takeSpent(), undefined),
+  )
+
   async function dispose(): Promise<void> {
     stop.abort(new DOMException('The gateway closes.', 'AbortError'))
+    await telling[Symbol.asyncDispose]()
     await Promise.all(
       [...workers.values()].map(async (worker) => {
         const ended = once(worker.child, 'exit')

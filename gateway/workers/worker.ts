@@ -1,12 +1,16 @@
 import type { Address } from 'viem'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createLog } from '../../protocol/base/log.ts'
+import { repeat } from '../../protocol/base/repeat.ts'
 import { createChainClient } from '../../protocol/chain/client.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import { type ErrorCode, ProtocolError } from '../../protocol/errors.ts'
+import type { TlsIdentity } from '../../protocol/http/secure-server.ts'
 import type { CID } from '../../protocol/ipfs/cid.ts'
+import { limits } from '../../protocol/limits.ts'
 import { marketDomain } from '../../protocol/typed-data.ts'
 import { createGateway, type Gateway } from '../gateway.ts'
+import type { FrontRules } from '../limits/front-rules.ts'
 import { createTxtLookup } from '../names/lookup-txt.ts'
 import { createTunnelHub } from '../tunnels/tunnel-hub.ts'
 import { listenForHops, relayRequest } from './hop.ts'
@@ -80,12 +84,28 @@ async function start(facts: WorkerStart): Promise<void> {
       }),
       serveControl: (request, response) => relayRequest(request, response, control),
     },
-    options,
+    { ...options, sharesQuotas: true },
   )
   if (hops) parts.use(await hops)
   parts.use(gateway)
+  const { quotas } = gateway
+  parts.use(
+    repeat(
+      { clock: systemClock, onError: (error) => log.error('worker_untold', { error: String(error) }) },
+      limits.workerSpendIntervalMs,
+      async () => {
+        const spends = quotas.takeSpent()
+        if (spends.length > 0) tell({ kind: 'spent', spends })
+      },
+    ),
+  )
+  // What changed while it started.
+  if (newest.rules) gateway.guard.change(newest.rules)
+  if (newest.tls) gateway.setIdentity(newest.tls)
   tell({ kind: 'ready' })
 }
+/** What the first process has said since the start. */
+const newest: { rules?: FrontRules; tls?: TlsIdentity } = {}
 let hops: ReturnType<typeof listenForHops> | undefined
 
 let isStopping = false
@@ -108,10 +128,15 @@ process.on('message', (message: ToWorker) => {
       siblings.set(message.siblings)
       break
     case 'rules':
+      newest.rules = message.rules
       gateway?.guard.change(message.rules)
       break
     case 'identity':
+      newest.tls = message.identity
       gateway?.setIdentity(message.identity)
+      break
+    case 'spent':
+      gateway?.quotas.charge(message.spends)
       break
     case 'metrics': {
       const { id } = message

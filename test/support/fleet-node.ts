@@ -3,7 +3,7 @@ import { getAddress } from 'viem'
 import { joinCluster } from '../../gateway/cluster/cluster.ts'
 import { openNatsStore } from '../../gateway/cluster/nats-store.ts'
 import { createGateway } from '../../gateway/gateway.ts'
-import { frontRulesDefault } from '../../gateway/limits/front-rules.ts'
+import { type FrontRules, frontRulesDefault } from '../../gateway/limits/front-rules.ts'
 import { createTunnelHub } from '../../gateway/tunnels/tunnel-hub.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createLog } from '../../protocol/base/log.ts'
@@ -12,7 +12,7 @@ import { marketDomain } from '../../protocol/typed-data.ts'
 
 /**
  * One gateway of a fleet as a process of its own, which a test may kill: all providers that it knows are in its argument,
- * and each line of its standard input replaces the list of the others.
+ * and each line of its standard input replaces the list of the others, or the rules.
  */
 export interface FleetNodeInput {
   readonly providers: Readonly<Record<string, string>>
@@ -21,6 +21,12 @@ export interface FleetNodeInput {
   /** Of NATS; absent for a fleet without it. */
   readonly cluster?: string
   readonly homes?: number
+}
+
+/** What is to differ from the rules that hold where nobody says anything. */
+export interface FleetRules {
+  readonly limits?: Partial<FrontRules['limits']>
+  readonly deny?: Partial<FrontRules['deny']>
 }
 
 const input = JSON.parse(process.argv[2] ?? '{}') as FleetNodeInput
@@ -80,12 +86,15 @@ const gateway = await createGateway(
 )
 console.log(JSON.stringify({ port: gateway.port, tunnel: gateway.info.tunnel, hopPort }))
 for await (const line of createInterface(process.stdin)) {
-  const said = JSON.parse(line) as string[] | { readonly denyProviders: string[] }
+  const said = JSON.parse(line) as string[] | FleetRules
   if (Array.isArray(said)) others = said
-  else
+  else {
+    const { limits, deny } = frontRulesDefault
     gateway.guard.change({
       ...frontRulesDefault,
-      deny: { cids: [], clients: [], providers: said.denyProviders },
+      limits: { ...limits, ...said.limits },
+      deny: { ...deny, ...said.deny },
     })
+  }
   console.log('told')
 }

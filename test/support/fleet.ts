@@ -4,13 +4,20 @@ import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { buffer } from 'node:stream/consumers'
-import type { FleetNodeInput } from './fleet-node.ts'
+import type { FleetNodeInput, FleetRules } from './fleet-node.ts'
 
 export interface CallOptions {
   readonly method?: string
   readonly path?: string
   readonly body?: string
   readonly headers?: Readonly<Record<string, string>>
+}
+
+export interface FleetAnswer {
+  /** 0 where the connection broke. */
+  readonly status: number
+  readonly body: string
+  readonly headers: IncomingMessage['headers']
 }
 
 /** A gateway of a fleet, in a process of its own. */
@@ -21,12 +28,12 @@ export interface FleetNode {
   readonly hopPort: number | undefined
   /** Says which other gateways there are. */
   tellOthers(tunnels: readonly string[]): Promise<void>
-  /** Has it refuse calls of these providers. */
-  deny(providers: readonly string[]): Promise<void>
+  /** Gives it other rules than those that hold where nobody says anything. */
+  setRules(rules: FleetRules): Promise<void>
   /** Ends it at once, without a word to anybody. */
   kill(): Promise<void>
-  /** Calls a provider through it; a connection that breaks gives 0. */
-  call(name: string, options?: CallOptions): Promise<{ status: number; body: string }>
+  /** Calls a provider through it, or its own pages for an empty name. */
+  call(name: string, options?: CallOptions): Promise<FleetAnswer>
 }
 
 /** Starts gateways that know each other, and the same providers. */
@@ -60,7 +67,7 @@ export async function startFleet(
       tunnel,
       hopPort,
       tellOthers: tell,
-      deny: (denyProviders) => tell({ denyProviders }),
+      setRules: tell,
       kill: () => end(child),
       call: (name, options = {}) => call({ port, name, ...options }),
     }
@@ -90,17 +97,15 @@ async function call({
   path = '/',
   body,
   headers = {},
-}: CallOptions & { readonly port: number; readonly name: string }): Promise<{
-  status: number
-  body: string
-}> {
+}: CallOptions & { readonly port: number; readonly name: string }): Promise<FleetAnswer> {
   try {
-    const host = `${name}.localhost:${port}`
+    const host = `${name === '' ? '' : `${name}.`}localhost:${port}`
     const options = { host: '127.0.0.1', port, method, path, agent: false, headers: { ...headers, host } }
     const request = httpRequest(options).end(body)
     const [response] = (await once(request, 'response')) as [IncomingMessage]
-    return { status: response.statusCode ?? 0, body: (await buffer(response)).toString() }
+    const { statusCode: status = 0, headers: answered } = response
+    return { status, headers: answered, body: (await buffer(response)).toString() }
   } catch {
-    return { status: 0, body: '' }
+    return { status: 0, headers: {}, body: '' }
   }
 }

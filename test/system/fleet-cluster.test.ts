@@ -54,7 +54,7 @@ test.skipIf(!natsServer)(
     for (const node of nodes) {
       seen.length = 0
       const answer = await node.call('alice', { method: 'POST', path: '/x?y', body: 'hello' })
-      expect(answer).toEqual({ status: 200, body: 'hello' })
+      expect(answer).toMatchObject({ status: 200, body: 'hello' })
       const [rawHeaders = []] = seen
       expect(valuesOf(rawHeaders, 'x-forwarded-for')).toEqual(['127.0.0.1'])
       expect(valuesOf(rawHeaders, 'x-forwarded-host')).toEqual([`alice.localhost:${node.port}`])
@@ -98,12 +98,35 @@ test.skipIf(!natsServer)(
 
 test.skipIf(!natsServer)('what one gateway denies, all deny, until it changes its mind', async () => {
   const [first, second] = nodes as [FleetNode, FleetNode]
-  await second.deny(['alice'])
+  await second.setRules({ deny: { providers: ['alice'] } })
   for (const node of nodes) while ((await node.call('alice')).status !== 451) await new Promise(setImmediate)
-  await first.deny([])
+  await first.setRules({})
   expect((await first.call('alice')).status).toBe(451)
-  await second.deny([])
+  await second.setRules({})
   for (const node of nodes) while (!(await isServed(node))) await new Promise(setImmediate)
+})
+
+test.skipIf(!natsServer)('what one gateway lets through counts at all', async () => {
+  const [first, second, third] = nodes as [FleetNode, FleetNode, FleetNode]
+  const windowSeconds = 30 * 86_400
+  const client = { requests: 50_000, windowSeconds }
+  const limits = { exempt: [], client, deployment: { requests: 30, windowSeconds } }
+  for (const node of nodes) await node.setRules({ limits })
+  const path = '/bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku/'
+  for (let n = 0; n < 20; n++) expect((await first.call('alice', { path })).status).toBe(200)
+  for (let n = 0; n < 10; n++) expect((await second.call('alice', { path })).status).toBe(200)
+
+  // What is left for this client at the third is what it took neither here nor at the others.
+  let calls = 0
+  const left = async () => {
+    calls++
+    const { headers } = await third.call('alice')
+    return Number(/"client";r=(\d+)/.exec(String(headers['ratelimit']))?.[1])
+  }
+  while ((await left()) > client.requests - 30 - calls) await new Promise(setImmediate)
+  const refused = await third.call('alice', { path })
+  expect([refused.status, JSON.parse(refused.body).limit]).toEqual([429, 'deployment'])
+  for (const node of nodes) await node.setRules({})
 })
 
 test.skipIf(!natsServer)(
