@@ -88,6 +88,7 @@ test('the list of commands', async () => {
       tunnel                Put a web server of this machine on a public URL, from behind any router
       provider up           Register a name and serve programs for money, from anywhere
       provider status       Show what a running provider is owed, and how it is
+      provider disputes     Show and decide what the chain says was paid and nobody has proved
       provider price        Change what a call costs
       provider policy       Say what a provider runs, and how much it gives away
       provider statement    Show what was earned, call by call, and compare it with the chain

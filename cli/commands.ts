@@ -194,6 +194,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Show what a running provider is owed, and how it is',
         load: async () => (await import('./commands/provider/status.ts')).providerStatus,
       },
+      'provider disputes': {
+        summary: 'Show and decide what the chain says was paid and nobody has proved',
+        load: async () => (await import('./commands/provider/disputes.ts')).providerDisputes,
+      },
       'provider price': {
         summary: 'Change what a call costs',
         load: async () => (await import('./commands/provider/price.ts')).providerPrice,

@@ -84,7 +84,11 @@ export interface StartGatewayOptions {
   /** Shows metrics where it is given; port 0 takes a free one. */
   readonly metrics?: { readonly host: string; readonly port: number; readonly providers: readonly string[] }
   /** Further processes on the same port, so that they are `count` with this one. */
-  readonly workers?: { readonly count: number; readonly rpcUrl: string; readonly logLevel: LogLevel }
+  readonly workers?: {
+    readonly count: number
+    readonly rpcUrls: readonly string[]
+    readonly logLevel: LogLevel
+  }
   /** Exports traces where it is given. */
   readonly tracing?: { readonly url: string; readonly sampleRatio: number }
 }
@@ -267,7 +271,7 @@ export async function startGateway(
             port: gateway.port,
             domain: gateway.domain,
           },
-          rpcUrl: workersOptions.rpcUrl,
+          rpcUrls: workersOptions.rpcUrls,
           tracing: options.tracing,
           pollIntervalMs: options.pollIntervalMs,
           logLevel: workersOptions.logLevel,

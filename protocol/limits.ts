@@ -538,6 +538,15 @@ export const limits = {
 
   // Chain
   rpcTimeoutMs: 10_000,
+  /** Of a transaction that proves a settlement: rows for as many payers as fit one. */
+  settlementBytesMax: 128 * KiB,
+  /** Between two looks for a proof of what the chain is said to have paid; twice as long each time. */
+  proofDelayMsMin: 5_000,
+  proofDelayMsMax: 10 * 60_000,
+  /** Grants of which the chain says more than the books, and that are told of. */
+  disputesMax: 1_000,
+  /** Of a list of RPC servers. */
+  rpcUrlsBytesMax: 8 * KiB,
   /** All events of one provider in `logRangeBlocksMax` blocks fit in many times over. */
   rpcAnswerBytesMax: 32 * MiB,
   /** Between two looks at which of several RPC servers are behind the others. */

@@ -48,6 +48,7 @@ import type { NativeOptions } from './runtime/native/native-runtime.ts'
 import { openSealKeys } from './seal-keys.ts'
 import { changeSettings } from './settings.ts'
 import type { FeeLimit } from './settlement/decide-worth.ts'
+import { createProofs, transactionOf } from './settlement/prove-collected.ts'
 import { createSettler, type Settler } from './settlement/settler.ts'
 import type { SettlementsStatus } from './x402/settlements.ts'
 import { openX402 } from './x402/x402.ts'
@@ -170,8 +171,14 @@ export async function createProvider(
   const client = createChainClient({ chainId: contracts.chainId, rpcUrls: options.rpcUrls })
   await assertChain(client, contracts.chainId, signal)
   const sealKeys = await openSealKeys({ clock }, join(dir, 'keys'))
+  const proofs = starting.use(
+    createProofs(
+      { client, clock, log, transactionOf: (from) => transactionOf(mirror, from) },
+      { provider: account.address, market },
+    ),
+  )
   const ledger = starting.use(
-    await openLedger({ clock, log }, { dir: join(dir, 'ledger'), account, market }, signal),
+    await openLedger({ clock, log, proofs }, { dir: join(dir, 'ledger'), account, market }, signal),
   )
   const sender = createTransactionSender(
     { client, clock, log, store: ledger.transactions },
@@ -412,6 +419,7 @@ export async function createProvider(
     places,
     identity: { provider: account.address, market },
     history: ledger.history,
+    proofs,
     status: () => ({
       info: info(),
       server: presence.server,

@@ -63,7 +63,11 @@ export const gatewayOptions = {
     help: 'Show metrics for Prometheus at http://127.0.0.1:<n>/metrics; 0 takes a free port',
   },
   verbose: { type: 'boolean', help: 'Log every call, as JSON on standard error' },
-  rpc: { type: 'string', value: '<url>', help: "The chain's JSON-RPC" },
+  rpc: {
+    type: 'string',
+    value: '<url>[,…]',
+    help: "The chain's JSON-RPC; of several what decides about names is compared",
+  },
   'chain-id': { type: 'string', value: '<n>', help: "The chain's id" },
   escrow: {
     type: 'string',

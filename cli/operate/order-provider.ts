@@ -32,6 +32,8 @@ export async function orderProvider(
       | 'identity'
       | 'history'
       | 'status'
+      | 'disputes'
+      | 'dispute-accept'
       | 'policy'
       | 'policy-change'
       | 'policy-reload'

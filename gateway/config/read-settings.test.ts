@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { isProtocolError } from '../../protocol/errors.ts'
 import { readSettings, type SettingsSources } from './read-settings.ts'
-import { settingLeaves } from './settings.ts'
+import { rpcUrlsOf, settingLeaves } from './settings.ts'
 import { environmentName } from './settings-layer.ts'
 
 const address = `0x${'a1'.repeat(20)}`
@@ -41,6 +41,19 @@ test('flags win over the environment, the environment over the file, the file ov
     allowPrivate: false,
     log: { level: 'warn', calls: false },
   })
+})
+
+test('of RPC servers there may be several, all of them URLs', () => {
+  const rpc = 'http://one.example/key, https://two.example'
+  const flags = { ...noFlags, values: { chain: { ...chain, rpc } } }
+  expect(rpcUrlsOf(read({ flags }).chain.rpc).map(({ href }) => href)).toEqual([
+    'http://one.example/key',
+    'https://two.example/',
+  ])
+  for (const bad of ['http://one.example,', 'http://one.example,ftp://two.example', ',']) {
+    const given = { ...noFlags, values: { chain: { ...chain, rpc: bad } } }
+    expect(() => read({ flags: given })).toThrow('several with commas between')
+  }
 })
 
 test('every setting can stand in the environment, with its type', () => {

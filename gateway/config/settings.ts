@@ -8,6 +8,20 @@ import { frontRulesShape } from '../limits/front-rules.ts'
 
 const httpUrl = (what: string) => z.url({ protocol: /^https?$/, error: `Expected ${what}` })
 
+const rpcUrlSchema = httpUrl('the URL of a JSON-RPC server')
+
+/** Several stand with commas between. */
+const rpcUrlsSchema = z
+  .string()
+  .max(limits.rpcUrlsBytesMax)
+  .refine(
+    (text) => text.split(',').every((part) => rpcUrlSchema.safeParse(part.trim()).success),
+    'Expected the URL of a JSON-RPC server, or several with commas between',
+  )
+
+/** The RPC servers that the setting `chain.rpc` names, in its order. */
+export const rpcUrlsOf = (setting: string): URL[] => setting.split(',').map((part) => new URL(part.trim()))
+
 /** A host with labels, and a port where it is not the scheme's own. */
 const domainSchema = z
   .string()
@@ -110,7 +124,8 @@ export const gatewaySettingsSchema = z.strictObject({
   /** The chain that names are registered on, and the contracts of the market. */
   chain: z
     .strictObject({
-      rpc: httpUrl('the URL of a JSON-RPC server'),
+      /** Of several, what decides about money and names is compared. */
+      rpc: rpcUrlsSchema,
       chainId: z.int().min(1).max(Number.MAX_SAFE_INTEGER),
       escrow: addressSchema,
       registry: addressSchema,

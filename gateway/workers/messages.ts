@@ -45,7 +45,7 @@ export interface WorkerStart {
     readonly port: number
     readonly info: Omit<GatewayInfo, 'domain' | 'keeper' | 'tunnel'>
   }
-  readonly rpcUrl: string
+  readonly rpcUrls: readonly string[]
   readonly pollIntervalMs: number | undefined
   readonly tracing: { readonly url: string; readonly sampleRatio: number } | undefined
   readonly logLevel: 'debug' | 'info' | 'warn' | 'error' | 'silent'

@@ -41,10 +41,10 @@ function fetchSpec(cid: CID): Promise<Uint8Array> {
 }
 
 async function start(facts: WorkerStart): Promise<void> {
-  const { options, rpcUrl, worker, path, homePath, ticketKey, logLevel, tracing } = facts
+  const { options, rpcUrls, worker, path, homePath, ticketKey, logLevel, tracing } = facts
   const log = createLog({ level: logLevel, facts: { worker } })
   const { chainId, escrow, registry } = options.info
-  const client = createChainClient({ chainId, rpcUrls: [new URL(rpcUrl)] })
+  const client = createChainClient({ chainId, rpcUrls: rpcUrls.map((url) => new URL(url)) })
   const poll = facts.pollIntervalMs === undefined ? {} : { pollIntervalMs: facts.pollIntervalMs }
   const present = new Set<Address>()
   siblings.set(facts.siblings)

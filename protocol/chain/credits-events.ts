@@ -1,11 +1,14 @@
-import { type Address, type PublicClient, pad, parseEventLogs, toEventSelector } from 'viem'
+import { type Address, type Hash, type PublicClient, pad, parseEventLogs, toEventSelector } from 'viem'
 import { type Credits, toCreditCalls } from '../credits.ts'
 import { escrowAbi } from './contracts.ts'
 import { readLogs } from './read-logs.ts'
 
 /** One event of the escrow about the trial credits of a provider or of a user. */
 export interface CreditsEvent {
+  readonly kind: 'granted' | 'used'
   readonly blockNumber: bigint
+  /** The transaction that it is of, as the server says. */
+  readonly transaction: Hash
   /** What they are after it. */
   readonly credits: Credits
 }
@@ -33,8 +36,10 @@ export async function readCreditsEvents(
   const logs = await readLogs(client, { address: escrow, topics, fromBlock, toBlock })
   return parseEventLogs({ abi: escrowAbi, logs, eventName: [...eventNames] })
     .filter(({ args }) => args.provider === (provider ?? args.provider) && args.user === (user ?? args.user))
-    .map(({ blockNumber, args }) => ({
+    .map(({ eventName, blockNumber, transactionHash, args }) => ({
+      kind: eventName === 'CreditsUsed' ? ('used' as const) : ('granted' as const),
       blockNumber: BigInt(blockNumber),
+      transaction: transactionHash,
       credits: {
         provider: args.provider,
         user: args.user,

@@ -1,4 +1,12 @@
-import { type Address, type PublicClient, pad, parseEventLogs, toEventSelector, zeroAddress } from 'viem'
+import {
+  type Address,
+  type Hash,
+  type PublicClient,
+  pad,
+  parseEventLogs,
+  toEventSelector,
+  zeroAddress,
+} from 'viem'
 import type { Grant } from '../grant.ts'
 import { type Usdc, usdc } from '../usdc.ts'
 import { escrowAbi } from './contracts.ts'
@@ -10,6 +18,8 @@ export interface GrantEvent {
   readonly payer: Address
   readonly signer: Address
   readonly kind: 'approved' | 'revoked' | 'reclaimed' | 'charged'
+  /** The transaction that it is of, as the server says. */
+  readonly transaction: Hash
   /** What the grant is after the event; undefined where it is closed. */
   apply(before: Grant | undefined): Grant | undefined
 }
@@ -50,6 +60,7 @@ type GrantLog = ReturnType<
 
 function toGrantEvent(log: GrantLog): GrantEvent {
   const { payer } = log.args
+  const { transactionHash: transaction } = log
   const blockNumber = BigInt(log.blockNumber)
   switch (log.eventName) {
     case 'Approved': {
@@ -66,14 +77,28 @@ function toGrantEvent(log: GrantLog): GrantEvent {
         noticeHours: notice,
         epoch,
       }
-      return { kind: 'approved', blockNumber, payer, signer, apply: () => grant }
+      return { kind: 'approved', transaction, blockNumber, payer, signer, apply: () => grant }
     }
     case 'Revoked': {
       const { signer, expiry } = log.args
-      return { kind: 'revoked', blockNumber, payer, signer, apply: (grant) => grant && { ...grant, expiry } }
+      return {
+        kind: 'revoked',
+        transaction,
+        blockNumber,
+        payer,
+        signer,
+        apply: (grant) => grant && { ...grant, expiry },
+      }
     }
     case 'Reclaimed':
-      return { kind: 'reclaimed', blockNumber, payer, signer: log.args.signer, apply: () => undefined }
+      return {
+        kind: 'reclaimed',
+        transaction,
+        blockNumber,
+        payer,
+        signer: log.args.signer,
+        apply: () => undefined,
+      }
     case 'Redeemed':
       return toCharge(log, payer)
     case 'RedeemedBySession':
@@ -85,12 +110,17 @@ function toGrantEvent(log: GrantLog): GrantEvent {
 
 /** Metered use and vouchers alike: the event carries the grant's new values. */
 function toCharge(
-  { blockNumber, args: { payer, usage } }: Extract<GrantLog, { args: { usage: bigint } }>,
+  {
+    blockNumber,
+    transactionHash: transaction,
+    args: { payer, usage },
+  }: Extract<GrantLog, { args: { usage: bigint } }>,
   signer: Address,
 ): GrantEvent {
   const { spentUsdc, budgetUsdc, calls } = parseUsage(usage)
   return {
     kind: 'charged',
+    transaction,
     blockNumber: BigInt(blockNumber),
     payer,
     signer,

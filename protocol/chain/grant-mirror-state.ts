@@ -28,6 +28,8 @@ export interface MirrorState {
   get(payer: Address, signer: Address): Grant | undefined
   all(): Iterable<Grant>
   credits(user: Address): Credits | undefined
+  chargedBy(payer: Address, signer: Address): Hash | undefined
+  countedBy(user: Address): Hash | undefined
   cursor(): Checkpoint | undefined
   /** The newest first. */
   checkpoints(): readonly Checkpoint[]
@@ -47,6 +49,9 @@ interface Undo {
 export function createMirrorState(): MirrorState {
   const grants = new Map<string, Grant>()
   const credits = new Map<Address, Credits>()
+  /** The transactions that collected from each grant, and counted each user's trial calls, at last. */
+  const chargedBy = new Map<string, Hash>()
+  const countedBy = new Map<Address, Hash>()
   let checkpoints: Checkpoint[] = []
   let undos: Undo[] = []
 
@@ -64,18 +69,22 @@ export function createMirrorState(): MirrorState {
     )
     grants.clear()
     credits.clear()
+    chargedBy.clear()
+    countedBy.clear()
     checkpoints = []
     undos = []
     return touched
   }
 
-  function applyGrant({ blockNumber, payer, signer, apply }: GrantEvent): void {
+  function applyGrant({ kind, transaction, blockNumber, payer, signer, apply }: GrantEvent): void {
     const key = keyOf(payer, signer)
+    if (kind === 'charged') undos.push({ blockNumber, restore: set(chargedBy, key, transaction) })
     const restore = set(grants, key, apply(grants.get(key)))
     undos.push({ blockNumber, restore, touched: { kind: 'rolled_back', payer, signer } })
   }
 
-  function applyCredits({ blockNumber, credits: now }: CreditsEvent): void {
+  function applyCredits({ kind, transaction, blockNumber, credits: now }: CreditsEvent): void {
+    if (kind === 'used') undos.push({ blockNumber, restore: set(countedBy, now.user, transaction) })
     undos.push({ blockNumber, restore: set(credits, now.user, now) })
   }
 
@@ -90,6 +99,8 @@ export function createMirrorState(): MirrorState {
     get: (payer, signer) => grants.get(keyOf(payer, signer)),
     all: () => grants.values(),
     credits: (user) => credits.get(user),
+    chargedBy: (payer, signer) => chargedBy.get(keyOf(payer, signer)),
+    countedBy: (user) => countedBy.get(user),
     cursor: () => checkpoints[0],
     checkpoints: () => checkpoints,
     rewind(to) {

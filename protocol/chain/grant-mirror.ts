@@ -1,4 +1,4 @@
-import { type Address, HttpRequestError, type PublicClient, TimeoutError, zeroAddress } from 'viem'
+import { type Address, type Hash, HttpRequestError, type PublicClient, TimeoutError, zeroAddress } from 'viem'
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { raceSignal } from '../base/signal.ts'
@@ -22,6 +22,10 @@ export interface GrantMirror extends AsyncDisposable {
   grants(): Iterable<Grant>
   /** What the provider gave a user; undefined where that is nothing. */
   credits(user: Address): Credits | undefined
+  /** The last transaction that collected from a grant, open or not, as the chain says: to be proved by the transaction itself. */
+  chargedBy(payer: Address, signer?: Address): Hash | undefined
+  /** The same of a user's trial calls. */
+  countedBy(user: Address): Hash | undefined
   status(): MirrorStatus
   /** Calls `listener` with each grant that changed, after all of a look are in. @returns what stops it. */
   onChange(listener: (change: GrantChange) => void): () => void
@@ -190,6 +194,8 @@ export async function createGrantMirror(
     grant: (payer, signer = zeroAddress) => state.get(payer, signer),
     grants: () => state.all(),
     credits: (user) => state.credits(user),
+    chargedBy: (payer, signer = zeroAddress) => state.chargedBy(payer, signer),
+    countedBy: (user) => state.countedBy(user),
     status: () => ({ blockNumber: state.cursor()?.number ?? fromBlock, ...describeLoss() }),
     onChange(listener) {
       listeners.add(listener)

@@ -18,6 +18,8 @@ import type { LedgerHistory } from '../ledger/ledger.ts'
 import type { LedgerIdentity } from '../ledger/records.ts'
 import { policyChangeSchema } from '../policy/change-policy.ts'
 import type { Rules } from '../policy/rules.ts'
+import type { Proofs } from '../settlement/prove-collected.ts'
+import { acceptSchema, disputeToJson } from './disputes.ts'
 import { historyOrderSchema, readHistory } from './history-orders.ts'
 import { type ProviderStatus, statusToJson } from './status.ts'
 
@@ -27,6 +29,7 @@ export interface ProviderControl {
   readonly history: LedgerHistory
   readonly rules: Rules
   readonly places: Pick<Places, 'status'>
+  readonly proofs: Pick<Proofs, 'disputes' | 'accept'>
   status(): ProviderStatus
   /** @returns the price before */
   setPrice(priceUsdc: Usdc): Promise<Usdc>
@@ -138,6 +141,12 @@ function createControlApp(
     await inTurn(() => control.rules.reload())
     log.info('policy_changed', { kind: 'reload' })
     return c.json(showPolicy())
+  })
+
+  app.post('/disputes', (c) => c.json({ disputes: control.proofs.disputes().map(disputeToJson) }))
+  app.post('/dispute-accept', async (c) => {
+    const { upToUsdc, ...from } = parseOrder(acceptSchema, await c.req.text())
+    return c.json(disputeToJson(control.proofs.accept(from, upToUsdc)))
   })
 
   app.post('/identity', (c) => {

@@ -1,9 +1,8 @@
 import type { Address, Hex } from 'viem'
 import { assert } from '../../protocol/base/assert.ts'
-import type { Credits } from '../../protocol/credits.ts'
-import type { Grant } from '../../protocol/grant.ts'
 import type { Pass } from '../../protocol/pass.ts'
 import { addUsdc, type Usdc, usdc, zeroUsdc } from '../../protocol/usdc.ts'
+import { type Collected, higherOf, nothingCollected } from './collected.ts'
 import { isTrial, type Lane, laneKey } from './lanes.ts'
 import type { AccountTotal, JournalTotals, OwnerTotal, PassTotal } from './records.ts'
 
@@ -18,9 +17,11 @@ export interface Books {
   pass(pass: Pass): PassLine
   /** Whether something was charged to a pass under this id. */
   hasPaid(pass: Pick<Pass, 'payer' | 'id'>): boolean
-  owner(spec: Hex, nowMs: number): OwnerLine
+  owner(spec: Hex, now: Now): OwnerLine
   /** Takes new lines into the books. */
-  keep(lines: Lines, nowMs: number): void
+  keep(lines: Lines, now: Now): void
+  /** The most that was charged on any lane of this payer and signer, in whatever epoch. */
+  highest(lane: Lane): Collected
   nextReceiptId(): number
 }
 
@@ -54,26 +55,34 @@ export interface OwnerLine {
   reservedUsdc: Usdc
   minute: number
   calls: number
+  /** When the minute began that `calls` are of, by a clock that nobody sets. */
+  minuteBeganMs: number
 }
 
-export function createBooks(totals: JournalTotals): Books {
+/** One moment by both clocks: of the day and the books, and the one that nobody sets. */
+export interface Now {
+  readonly nowMs: number
+  readonly monotonicMs: number
+}
+
+export function createBooks(totals: JournalTotals, opened: Now): Books {
   const accounts = new Map(totals.accounts.map((total) => [laneKey(total), accountOf(total, true)]))
   const passes = new Map(totals.passes.map((total) => [passKey(total), passLineOf(total)]))
-  const owners = new Map(totals.owners.map((total) => [total.spec, ownerLineOf(total)]))
+  const owners = new Map(totals.owners.map((total) => [total.spec, ownerLineOf(total, opened)]))
   let receiptId = totals.receiptId
-  let sweptMinute = 0
+  let sweptMs = opened.monotonicMs
 
   /** Once a minute, forgets what can play no part any more. */
-  function sweep(nowMs: number): void {
-    const minute = minuteOf(nowMs)
-    if (minute <= sweptMinute) return
-    sweptMinute = minute
+  function sweep({ nowMs, monotonicMs }: Now): void {
+    if (monotonicMs - sweptMs < minuteMs) return
+    sweptMs = monotonicMs
     for (const [key, line] of passes) {
       const isPlayedOut = line.chargedUsdc === zeroUsdc || line.validBefore * 1000 + passGraceMs <= nowMs
       if (line.reservedUsdc === zeroUsdc && isPlayedOut) passes.delete(key)
     }
     for (const [key, line] of owners) {
-      if (line.reservedUsdc === zeroUsdc && line.day < dayOf(nowMs)) owners.delete(key)
+      const isOld = line.day < dayOf(nowMs) && monotonicMs - line.minuteBeganMs >= minuteMs
+      if (line.reservedUsdc === zeroUsdc && isOld) owners.delete(key)
     }
   }
 
@@ -88,20 +97,27 @@ export function createBooks(totals: JournalTotals): Books {
       return line
     },
     hasPaid: (pass) => (passes.get(passKey(pass))?.chargedUsdc ?? zeroUsdc) > zeroUsdc,
-    owner(spec, nowMs) {
+    owner(spec, now) {
       const line =
-        owners.get(spec) ?? ownerLineOf({ spec, day: 0, chargedUsdc: zeroUsdc, minute: 0, calls: 0 })
-      turnTo(line, nowMs)
+        owners.get(spec) ??
+        ownerLineOf({ spec, day: 0, chargedUsdc: zeroUsdc, minute: minuteOf(now.nowMs), calls: 0 }, now)
+      turnTo(line, now)
       return line
     },
-    keep({ account, pass, owner }, nowMs) {
-      sweep(nowMs)
+    keep({ account, pass, owner }, now) {
+      sweep(now)
       if (!account.isKept) {
         account.isKept = true
         accounts.set(laneKey(account), account)
       }
       if (pass) passes.set(passKey(pass), pass)
       if (owner) owners.set(owner.spec, owner)
+    },
+    highest({ payer, signer }) {
+      return epochs
+        .flatMap((epoch) => accounts.get(laneKey({ payer, signer, epoch })) ?? [])
+        .map(({ chargedUsdc, calls }): Collected => ({ spentUsdc: chargedUsdc, calls }))
+        .reduce(higherOf, nothingCollected)
     },
     nextReceiptId() {
       receiptId += 1
@@ -110,15 +126,10 @@ export function createBooks(totals: JournalTotals): Books {
   }
 }
 
-/** A chain that knows of more than these books (a lost disk, `consume`) is right: new charges come on top of that. */
-export function liftToChain(account: Account, grant: Grant): void {
-  if (grant.spentUsdc > account.chargedUsdc) account.chargedUsdc = grant.spentUsdc
-  if (grant.calls > account.calls) account.calls = grant.calls
-}
-
-/** Trial calls that the chain knows of and these books do not (a lost disk) are used, too. */
-export function liftToCounted(account: Account, credits: Credits): void {
-  if (credits.used > account.calls) account.calls = credits.used
+/** What was collected of a grant is no longer to be had: new charges come on top of that. */
+export function liftTo(account: Account, { spentUsdc, calls }: Collected): void {
+  if (spentUsdc > account.chargedUsdc) account.chargedUsdc = spentUsdc
+  if (calls > account.calls) account.calls = calls
 }
 
 /** Moves a reservation on the three lines; `sign` is +1 to reserve and −1 to give back. */
@@ -131,13 +142,13 @@ export function moveReserved(lines: Lines, priceUsdc: Usdc, sign: 1 | -1): void 
 }
 
 /** Adds a charge to the three lines. */
-export function addCharge(lines: Lines, priceUsdc: Usdc, nowMs: number): void {
+export function addCharge(lines: Lines, priceUsdc: Usdc, now: Now): void {
   const { account, pass, owner } = lines
   account.chargedUsdc = addUsdc(account.chargedUsdc, priceUsdc)
   if (priceUsdc > zeroUsdc || isTrial(account)) account.calls += 1
   if (pass) pass.chargedUsdc = addUsdc(pass.chargedUsdc, priceUsdc)
   if (owner) {
-    turnTo(owner, nowMs)
+    turnTo(owner, now)
     owner.chargedUsdc = addUsdc(owner.chargedUsdc, priceUsdc)
   }
 }
@@ -152,19 +163,21 @@ export interface Lines {
 /** For how long after its end a pass is remembered: a clock that is put right must not fill it up again. */
 export const passGraceMs = 86_400_000
 
-const minuteOf = (nowMs: number) => Math.floor(nowMs / 60_000)
+const minuteMs = 60_000
+const minuteOf = (nowMs: number) => Math.floor(nowMs / minuteMs)
 const dayOf = (nowMs: number) => Math.floor(nowMs / 86_400_000)
 
-/** A clock that goes back must not give anybody a second day. */
-function turnTo(line: OwnerLine, nowMs: number): void {
-  if (dayOf(nowMs) > line.day) {
-    line.day = dayOf(nowMs)
-    line.chargedUsdc = zeroUsdc
-  }
-  if (minuteOf(nowMs) > line.minute) {
-    line.minute = minuteOf(nowMs)
-    line.calls = 0
-  }
+/**
+ * A clock that goes back must not give anybody a second day or minute, nor one that lasts until it has caught up: what was
+ * counted stays, and counts for the day and the minute that it is now.
+ */
+function turnTo(line: OwnerLine, { nowMs, monotonicMs }: Now): void {
+  if (dayOf(nowMs) > line.day) line.chargedUsdc = zeroUsdc
+  line.day = dayOf(nowMs)
+  if (monotonicMs - line.minuteBeganMs < minuteMs) return
+  line.minuteBeganMs = monotonicMs
+  line.minute = minuteOf(nowMs)
+  line.calls = 0
 }
 
 const passKey = ({ payer, id }: { payer: Address; id: Hex }) => payer + id
@@ -187,4 +200,12 @@ const accountOf = ({ chargedUsdc, calls, ...lane }: AccountTotal, isKept: boolea
 
 const passLineOf = (total: PassTotal): PassLine => ({ ...total, reservedUsdc: zeroUsdc })
 
-const ownerLineOf = (total: OwnerTotal): OwnerLine => ({ ...total, reservedUsdc: zeroUsdc })
+/** What was counted before, in this minute or in one that is still to come by this clock, counts for a minute from now on. */
+const ownerLineOf = (total: OwnerTotal, { nowMs, monotonicMs }: Now): OwnerLine => ({
+  ...total,
+  calls: total.minute < minuteOf(nowMs) ? 0 : total.calls,
+  reservedUsdc: zeroUsdc,
+  minuteBeganMs: monotonicMs,
+})
+
+const epochs = Array.from({ length: 256 }, (_, epoch) => epoch)

@@ -1,3 +1,4 @@
+import fc from 'fast-check'
 import type { Hex } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
@@ -19,6 +20,7 @@ import {
   openTestLedger,
   passOf,
   payer,
+  provider,
   providerAccount,
   randomHex,
   receiptOf,
@@ -211,15 +213,33 @@ test('each refusal has its code and says what the call costs and what is left', 
   expect(refuse(byPass({ deployment: randomHex() }))[0]).toBe('pass_not_for_deployment')
 })
 
-test('where the chain knows of more than the ledger, new charges come on top of that, and the log says so', async () => {
+test('where the chain knows of more than the ledger, and that is proved, new charges come on top, and the log says so', async () => {
   using dir = createTempDir()
   const grant = grantOf({ spentUsdc: usdc(9_000n), calls: 18, budgetUsdc: usdc(600n) })
   const log = createTestLog()
   const told = () => log.lines.filter(({ event }) => event === 'ledger_behind_chain')
+  let proved = { spentUsdc: usdc(8_999n), calls: 18 }
+  const sought: unknown[] = []
+  const proofs = {
+    find: () => proved,
+    seek: (_from: unknown, said: unknown) => void sought.push(said),
+  }
   {
-    await using ledger = await openTestLedger(dir.path, systemClock, log)
+    await using ledger = await openLedger(
+      { clock: systemClock, log, proofs },
+      { dir: dir.path, account: providerAccount, market },
+      never,
+    )
     await chargeCall(ledger, { grant: grantOf() })
+    expect(sought).toEqual([])
+    // By one unit, or one call, it is not: what is owed stays as it was.
+    expect(codeOf(ledger.reserve(claimOf({ grant })))).toBe('chain_disputed')
+    proved = { spentUsdc: usdc(9_000n), calls: 17 }
+    expect(codeOf(ledger.reserve(claimOf({ grant })))).toBe('chain_disputed')
+    expect(sought).toEqual(Array(2).fill({ spentUsdc: 9_000n, calls: 18 }))
+    expect(ledger.unsettled(() => grantOf())).toMatchObject([{ amountUsdc: 500n, calls: 1 }])
     expect(told()).toEqual([])
+    proved = { spentUsdc: usdc(9_000n), calls: 18 }
     await chargeCall(ledger, { grant })
     expect(told()).toMatchObject([{ facts: { charged: '0.0005', spent: '0.009' } }])
     expect(codeOf(ledger.reserve(claimOf({ grant })))).toBe('grant_too_low')
@@ -227,6 +247,69 @@ test('where the chain knows of more than the ledger, new charges come on top of 
   await using ledger = await openTestLedger(dir.path, systemClock, log)
   expect(ledger.unsettled(() => grant)).toMatchObject([{ amountUsdc: 9_500n, calls: 19 }])
   expect(told()).toHaveLength(1)
+})
+
+test('a voucher of a later epoch goes on from what was charged in those before, and from no more', async () => {
+  using dir = createTempDir()
+  await using ledger = await openTestLedger(dir.path)
+  const signed = (epoch: number) => ({
+    voucher: { payer, provider, maxAmount: usdc(9_000n), maxCalls: 90, epoch },
+    signer: payer,
+    signature: `0x${'5f'.repeat(64)}1b` as const,
+  })
+  const reserveIn = async (epoch: number, spent: bigint, calls: number) => {
+    await ledger.vouchers.accept(signed(epoch))
+    const grant = grantOf({ signer: payer, epoch, spentUsdc: usdc(spent), calls })
+    const claim = claimOf({ payer: { kind: 'voucher', address: payer, signed: signed(epoch) }, grant })
+    return { claim, result: ledger.reserve(claim) }
+  }
+  const { claim, result } = await reserveIn(0, 0n, 0)
+  if (result.kind === 'reserved') await result.reservation.charge(receiptOf(claim))
+  expect(codeOf((await reserveIn(3, 501n, 1)).result)).toBe('chain_disputed')
+  expect(codeOf((await reserveIn(3, 500n, 2)).result)).toBe('chain_disputed')
+  expect(codeOf((await reserveIn(3, 500n, 1)).result)).toBe('reserved')
+})
+
+test('however its clock jumps, an owner pays for as many calls a minute as it says, and for as many in each', async () => {
+  using dir = createTempDir()
+  let [wallMs, monotonicMs] = [Date.UTC(2030, 5, 5, 12), 0]
+  const clock = { ...systemClock, nowMs: () => wallMs, monotonicMs: () => monotonicMs }
+  await using ledger = await openTestLedger(dir.path, clock)
+  const callsMax = 3
+  const policy = { ...openPolicy, ownerPays: { maxUsdcPerDay: null, maxCallsPerMinute: callsMax } }
+  const jump = fc.constantFrom(0, 0, 0, -60_000, 60_000, 3_600_000, -3_600_000, 86_400_000, -86_400_000)
+  const step = fc.record({ passedMs: fc.nat(40_000), jumpMs: jump })
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const spec = randomHex()
+      const takenMs: number[] = []
+      for (const { passedMs, jumpMs } of steps) {
+        monotonicMs += passedMs
+        wallMs += passedMs + jumpMs
+        const result = ledger.reserve(claimOf({ policy, spec, priceUsdc: usdc(0n) }))
+        const withinMinute = takenMs.filter((atMs) => monotonicMs - atMs < 60_000).length
+        if (result.kind === 'reserved') takenMs.push(monotonicMs)
+        else expect(withinMinute).toBeGreaterThanOrEqual(callsMax)
+        // Minutes follow one another: of two, the parts that meet may be full.
+        expect(withinMinute).toBeLessThanOrEqual(2 * callsMax)
+      }
+    }),
+  )
+})
+
+test('a minute that is still to come, by a clock that went back, is over after a minute, at a restart too', async () => {
+  using dir = createTempDir()
+  const policy = { ...openPolicy, ownerPays: { maxUsdcPerDay: null, maxCallsPerMinute: 1 } }
+  const startMs = Date.UTC(2030, 0, 1, 12)
+  {
+    await using ledger = await openTestLedger(dir.path, createTestClock(startMs + 3_600_000))
+    await chargeCall(ledger, { policy })
+  }
+  const clock = createTestClock(startMs)
+  await using ledger = await openTestLedger(dir.path, clock)
+  expect(codeOf(ledger.reserve(claimOf({ policy })))).toBe('owner_cap_reached')
+  await clock.advance(60_000)
+  expect(codeOf(ledger.reserve(claimOf({ policy })))).toBe('reserved')
 })
 
 test('a second opener is told that the ledger is in use, and the first goes on', async () => {

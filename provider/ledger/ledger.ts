@@ -15,16 +15,16 @@ import type { Market } from '../../protocol/typed-data.ts'
 import { formatUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { SignedVoucher } from '../../protocol/voucher.ts'
 import { type BatchOrder, claimable, countable } from './batches.ts'
-import {
-  type Account,
-  addCharge,
-  createBooks,
-  type Lines,
-  liftToChain,
-  liftToCounted,
-  moveReserved,
-} from './books.ts'
+import { type Account, addCharge, createBooks, type Lines, liftTo, moveReserved } from './books.ts'
 import { boundAnswer, keyRecord, toRecord } from './charge-record.ts'
+import {
+  type Collected,
+  type CollectedProofs,
+  collectedUnproved,
+  higherOf,
+  isWithin,
+  noProofs,
+} from './collected.ts'
 import { decideClaim } from './decide-claim.ts'
 import type { History } from './history.ts'
 import { openJournal } from './journal.ts'
@@ -216,6 +216,8 @@ export interface PaymentBooking {
 export interface LedgerDeps {
   readonly clock: Clock
   readonly log: Log
+  /** What holds although these books do not know of it; without it, nothing does. */
+  readonly proofs?: CollectedProofs
 }
 
 export interface LedgerOptions {
@@ -228,7 +230,7 @@ export interface LedgerOptions {
 
 /** @throws ProtocolError `ledger_unavailable` (in use, disk), `config_invalid` (another provider's or market's) */
 export async function openLedger(
-  { clock, log }: LedgerDeps,
+  { clock, log, proofs = noProofs }: LedgerDeps,
   { dir, account, market }: LedgerOptions,
   signal: AbortSignal,
 ): Promise<Ledger> {
@@ -238,7 +240,8 @@ export async function openLedger(
     { clock, delegate: (key) => delegateReceiptKey(key, account, market) },
     { dir, identity: { provider, market }, nowMs: clock.nowMs() },
   )
-  const books = createBooks(journal.totals)
+  const now = () => ({ nowMs: clock.nowMs(), monotonicMs: clock.monotonicMs() })
+  const books = createBooks(journal.totals, now())
   const keys = createKeyDesk({ journal, clock })
   const vouchers = createVoucherShelf({ journal, clock })
   const voucherAccesses = createVoucherAccesses({ journal })
@@ -277,13 +280,12 @@ export async function openLedger(
     )
     assert(receipt.priceUsdc <= claim.priceUsdc, 'no more is charged than was reserved')
     if (journal.failure) throw journal.failure
-    const nowMs = clock.nowMs()
     moveReserved(lines, claim.priceUsdc, -1)
     callsReserved -= 1
-    addCharge(lines, receipt.priceUsdc, nowMs)
+    addCharge(lines, receipt.priceUsdc, now())
     const charged = chargedTo(lines.account)
     const signedReceipt = await append(
-      toRecord(lines, { receiptId: books.nextReceiptId(), receipt, key: keyRecord(kept, nowMs) }),
+      toRecord(lines, { receiptId: books.nextReceiptId(), receipt, key: keyRecord(kept, clock.nowMs()) }),
       lines.account,
     )
     kept?.key[Symbol.dispose]()
@@ -297,8 +299,34 @@ export async function openLedger(
     return {
       account: books.account(laneOfPayer(payer, grant)),
       pass: payer.kind === 'pass' ? books.pass(payer.pass) : undefined,
-      owner: payer.kind === 'owner' ? books.owner(spec, clock.nowMs()) : undefined,
+      owner: payer.kind === 'owner' ? books.owner(spec, now()) : undefined,
     }
+  }
+
+  /**
+   * What the chain knows already is no longer to be had here: new charges come on top of that. An RPC server that says more
+   * than there is would have the next settlement ask for it once more, so it takes books or a proof to believe it.
+   *
+   * @returns why not
+   */
+  function liftToMirror(claim: Claim, account: Account): ProtocolError | undefined {
+    const said = collectedBy(claim)
+    const booked = { spentUsdc: account.chargedUsdc, calls: account.calls }
+    if (!said || isWithin(said, booked)) return undefined
+    const ofEpochs = higherOf(booked, books.highest(account))
+    const known = higherOf(ofEpochs, proofs.find(account))
+    if (!isWithin(said, known)) {
+      proofs.seek(account, said)
+      return collectedUnproved(account, { said, known })
+    }
+    liftTo(account, said)
+    if (!isWithin(said, ofEpochs))
+      log.warn('ledger_behind_chain', {
+        payer: account.payer,
+        charged: formatUsdc(booked.spentUsdc),
+        spent: formatUsdc(said.spentUsdc),
+      })
+    return undefined
   }
 
   /** A receipt that changes nobody's totals. */
@@ -313,11 +341,12 @@ export async function openLedger(
     reserve(claim) {
       if (journal.failure) return { kind: 'refused', error: journal.failure }
       const lines = linesOf(claim)
-      liftToMirror(claim, lines.account, log)
+      const unproved = liftToMirror(claim, lines.account)
       const accepted = vouchers.find(lines.account)
-      const error = decideClaim(claim, lines, { provider, accepted, isRevoked: revokedPasses.has })
+      const error =
+        unproved ?? decideClaim(claim, lines, { provider, accepted, isRevoked: revokedPasses.has })
       if (error) return { kind: 'refused', error }
-      books.keep(lines, clock.nowMs())
+      books.keep(lines, now())
       moveReserved(lines, claim.priceUsdc, 1)
       callsReserved += 1
       const giveBackCall = countCall(lines)
@@ -447,23 +476,10 @@ export async function openLedger(
 
 const chargedTo = ({ chargedUsdc, calls }: Account): Charged => ({ chargedUsdc, calls })
 
-/** What the chain knows already is no longer to be had here, whatever these books say. */
-function liftToMirror({ payer, grant, credits }: Claim, account: Account, log: Log): void {
-  if (payer.kind === 'trial') {
-    if (credits) liftToCounted(account, credits)
-    return
-  }
-  if (!grant) return
-  const { chargedUsdc } = account
-  liftToChain(account, grant)
-  // Only its provider's own transactions settle a grant: books that do not know of them were lost, or the RPC server lies.
-  const wasKnown = account.isKept || isMetered(account)
-  if (account.chargedUsdc > chargedUsdc && wasKnown)
-    log.warn('ledger_behind_chain', {
-      payer: payer.address,
-      charged: formatUsdc(chargedUsdc),
-      spent: formatUsdc(grant.spentUsdc),
-    })
+/** What the chain is said to have collected already. */
+function collectedBy({ payer, grant, credits }: Claim): Collected | undefined {
+  if (payer.kind === 'trial') return credits && { spentUsdc: zeroUsdc, calls: credits.used }
+  return grant && { spentUsdc: grant.spentUsdc, calls: grant.calls }
 }
 
 function laneOfPayer(payer: LedgerPayer, grant: Grant | undefined): Lane {
@@ -480,8 +496,8 @@ const epochOf = ({ voucher }: SignedVoucher, grant: Grant | undefined) => grant?
 function countCall({ owner }: Lines): () => void {
   if (!owner) return () => undefined
   owner.calls += 1
-  const { minute } = owner
+  const { minuteBeganMs } = owner
   return () => {
-    if (owner.minute === minute) owner.calls -= 1
+    if (owner.minuteBeganMs === minuteBeganMs) owner.calls -= 1
   }
 }

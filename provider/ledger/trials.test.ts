@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import type { Hex } from 'viem'
 import { expect, test } from 'vitest'
+import { systemClock } from '../../protocol/base/clock.ts'
+import { createTestLog } from '../../protocol/base/log.ts'
 import type { Credits } from '../../protocol/credits.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import {
@@ -9,14 +11,17 @@ import {
   claimOf,
   createTempDir,
   grantOf,
+  market,
+  never,
   openTestLedger,
   passOf,
   payer,
   provider,
+  providerAccount,
   receiptOf,
   reserve,
 } from '../../test/support/money.ts'
-import type { Claim, Ledger, Reservation } from './ledger.ts'
+import { type Claim, type Ledger, openLedger, type Reservation } from './ledger.ts'
 
 /** Trial calls: as many as were granted, each once, through any restart; money is nowhere in them. */
 
@@ -108,9 +113,16 @@ test('trial calls and money of one payer have nothing to do with each other', as
   expect(ledger.uncounted(() => credits)).toMatchObject([{ payer, calls: 2 }])
 })
 
-test('what the chain has counted is used, whatever was lost here', async () => {
+test('what the chain has counted is used, whatever was lost here, if it is proved', async () => {
   using dir = createTempDir()
-  await using ledger = await openTestLedger(dir.path)
+  const proofs = { find: () => ({ spentUsdc: usdc(0n), calls: 3 }), seek: () => undefined }
+  await using ledger = await openLedger(
+    { clock: systemClock, log: createTestLog(), proofs },
+    { dir: dir.path, account: providerAccount, market },
+    never,
+  )
+  const unproved = ledger.reserve(trialOf(creditsOf(5, { used: 4 })))
+  expect(unproved).toMatchObject({ kind: 'refused', error: { code: 'chain_disputed' } })
   await make(ledger, creditsOf(5, { used: 3 }))
   await make(ledger, creditsOf(5, { used: 3 }))
   expect(ledger.reserve(trialOf(creditsOf(5, { used: 3 }))).kind).toBe('refused')

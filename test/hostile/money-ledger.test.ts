@@ -94,28 +94,32 @@ test.each(['in a running process', 'over a restart'])(
 )
 
 test('passes whose calls cost nothing leave nothing behind, however far off their end is', () => {
-  const books = createBooks({
-    receiptId: 0,
-    accounts: [],
-    passes: [],
-    owners: [],
-    revokedPasses: [],
-    vouchers: [],
-    voucherAccesses: [],
-  })
+  const at = (nowMs: number) => ({ nowMs, monotonicMs: nowMs - startMs })
+  const books = createBooks(
+    {
+      receiptId: 0,
+      accounts: [],
+      passes: [],
+      owners: [],
+      revokedPasses: [],
+      vouchers: [],
+      voucherAccesses: [],
+    },
+    at(startMs),
+  )
   const keep = (pass: Pass, atMs: number) => {
     const lines = {
       account: books.account(meteredLane(pass.payer)),
       pass: books.pass(pass),
       owner: undefined,
     }
-    books.keep(lines, atMs)
+    books.keep(lines, at(atMs))
     return lines
   }
   const [unpaid, paid] = [passOf({ id: randomHex() }), passOf({ id: randomHex() })]
   keep(unpaid, startMs)
   const before = books.pass(unpaid)
-  addCharge(keep(paid, startMs), usdc(7n), startMs)
+  addCharge(keep(paid, startMs), usdc(7n), at(startMs))
   keep(passOf({ id: randomHex() }), startMs + hour)
   expect(books.pass(unpaid)).not.toBe(before)
   expect(books.pass(paid).chargedUsdc).toBe(7n)

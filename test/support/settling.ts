@@ -1,4 +1,4 @@
-import { type Address, parseEventLogs } from 'viem'
+import { type Address, type PublicClient, parseEventLogs } from 'viem'
 import { createTestClock } from '../../protocol/base/clock.ts'
 import { createTestLog, type Log } from '../../protocol/base/log.ts'
 import { escrowAbi } from '../../protocol/chain/contracts.ts'
@@ -9,6 +9,7 @@ import type { Grant } from '../../protocol/grant.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { type Ledger, openLedger } from '../../provider/ledger/ledger.ts'
+import { createProofs, transactionOf } from '../../provider/settlement/prove-collected.ts'
 import { createSettler, type SettlerOptions } from '../../provider/settlement/settler.ts'
 import { openTestChain, type TestGrant } from './chain.ts'
 import { claimOf, createTempDir, never, receiptOf, reserve } from './money.ts'
@@ -30,20 +31,30 @@ export async function openSettling() {
   const clock = createTestClock(Date.now())
 
   /** Everything of a provider that has to do with money, as one process has it. */
-  async function start(options: Partial<SettlerOptions> = {}, log: Log = createTestLog()) {
+  async function start(
+    options: Partial<SettlerOptions> = {},
+    log: Log = createTestLog(),
+    client: PublicClient = chain.rpc,
+  ) {
     const process = new AsyncDisposableStack()
+    const proofs = process.use(
+      createProofs(
+        { client, clock, log, transactionOf: (from) => transactionOf(mirror, from) },
+        { provider: account.address, market: chain.market },
+      ),
+    )
     const ledger = process.use(
-      await openLedger({ clock, log }, { dir: dir.path, account, market: chain.market }, never),
+      await openLedger({ clock, log, proofs }, { dir: dir.path, account, market: chain.market }, never),
     )
     const mirror = process.use(
       await createGrantMirror(
-        { client: chain.rpc, clock, log },
+        { client, clock, log },
         { escrow: chain.escrow, provider: account.address, fromBlock: 0n, intervalMs: 1_000 },
         never,
       ),
     )
     const sender = createTransactionSender(
-      { client: chain.rpc, clock, log, store: ledger.transactions },
+      { client, clock, log, store: ledger.transactions },
       {
         account,
         chainId: chain.market.chainId,
@@ -62,6 +73,7 @@ export async function openSettling() {
     }
     return {
       ledger,
+      proofs,
       mirror,
       sender,
       settler,

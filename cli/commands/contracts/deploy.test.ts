@@ -77,6 +77,17 @@ test('what is no token of six decimals is refused before anything is made for ev
   expect(wrong.exitCode).toBe(2)
 })
 
+test('one RPC server is asked: a list of them is refused, wherever it stands', async () => {
+  const [one, two] = chains.map(({ rpcUrl }) => rpcUrl.href)
+  const list = `${one},${two}`
+  const byFlag = await user.run(['contracts', 'deploy', '--rpc', list, '--dry-run'], asSomebody())
+  const byEnv = await user.run(['contracts', 'deploy', '--dry-run'], { env: { KHACHAPURI_RPC: list } })
+  for (const { exitCode, stdout, stderr } of [byFlag, byEnv]) {
+    expect(exitCode).toBe(2)
+    expect(stdout + stderr).toContain('asks one RPC server, and several are named')
+  }
+})
+
 test('the escrow of Base is known before it is there: the address follows from code and token alone', () => {
   const bondUsdc = parseUsdc('5')
   const [base, sepolia] = [8453, 84532].map((chainId) =>

@@ -36,7 +36,11 @@ export const contractsDeploy = defineCommand({
     'contracts, which have no owner. What is there already is left alone, so it may be repeated.\n' +
     'The tokens of Base and Base Sepolia are known; a development chain gets one of its own.',
   options: {
-    rpc: { type: 'string', value: '<url>', help: "The chain's JSON-RPC (default: KHACHAPURI_RPC)" },
+    rpc: {
+      type: 'string',
+      value: '<url>',
+      help: 'One JSON-RPC server of the chain, which is believed (default: KHACHAPURI_RPC)',
+    },
     usdc: { type: 'string', value: '<address>', help: 'The token, on a chain that is not known' },
     bond: { type: 'string', value: '<usdc>', default: '5', help: 'What stands for each name' },
     ...accountOptions,
@@ -50,6 +54,12 @@ export const contractsDeploy = defineCommand({
     const { signal } = context
     const rpcText = values.rpc ?? readEnvSettings(context.env).rpc
     if (rpcText === undefined) throw usageError('--rpc <url> is missing.', 'Name the chain: --rpc <url>.')
+    if (rpcText.includes(',')) {
+      throw usageError(
+        '"contracts deploy" asks one RPC server, and several are named.',
+        'Name one with --rpc <url>. Code and addresses do not depend on what it says; repeat with another to compare.',
+      )
+    }
     const rpc = parseHttpUrl('rpc', rpcText)
     const { chainId, client } = await openChain(rpc, signal)
     const chain = { chainId, rpc }

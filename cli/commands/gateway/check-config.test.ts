@@ -34,7 +34,7 @@ test('bad ones are refused with every mistake and its place, before anything is 
     expect(exitCode).toBe(1)
     for (const place of [
       `${join(user.dir, 'gateway.json')}, prot: no setting has this name`,
-      `${join(user.dir, 'gateway.json')}, chain.rpc: expected the URL of a JSON-RPC server`,
+      `${join(user.dir, 'gateway.json')}, chain.rpc: expected the URL of a JSON-RPC server, or several with commas between`,
       'KHACHAPURI_GATEWAY_ALLOW_PRIVATE: ',
       '--port: ',
       '(config_invalid)',

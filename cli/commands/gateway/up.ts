@@ -1,5 +1,5 @@
 import { createReload } from '../../../gateway/config/reload.ts'
-import type { GatewaySettings } from '../../../gateway/config/settings.ts'
+import { type GatewaySettings, rpcUrlsOf } from '../../../gateway/config/settings.ts'
 import { domainHost } from '../../../gateway/names/resolve-host.ts'
 import {
   type StartClusterOptions,
@@ -36,7 +36,8 @@ export const gatewayUp = defineCommand({
     const tls = tlsOptions(settings, context.cwd)
     const cluster = clusterOptions(settings)
     const log = createLog({ level: settings.log.level })
-    const client = createChainClient({ chainId: chain.chainId, rpcUrls: [new URL(chain.rpc)] })
+    const rpcUrls = rpcUrlsOf(chain.rpc)
+    const client = createChainClient({ chainId: chain.chainId, rpcUrls })
     await assertChain(client, chain.chainId, signal)
     if (tls && !('certFile' in tls.from))
       note('Without a certificate yet, the first one is ordered now; that may take a minute.')
@@ -51,7 +52,11 @@ export const gatewayUp = defineCommand({
         version,
         logsCalls: settings.log.calls,
         isShared: settings.sharePort,
-        workers: { count: settings.workers, rpcUrl: chain.rpc, logLevel: settings.log.level },
+        workers: {
+          count: settings.workers,
+          rpcUrls: rpcUrls.map(({ href }) => href),
+          logLevel: settings.log.level,
+        },
         drainMs: settings.drainMs,
         shutdownTimeoutMs: settings.drainMs + settings.shutdownTimeoutMs,
         rules: settings,
@@ -87,7 +92,7 @@ export const gatewayUp = defineCommand({
         `  url        ${gateway.url.href}`,
         `  providers  ${gateway.url.protocol}//<provider>.${gateway.domain}/`,
         `  tunnels    ${info.tunnel}`,
-        `  chain      ${chain.chainId} at ${new URL(chain.rpc).origin}`,
+        `  chain      ${chain.chainId} at ${rpcUrls.map(({ origin }) => origin).join(', ')}`,
         ...(httpPort === undefined ? [] : [`  http       port ${httpPort}, led to https`]),
         ...(gateway.metricsPort === undefined
           ? []
