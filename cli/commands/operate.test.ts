@@ -1,12 +1,16 @@
 import { spawn } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
 import { once } from 'node:events'
 import { readFile, stat, writeFile } from 'node:fs/promises'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
+import { request as httpsRequest } from 'node:https'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { listProcessTree } from '../../test/support/child-process.ts'
+import { createTestAuthority } from '../../test/support/tls.ts'
 import { requestHttp } from '../http.ts'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
 import { startServing } from '../testing.ts'
@@ -221,6 +225,69 @@ test('with workers a call reaches a tunnel whichever process it came to, and wha
   await home.stop()
   expect((await running.stop()).exitCode).toBe(0)
   expect(await findWorkers()).toEqual([])
+})
+
+test('with workers and TLS all processes show one certificate, the newest, and take up sessions of each other', async () => {
+  const authority = await createTestAuthority()
+  const file = (name: string) => join(at.user.dir, name)
+  const show = async ({ cert, key }: { cert: string; key: string }) => {
+    await writeFile(file('key.pem'), key, { mode: 0o600 })
+    await writeFile(file('cert.pem'), cert)
+  }
+  await show(await authority.sign('localhost', 'any.localhost', 'alice.localhost'))
+  const reloads = new EventTarget()
+  const flags =
+    '--port 0 --http-port 0 --workers 3 --tls-cert cert.pem --tls-key key.pem --allow-private --json'
+  const running = await startServing(at.user, ['gateway', 'up', ...flags.split(' ')], { reloads })
+  const { url, domain, port, httpPort, tunnel } = JSON.parse(running.first)
+  expect([url, tunnel]).toEqual([`https://localhost:${port}/`, `wss://localhost:${port}/_/tunnel`])
+
+  /** On a connection of its own. */
+  const ask = async (host: string, path: string) => {
+    const place = { host: '127.0.0.1', port, ca: authority.ca, servername: 'alice.localhost' }
+    const request = httpsRequest({ ...place, path, agent: false, headers: { host } })
+    const [response] = (await once(request.end(), 'response')) as [IncomingMessage]
+    return { status: response.statusCode, text: await text(response) }
+  }
+  const shakeHands = async (session?: Buffer) => {
+    const options = { host: '127.0.0.1', port, ca: authority.ca, servername: 'alice.localhost' }
+    const socket = connectTls({ ...options, ALPNProtocols: ['http/1.1'], ...(session && { session }) })
+    const tickets = once(socket, 'session')
+    await once(socket, 'secureConnect')
+    const facts = { isReused: socket.isSessionReused(), shown: socket.getPeerX509Certificate()?.serialNumber }
+    socket.write(`GET /_/info HTTP/1.1\r\nhost: alice.${domain}\r\nconnection: close\r\n\r\n`)
+    expect(await text(socket)).toContain('HTTP/1.1 200')
+    // A session that is taken up may come without another ticket.
+    return { ticket: session ?? ((await tickets) as [Buffer])[0], ...facts }
+  }
+  const { ticket } = await shakeHands()
+  for (let n = 0; n < 12; n++) expect((await shakeHands(ticket)).isReused).toBe(true)
+  for (let n = 0; n < 6; n++) {
+    expect(JSON.parse((await ask(`alice.${domain}`, '/_/info')).text)).toMatchObject({ name: 'alice' })
+    expect(JSON.parse((await ask(domain, '/_/info')).text)).toMatchObject({ domain, tunnel })
+  }
+  const plain = httpRequest({ host: '127.0.0.1', port: httpPort, headers: { host: domain }, agent: false })
+  const [led] = (await once(plain.end(), 'response')) as [IncomingMessage]
+  expect([led.statusCode, led.headers.location]).toEqual([308, url])
+
+  const next = await authority.sign('localhost', 'any.localhost', 'alice.localhost')
+  await show(next)
+  reloads.dispatchEvent(new Event('reload'))
+  const { serialNumber } = new X509Certificate(next.cert)
+  const allShown = async () => {
+    const shown = await Promise.all(Array.from({ length: 12 }, () => shakeHands()))
+    return new Set(shown.map((one) => one.shown))
+  }
+  await expect.poll(allShown, { timeout: 20_000 }).toEqual(new Set([serialNumber]))
+  // One that comes later has it from the start.
+  const [killed = 0] = await findWorkers()
+  process.kill(killed, 'SIGKILL')
+  await expect.poll(findWorkers, { timeout: 20_000 }).not.toContain(killed)
+  await expect.poll(findWorkers, { timeout: 20_000 }).toHaveLength(2)
+  await expect
+    .poll(() => allShown().catch(() => undefined), { timeout: 20_000 })
+    .toEqual(new Set([serialNumber]))
+  expect((await running.stop()).exitCode).toBe(0)
 })
 
 /** Further processes of gateways that this one has started. */

@@ -115,6 +115,29 @@ test('what is missing is said with the ways to say it', () => {
   `)
 })
 
+test.each([
+  [
+    'files and an authority',
+    { tls: { cert: 'c', key: 'k', acme: { enabled: true, hook: ['h'] } } },
+    'tls.acme.enabled',
+  ],
+  ['an authority that has no way to come', { tls: { acme: { enabled: true } } }, 'tls.acme.enabled'],
+  [
+    'an authority for localhost',
+    { domain: undefined, tls: { acme: { enabled: true, hook: ['h'] } } },
+    'tls.acme.enabled',
+  ],
+  ['a way to a certificate that is not there', { tls: { httpPort: 80 } }, 'tls.httpPort'],
+  ['half a certificate', { tls: { cert: 'c' } }, 'tls.key'],
+  ['a cluster with a list', { fleet: { cluster: ['nats://n'], gateways: ['wss://g/'] } }, 'fleet.gateways'],
+  ['a cluster of many processes', { fleet: { cluster: ['nats://n'] }, workers: 2 }, 'workers'],
+])('what excludes each other is said: %s', (_what, settings, place) => {
+  const { code, message } = refusal({ file: { chain, domain: 'market.example', ...settings } })
+  expect(code).toBe('config_invalid')
+  expect(message).toContain(`${place}: `)
+  expect(message).toMatch(/^A setting/)
+})
+
 test('a market on this machine gives its contracts, unless one is named', () => {
   const market = { values: { chain }, nameOf: () => 'the market of this directory' }
   const flags = { ...noFlags, values: { chain: { rpc: 'http://other.example' } } }

@@ -33,11 +33,7 @@ const nameSchema = z.string().regex(/^[a-z0-9-]{1,63}$/, 'Expected the name of a
 
 const fileName = z.string().min(1).max(4096)
 
-/**
- * Everything that an operator can say of a gateway. One schema for file, environment and flags; `docs/operate-gateway.md`
- * lists it, and a test compares the two.
- */
-export const gatewaySettingsSchema = z.strictObject({
+const settingsShape = {
   /** Address to listen on. */
   host: z.string().min(1).max(255).default('127.0.0.1'),
   /** 0 takes a free one. */
@@ -94,6 +90,18 @@ export const gatewaySettingsSchema = z.strictObject({
       error: 'Expected a certificate and its key, both or none',
       path: ['key'],
     })
+    .refine(({ cert, acme }) => cert === undefined || !acme.enabled, {
+      error: 'There are two certificates; give files, or an ACME authority, not both',
+      path: ['acme', 'enabled'],
+    })
+    .refine(({ acme, httpPort }) => !acme.enabled || acme.hook !== undefined || httpPort !== undefined, {
+      error: 'The authority has no way to come; give a port for plain HTTP (80), or a hook for DNS',
+      path: ['acme', 'enabled'],
+    })
+    .refine(({ cert, acme, httpPort }) => httpPort === undefined || cert !== undefined || acme.enabled, {
+      error: 'It leads to https, and there is no certificate; give files, or an ACME authority',
+      path: ['httpPort'],
+    })
     .prefault({}),
   /** Several gateways that answer for the same names. */
   fleet: z
@@ -119,6 +127,10 @@ export const gatewaySettingsSchema = z.strictObject({
       hopUrl: z
         .url({ protocol: /^http$/, error: 'Expected an origin such as http://10.0.0.1:7000' })
         .optional(),
+    })
+    .refine(({ cluster, gateways }) => cluster.length === 0 || gateways.length === 0, {
+      error: 'A cluster finds its gateways itself; leave out the list, or the cluster',
+      path: ['gateways'],
     })
     .prefault({}),
   /** The chain that names are registered on, and the contracts of the market. */
@@ -157,7 +169,22 @@ export const gatewaySettingsSchema = z.strictObject({
     })
     .prefault({}),
   ...frontRulesShape,
-})
+}
+
+/**
+ * Everything that an operator can say of a gateway. One schema for file, environment and flags; `docs/operate-gateway.md`
+ * lists it, and a test compares the two.
+ */
+export const gatewaySettingsSchema = z
+  .strictObject(settingsShape)
+  .refine(({ tls, domain }) => !tls.acme.enabled || domain !== undefined, {
+    error: 'It needs a domain: no authority knows localhost',
+    path: ['tls', 'acme', 'enabled'],
+  })
+  .refine(({ fleet, workers }) => fleet.cluster.length === 0 || workers === 1, {
+    error: 'A gateway of a cluster is one process; set it to 1, and start more gateways',
+    path: ['workers'],
+  })
 
 /** A gateway's settings, every one with a value or knowingly without. */
 export type GatewaySettings = z.output<typeof gatewaySettingsSchema>

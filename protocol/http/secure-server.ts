@@ -40,5 +40,8 @@ export function showIdentity(server: Server, identity: TlsIdentity): void {
 }
 
 function toTlsOptions({ cert, key, ticketKeys }: TlsIdentity) {
-  return { cert, key, ticketKeys, minVersion: 'TLSv1.2' } as const
+  return { cert, key, ticketKeys, sessionIdContext, minVersion: 'TLSv1.2' } as const
 }
+
+/** Node would make one of the process's arguments: processes that were started differently would take up no session of each other. */
+const sessionIdContext = 'khachapuri'

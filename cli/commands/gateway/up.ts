@@ -8,7 +8,7 @@ import {
 } from '../../../gateway/start-gateway.ts'
 import { createLog } from '../../../protocol/base/log.ts'
 import { assertChain, createChainClient } from '../../../protocol/chain/client.ts'
-import { defineCommand, usageError } from '../../command.ts'
+import { defineCommand } from '../../command.ts'
 import { gatewayOptions, readGatewaySettings } from '../../operate/gateway-settings.ts'
 import { untilStopped } from '../../operate/until-stopped.ts'
 import { resolvePath } from '../../project/packed-program.ts'
@@ -112,17 +112,11 @@ export const gatewayUp = defineCommand({
   },
 })
 
-/** @throws ProtocolError `usage_invalid` for settings that do not go together */
+/** Which settings go together, their schema has checked. */
 function tlsOptions({ tls, domain }: GatewaySettings, cwd: string): StartTlsOptions | undefined {
   const { cert, key, acme, httpPort, hstsSeconds } = tls
   const rest = { hstsSeconds, ...(httpPort !== undefined && { httpPort }) }
-  if (acme.enabled) {
-    if (cert !== undefined)
-      throw usageError('There are two certificates.', 'Give files, or --acme, not both.')
-    if (domain === undefined) throw usageError('--acme needs --domain.', 'No authority knows localhost.')
-    if (!acme.hook && httpPort === undefined) {
-      throw usageError('The authority has no way to come.', 'Give --http-port 80, or an --acme-hook for DNS.')
-    }
+  if (acme.enabled && domain !== undefined) {
     const { directory, email, hook, providers } = acme
     const from = {
       directoryUrl: directory,
@@ -136,22 +130,11 @@ function tlsOptions({ tls, domain }: GatewaySettings, cwd: string): StartTlsOpti
   if (cert !== undefined && key !== undefined) {
     return { from: { certFile: resolvePath(cwd, cert), keyFile: resolvePath(cwd, key) }, ...rest }
   }
-  if (httpPort === undefined) return undefined
-  throw usageError(
-    '--http-port leads to https, and there is no certificate.',
-    'Give --tls-cert and --tls-key, or --acme.',
-  )
+  return undefined
 }
 
-/** @throws ProtocolError `usage_invalid` for a list of gateways beside a cluster that makes it */
-function clusterOptions({ fleet, workers }: GatewaySettings): StartClusterOptions | undefined {
-  const { cluster, gateways, homes, hopHost, hopPort, hopUrl } = fleet
+function clusterOptions({ fleet }: GatewaySettings): StartClusterOptions | undefined {
+  const { cluster, homes, hopHost, hopPort, hopUrl } = fleet
   if (cluster.length === 0) return undefined
-  if (gateways.length > 0) {
-    throw usageError('A cluster finds its gateways itself.', 'Leave out fleet.gateways, or --cluster.')
-  }
-  if (workers > 1) {
-    throw usageError('A gateway of a cluster is one process.', 'Set workers to 1, and start more gateways.')
-  }
   return { servers: cluster, homes, hopHost, hopPort, ...(hopUrl !== undefined && { hopUrl }) }
 }
