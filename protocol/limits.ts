@@ -131,6 +131,10 @@ export const limits = {
   programPidsMax: 64,
   /** What a program sends in one turn of its provider's event loop before others have theirs. */
   programBytesPerTurnMax: 256 * KiB,
+  /** A program that sends more has so much less of a busy processor than others, for as long at least. */
+  programBytesPerSecondFull: 16 * MiB,
+  programPouringWeightPercent: 6,
+  programWeightMsMin: 500,
   /** What gVisor has beside a native program: its own kernel, and a process for each of the program's threads. */
   gvisorMemoryMiB: 96,
   gvisorPidsMax: 448,

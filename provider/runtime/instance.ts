@@ -11,6 +11,7 @@ import { createCall, isWaitingForCaller, type RunningCall } from './running-call
 import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from './runtime.ts'
 import type { Cell, CellExit } from './sandbox/cell.ts'
 import type { Watchdog } from './watchdog.ts'
+import { createWeigher } from './weigher.ts'
 
 export interface InstanceDeps {
   readonly clock: Clock
@@ -66,6 +67,7 @@ export function createInstance(
       for (const call of calls) if (!call.isPaused) call.exchange?.resume()
     },
   })
+  const weigher = createWeigher(clock.monotonicMs())
   const idleWaiters: (() => void)[] = []
   const dead = new AbortController()
   let killed: KillReason | undefined
@@ -87,6 +89,7 @@ export function createInstance(
 
   const watch = watchdog.watch(() => {
     const nowMs = clock.monotonicMs()
+    cell.weigh(weigher.look(nowMs))
     if (isCpuCounted || webSockets > 0) checkCpu()
     for (const call of calls) {
       if (call.webSocket) checkWebSocket(call, call.webSocket, nowMs)
@@ -314,6 +317,7 @@ export function createInstance(
         if (fault || !calls.has(call)) return
         receivedBytes += chunk.length
         pacer.take(chunk.length)
+        weigher.take(chunk.length)
         if (call.webSocket) call.webSocket.movedMs = clock.monotonicMs()
         if (receivedBytes <= responseBytesMax) return call.handler.onData(chunk)
         end(call, { kind: 'output_too_large', bytesMax: responseBytesMax })

@@ -14,6 +14,7 @@ import { createSandbox } from '../../provider/runtime/sandbox/sandbox.ts'
 import { attackOurselves } from '../../provider/runtime/self-test.ts'
 import type { WorkerdOptions } from '../../provider/runtime/workerd/workerd.ts'
 import { countTraces, descendants } from '../support/traces.ts'
+import { readWeights } from '../support/weights.ts'
 
 const never = new AbortController().signal
 const hasBubblewrap = isInstalled('bwrap')
@@ -41,6 +42,7 @@ for (const mode of ['auto', 'process', 'bare'] as const) {
     if (mode !== 'auto') return
     testAnswers(start)
     testStarts(start)
+    testWeight(start)
   })
 }
 
@@ -177,6 +179,32 @@ function testAnswers(start: Start): void {
       ),
     )
     for (let i = 0; i < 3; i++) expect((await call(program)).body.toString()).toBe('fine')
+  })
+}
+
+function testWeight(start: Start): void {
+  test('one that answers without end weighs less than its neighbour, until it stops', async ({ skip }) => {
+    await using neighbour = await start('export default { fetch: () => new Response("fine") }')
+    await using program = await start(
+      `export default { fetch: () => new Response(new ReadableStream({
+        pull: (controller) => controller.enqueue(new Uint8Array(65_536)),
+      })) }`,
+      { limits: { timeoutMs: 30_000, memoryMiB: 64, responseBytes: 2 ** 40 } },
+    )
+    const [usual, ...others] = readWeights()
+    if (usual === undefined) skip('there are no cgroups')
+    expect(new Set(others)).toEqual(new Set([usual]))
+
+    const flood = program.call(request, {
+      onHead: () => undefined,
+      onData: () => undefined,
+      onEnd: () => undefined,
+    })
+    const lighter = () => readWeights().filter((weight) => weight !== usual)
+    while (lighter().length === 0) expect((await call(neighbour)).status).toBe(200)
+    expect(lighter()).toEqual([Math.round((usual! * limits.programPouringWeightPercent) / 100)])
+    flood.abort()
+    while (lighter().length > 0) expect((await call(neighbour)).status).toBe(200)
   })
 }
 

@@ -7,7 +7,12 @@ import type { Convention } from '../workerd/workerd.ts'
 import { formatWrapper, globalsSource, programFolder } from './wrapper.ts'
 
 /** Modules with a default export of `fetch(request, env, ctx)`. */
-export const jsConvention: Convention = { kind: 'js', toModules: toJsModules }
+export const jsConvention: Convention = {
+  kind: 'js',
+  toModules: toJsModules,
+  // The wrapper sees to them, see `globalsSource`.
+  compatibilityFlags: ['no_nodejs_global_timers'],
+}
 
 /**
  * The wrapper and the program's own files, as modules of one worker.

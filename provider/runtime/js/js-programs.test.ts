@@ -28,6 +28,35 @@ describe('a program behind the walls of this machine', async () => {
     return outcome.kind === 'answered' ? body.toString() : outcome
   }
 
+  const timerFacts = `
+    const timer = setTimeout(() => undefined, 1_000)
+    const facts = [typeof timer.unref, timer.constructor.name, globalThis.setTimeout === setTimeout]
+    clearTimeout(timer)
+    facts.push(await new Promise((resolve) => setTimeout(resolve, 1, 'later')))
+    let turns = 0
+    const interval = setInterval(() => turns++, 1)
+    while (turns < 2) await new Promise((resolve) => setTimeout(resolve, 1))
+    clearInterval(interval)
+    return Response.json(facts)`
+
+  test.each([
+    ['alone', ''],
+    ['beside the module that has them', 'import * as timers from "node:timers";'],
+    ['beside what uses them', 'import "node:stream"; import "node:timers/promises";'],
+    ['after process has been replaced', 'globalThis.process = 5;', ['undefined', 'Number']],
+  ])('has the timers of Node: %s', async (_, before, found = ['function', 'Timeout']) => {
+    const facts = await answer({ 'index.js': `${before} export default { async fetch() { ${timerFacts} } }` })
+    expect(JSON.parse(String(facts))).toEqual([...found, true, 'later'])
+  })
+
+  test('replaces a timer before anybody has looked at it', async () => {
+    const source = `
+      globalThis.setTimeout = () => 'mine'
+      const isOwn = typeof clearTimeout === 'function' && setTimeout() === 'mine'
+      export default { fetch: () => Response.json([isOwn, setTimeout(), Object.keys(globalThis).includes('setTimeout')]) }`
+    expect(await answer({ 'index.js': source })).toBe('[true,"mine",true]')
+  })
+
   test('imports its other files, each as what it is', async () => {
     // (module (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))
     const add = Buffer.from(

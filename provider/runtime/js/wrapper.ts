@@ -6,11 +6,39 @@ export const programFolder = 'program/'
 
 /**
  * Imported before the program, so that a program that replaces a global (as polyfills do) does not change what the
- * wrapper means by it.
+ * wrapper means by it. Timers become Node's, as the platform has them, once somebody looks at one: a third of a start was
+ * spent on loading them for programs that never do (`jsConvention` asks workerd not to).
  */
 export const globalsSource = `
-const { Response, Error, Promise, String, encodeURIComponent } = globalThis
+const { Response, Error, Promise, String, encodeURIComponent, Object } = globalThis
 export { Response, Error, Promise, String, encodeURIComponent }
+
+const timerNames = ['setTimeout', 'setInterval', 'clearTimeout', 'clearInterval']
+const plainTimers = Object.fromEntries(timerNames.map((name) => [name, globalThis[name]]))
+const waiting = new Set(timerNames)
+const define = (name, value) => {
+  waiting.delete(name)
+  Object.defineProperty(globalThis, name, { value, writable: true, enumerable: true, configurable: true })
+}
+const load = () => {
+  const timers = globalThis.process?.getBuiltinModule?.('node:timers') ?? plainTimers
+  for (const name of waiting) define(name, timers[name])
+}
+for (const name of timerNames) {
+  Object.defineProperty(globalThis, name, {
+    get() {
+      try {
+        load()
+      } catch {
+        return plainTimers[name] // Node's own modules look at it while they are loaded.
+      }
+      return globalThis[name]
+    },
+    set: (value) => define(name, value),
+    enumerable: true,
+    configurable: true,
+  })
+}
 `
 
 /**

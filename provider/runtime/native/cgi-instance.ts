@@ -12,6 +12,7 @@ import { createCall, isWaitingForCaller, type RunningCall } from '../running-cal
 import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from '../runtime.ts'
 import type { Cell } from '../sandbox/cell.ts'
 import type { Watchdog } from '../watchdog.ts'
+import { createWeigher } from '../weigher.ts'
 import { createCgiAnswer, HeadTooLarge, TooLarge } from './cgi-answer.ts'
 import { feedInput } from './feed-input.ts'
 import { createLastLine, describeExit } from './last-line.ts'
@@ -62,6 +63,7 @@ export function createCgiInstance(
       for (const { cell, isPaused } of calls) if (!isPaused) cell?.stdout.resume()
     },
   })
+  const weigher = createWeigher(clock.monotonicMs())
   const queue: CgiCall[] = []
   /** Processes that run, or have not been cleared away. */
   const busy = new Set<Promise<void>>()
@@ -74,7 +76,11 @@ export function createCgiInstance(
 
   const watch = watchdog.watch(() => {
     const nowMs = clock.monotonicMs()
-    for (const call of calls) checkTime(call, nowMs)
+    const weightPercent = weigher.look(nowMs)
+    for (const call of calls) {
+      call.cell?.weigh(weightPercent)
+      checkTime(call, nowMs)
+    }
     return calls.size > 0
   })
 
@@ -160,6 +166,7 @@ export function createCgiInstance(
     }
     cell.stdout.on('data', (chunk: Buffer) => {
       pacer.take(chunk.length)
+      weigher.take(chunk.length)
       attempt(() => received.push(chunk))
     })
     cell.stdout.on('error', () => undefined)

@@ -28,6 +28,8 @@ export interface Cell extends AsyncDisposable {
   readonly pid: number
   /** Sets what all of it together may hold; a sandbox begins with the most that any program may ask for. */
   limitMemory(bytes: number): void
+  /** See `Cgroup`; without one the machine alone decides. */
+  weigh(percent: number): void
   kill(): void
   /** Aborts when the process ends; what it wrote may still be read. */
   readonly ended: AbortSignal
@@ -71,6 +73,7 @@ export interface CellParts {
 export function createCell(parts: CellParts): Cell {
   const { child, pid, folder, insideFolder, cgroup, handover, overhead, log } = parts
   let memoryBytesMax = Number.POSITIVE_INFINITY
+  let weightPercent = 100
   let isOver = false
   const ended = new AbortController()
   child.once('exit', () => ended.abort())
@@ -117,6 +120,11 @@ export function createCell(parts: CellParts): Cell {
     limitMemory(bytes) {
       memoryBytesMax = bytes
       cgroup?.limit(cgroupLimits(bytes + (overhead?.memoryBytes ?? 0), overhead))
+    },
+    weigh(percent) {
+      if (percent === weightPercent || isOver) return
+      weightPercent = percent
+      cgroup?.weigh(percent)
     },
     wasOutOfMemory: () => cgroup?.wasOutOfMemory() ?? (usage().memoryBytes ?? 0) > memoryBytesMax,
     wasOutOfPids: () => cgroup?.wasOutOfPids() ?? false,

@@ -61,6 +61,7 @@ export function createCgroupV1({ folders }: PlaceV1, path: string): Cgroup {
     async add(pid) {
       for (const folder of all) await addProcess(folder, pid)
     },
+    weigh: (percent) => void tryWrite(join(at.cpu, 'cpu.shares'), Math.round(10.24 * percent)),
     kill,
     wasOutOfMemory: () => (readCounter(tryRead(join(at.memory, 'memory.oom_control')), 'oom_kill') ?? 0) > 0,
     wasOutOfPids: () => (readCounter(tryRead(join(at.pids, 'pids.events')), 'max') ?? 0) > 0,

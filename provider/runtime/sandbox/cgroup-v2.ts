@@ -36,6 +36,7 @@ export function createCgroupV2({ folder }: PlaceV2, path: string): Cgroup {
     // Whoever moves itself must be allowed to move others out of our own cgroup, too, so it is always added.
     entrances: () => [],
     add: (pid) => addProcess(at, pid),
+    weigh: (percent) => void tryWrite(join(at, 'cpu.weight'), percent),
     kill,
     wasOutOfMemory: () => (readCounter(tryRead(join(at, 'memory.events')), 'oom_kill') ?? 0) > 0,
     wasOutOfPids: () => (readCounter(tryRead(join(at, 'pids.events')), 'max') ?? 0) > 0,

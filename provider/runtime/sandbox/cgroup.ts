@@ -27,6 +27,8 @@ export interface Cgroup {
    * to do; that holds up nobody but who waits for this.
    */
   add(pid: number): Promise<void>
+  /** @param percent - Of what another program gets where both want the processor; 100 at first, 1 at least. */
+  weigh(percent: number): void
   /** Ends every process in it. */
   kill(): void
   /** Whether the kernel has killed something in it for memory. */

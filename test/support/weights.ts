@@ -1,0 +1,22 @@
+import { join } from 'node:path'
+import { tryRead } from '../../provider/runtime/sandbox/files.ts'
+import { descendants } from './traces.ts'
+
+/** What the kernel lets the sandboxes of this process weigh against each other, in no order; none without cgroups. */
+export function readWeights(): number[] {
+  const folders = new Set(descendants().flatMap(cpuFolderOf))
+  return [...folders].flatMap((folder) => readNumbers(`${folder}/cpu.shares`, `${folder}/cpu.weight`))
+}
+
+const readNumbers = (...paths: string[]) => paths.flatMap((path) => tryRead(path) ?? []).map(Number)
+
+function cpuFolderOf(pid: number): string[] {
+  const lines = tryRead(`/proc/${pid}/cgroup`)?.split('\n') ?? []
+  return lines.flatMap((line) => {
+    const [, controllers, path] = line.split(':')
+    const isCpu = controllers === '' || controllers?.split(',').includes('cpu')
+    return isCpu && path?.includes(`khachapuri-${process.pid}-`)
+      ? [join('/sys/fs/cgroup', controllers!, path)]
+      : []
+  })
+}
