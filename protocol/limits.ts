@@ -364,6 +364,7 @@ export const limits = {
    */
   x402LooksLostPerSecondMax: 50,
   x402LooksLostPerPayerPerSecondMax: 5,
+  x402LooksLostPerSourcePerSecondMax: 5,
   /** How long a wallet counts as holding too little, before the chain is asked once more. */
   x402LowWalletAgeMsMax: 2_000,
   /** Of a payer's contract, which is a stranger's code: to say whether it signed, and to be paid by. */

@@ -46,7 +46,7 @@ export function createFindPayer(deps: FindPayerDeps, options: FindPayerOptions):
 
   async function payByCaller(request: PayerRequest): Promise<Payer | undefined> {
     const payment = request.headers[x402Headers.signature]
-    if (payment !== undefined && deps.readPayment) return deps.readPayment(single(payment) ?? '')
+    if (payment !== undefined && deps.readPayment) return deps.readPayment(single(payment) ?? '', request)
     const voucher = request.headers[voucherHeader]
     if (voucher !== undefined) return payByVoucher(single(voucher) ?? '', request)
     return payByPass(request)

@@ -7,6 +7,7 @@ import { limits } from '../../protocol/limits.ts'
 import { merkleProof, verifyMerkleProof } from '../../protocol/merkle.ts'
 import { type Receipt, receiptLeaf } from '../../protocol/receipt.ts'
 import { usdc } from '../../protocol/usdc.ts'
+import { createProviderMetrics } from '../../provider/metrics.ts'
 import type { SettledBatch } from '../../provider/settlement/settle-batch.ts'
 import type { Settler } from '../../provider/settlement/settler.ts'
 import { advanceUntil } from '../support/clock.ts'
@@ -319,7 +320,7 @@ test("neither a grant's last moment nor a shutdown waits for cheaper gas", async
   expect(await s.earned()).toBe(42n)
 })
 
-test('too much owed, or for too long, is told once each, stands in the status, and ends with the settlement', async () => {
+test('too much owed, or for too long, is told once each, stands in status and metrics, and ends with the settlement', async () => {
   await using s = await openSettling()
   const log = createTestLog()
   await using p = await s.start({ alarmUsdc: usdc(70n), alarmAgeMs: 3 * hour }, log)
@@ -327,22 +328,43 @@ test('too much owed, or for too long, is told once each, stands in the status, a
     log.lines
       .filter(({ event }) => event.startsWith('unsettled_'))
       .map(({ event, facts }) => [event, facts['alarm']])
+  const metrics = createProviderMetrics({
+    clock: s.clock,
+    settler: p.settler.status,
+    mirror: p.mirror.status,
+    x402: () => undefined,
+    tunnel: () => undefined,
+    programsRunning: () => 0,
+  })
+  /** What an operator's alarms look at: owed, for how long, and how many limits are passed. */
+  const shown = async () => {
+    const { text } = await metrics.read()
+    return ['usdc', 'age_seconds', 'alarms'].map((name) => {
+      const [, value] = new RegExp(`^khachapuri_provider_unsettled_${name} (.*)$`, 'm').exec(text) ?? []
+      return Number(value)
+    })
+  }
+  expect(await shown()).toEqual([0, 0, 0])
   const payer = await s.createPayer()
   await p.charge(payer, 9)
   expect(told()).toEqual([])
+  expect(await shown()).toEqual([0.000063, 0, 0])
   await p.charge(payer, 1)
   await p.charge(payer, 5)
   expect(told()).toEqual([['unsettled_alarm', 'value']])
   expect(p.settler.status()).toMatchObject({ unsettledUsdc: 105n, alarms: ['value'] })
+  expect(await shown()).toEqual([0.000105, 0, 1])
 
   const since = p.settler.status().unsettledSinceMs
   await s.clock.advance(3 * hour)
   expect(told()).toContainEqual(['unsettled_alarm', 'age'])
   expect(p.settler.status()).toMatchObject({ alarms: ['value', 'age'], unsettledSinceMs: since })
+  expect(await shown()).toEqual([0.000105, (3 * hour) / 1000, 2])
   await p.settler.settleNow(never)
   expect(told().slice(2)).toEqual([
     ['unsettled_alarm_ended', 'value'],
     ['unsettled_alarm_ended', 'age'],
   ])
   expect(p.settler.status()).toMatchObject({ alarms: [], unsettledSinceMs: undefined })
+  expect(await shown()).toEqual([0, 0, 0])
 })

@@ -119,7 +119,7 @@ test('a payer who empties its wallet in the other history has not paid: log and 
     facts: expect.objectContaining({ payer: payer.address, amount: '0.0005', reason: 'expired' }),
   })
   await goOnUntil(s, async () => (await stateOf(p, id)) === 'released')
-  const { payment } = await p.x402.read(header)
+  const { payment } = await p.x402.read(header, { headers: {}, socket: { remoteAddress: '203.0.113.1' } })
   const { deployment, requestDigest } = (await p.ledger.payments.find(id))!
   const signal = new AbortController().signal
   using held = await p.x402.desk.hold(payment, { deployment, requestDigest }, signal)

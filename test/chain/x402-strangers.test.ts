@@ -2,23 +2,31 @@ import type { Hex, LocalAccount } from 'viem'
 import { expect, test } from 'vitest'
 import { limits } from '../../protocol/limits.ts'
 import { parsePayment } from '../../protocol/x402.ts'
-import { signPayment } from '../support/x402.ts'
-import { type DeskProcess, openTestDesk, price, type TestDesk } from '../support/x402-desk.ts'
+import { type PaymentChanges, signPayment } from '../support/x402.ts'
+import { type DeskProcess, deployWallet, openTestDesk, price, type TestDesk } from '../support/x402-desk.ts'
 
 /** What strangers can make a provider do by payments that pay nothing, on a clock that stands still. */
 
 const crowd = 120
+const [here, elsewhere] = ['203.0.113.1', '203.0.113.66']
+const everywhere = (index: number) => `198.51.100.${index}`
+
 const nobodysSignature: Hex = `0x${'5a'.repeat(96)}`
 
 const createWallets = (s: TestDesk, count: number): Promise<LocalAccount[]> =>
   Promise.all(Array.from({ length: count }, () => s.createWallet(0n)))
 
 /** Sends all at once. @returns how many ended with each code, and how much was asked of the chain for them */
-async function sendAll(s: TestDesk, p: DeskProcess, headers: readonly string[]) {
+async function sendAll(
+  s: TestDesk,
+  p: DeskProcess,
+  headers: readonly string[],
+  from: (index: number) => string = () => here,
+) {
   const before = s.rpc.calls.length
   const codes: Record<string, number> = {}
-  const ends = headers.map((header) =>
-    p.reserve(header).then(
+  const ends = headers.map((header, index) =>
+    p.reserve(header, { from: from(index) }).then(
       () => 'reserved',
       (error) => error.code as string,
     ),
@@ -32,24 +40,31 @@ test('payments that a contract would have to sign ask the chain so often and no 
   await using p = await s.start()
   const payers = await createWallets(s, crowd)
   const forge = (payer: LocalAccount) => signPayment(s.terms, payer, { signature: nobodysSignature })
-  const { codes, requests } = await sendAll(s, p, await Promise.all(payers.map(forge)))
+  const { codes, requests } = await sendAll(s, p, await Promise.all(payers.map(forge)), everywhere)
   const lost = limits.x402LooksLostPerSecondMax
   expect(codes).toEqual({ payment_invalid: lost, too_many_requests: crowd - lost })
   expect(requests).toBe(lost)
 })
 
-test('in the name of one payer they are fewer, and another payer is served', async () => {
+test('from one place they are fewer, and the payer in whose name they come is served elsewhere', async () => {
   await using s = await openTestDesk()
   await using p = await s.start()
-  const [payer, other] = [await s.createWallet(), await s.createWallet()]
-  const forged = Array.from({ length: 40 }, () =>
-    signPayment(s.terms, payer, { signature: nobodysSignature }),
-  )
-  const { codes, requests } = await sendAll(s, p, await Promise.all(forged))
-  const lost = limits.x402LooksLostPerPayerPerSecondMax
+  const key = await s.createWallet()
+  const contract = await deployWallet(s.chain, key.address)
+  await s.mint(contract, 1_000_000n)
+  const byContract = { authorization: { from: contract } }
+  const forge = (as: PaymentChanges) =>
+    Promise.all(
+      Array.from({ length: 40 }, () => signPayment(s.terms, key, { ...as, signature: nobodysSignature })),
+    )
+  const { codes, requests } = await sendAll(s, p, await forge(byContract), () => elsewhere)
+  const lost = limits.x402LooksLostPerSourcePerSecondMax
   expect(codes).toEqual({ payment_invalid: lost, too_many_requests: 40 - lost })
   expect(requests).toBe(lost)
-  expect(await p.pay(other)).toMatchObject({ refusal: undefined, result: { success: true } })
+  for (const as of [byContract, {}]) {
+    await sendAll(s, p, await forge(as), () => elsewhere)
+    expect(await p.pay(key, as)).toMatchObject({ refusal: undefined, result: { success: true } })
+  }
 })
 
 test('empty wallets without number ask the chain so often and no more; who has paid before is served meanwhile', async () => {

@@ -52,6 +52,8 @@ export interface DeskProcess extends AsyncDisposable {
 export interface TestCall {
   readonly callId?: Hex
   readonly requestDigest?: Hex
+  /** The address that it comes from. */
+  readonly from?: string
 }
 
 export const answer: StoredAnswer = { status: 200, rawHeaders: [], body: new Uint8Array([7]) }
@@ -87,9 +89,9 @@ export async function openTestDesk(hooks: RpcHooks = {}): Promise<TestDesk> {
 
     async function reserve(
       header: string,
-      { callId = randomHex(), requestDigest = randomHex() }: TestCall = {},
+      { callId = randomHex(), requestDigest = randomHex(), from = '203.0.113.1' }: TestCall = {},
     ) {
-      const { payment, address } = await x402.read(header)
+      const { payment, address } = await x402.read(header, { headers: {}, socket: { remoteAddress: from } })
       using held = await x402.desk.hold(payment, { deployment, requestDigest }, never)
       const reserved = await held.reserve({ callId, terms }, never)
       const claim = claimOf({ callId, priceUsdc: usdc(price) })
