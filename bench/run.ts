@@ -19,6 +19,7 @@ import { writeResults } from './results-block.ts'
 import { parseSettings, type Settings, usage } from './settings.ts'
 import { settleGas } from './settle-gas.ts'
 import { settleMany } from './settle-many.ts'
+import { fleetHop } from './tunnel/fleet-hop.ts'
 import { tunnelBulk } from './tunnel/tunnel-bulk.ts'
 import { tunnelCall } from './tunnel/tunnel-call.ts'
 import { tunnelIdle } from './tunnel/tunnel-idle.ts'
@@ -44,6 +45,7 @@ const measurements: readonly Measurement[] = [
   tunnelBulk,
   tunnelIdle,
   tunnelKills,
+  fleetHop,
 ]
 
 const interrupted = new AbortController()

@@ -1,6 +1,7 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { getAddress, zeroAddress } from 'viem'
+import { joinCluster } from '../../gateway/cluster/cluster.ts'
 import { createGateway } from '../../gateway/gateway.ts'
 import { createTunnelHub } from '../../gateway/tunnels/tunnel-hub.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
@@ -12,9 +13,9 @@ import { marketDomain } from '../../protocol/typed-data.ts'
  * A gateway as it is, but for its names: `a<40 hex digits>` is the provider with that address, without a chain. It says its
  * port, and the port at which it tells its memory after a collection (`--expose-gc`).
  *
- * @param argv - the port by which providers dial it, where that is not its own
+ * @param argv - the port by which providers dial it, where that is not its own; the NATS server of its cluster, if it has one
  */
-const dialledAt = process.argv[2]
+const [dialledAt = '', natsUrl = ''] = process.argv.slice(2)
 const deps = { clock: systemClock, log: createLog({ level: 'warn' }) }
 const market = { chainId: 31_337, escrow: zeroAddress }
 
@@ -41,9 +42,17 @@ const gateway = await createGateway(
       createTunnelHub({
         ...deps,
         ...facts,
-        ...(dialledAt !== undefined && { gatewayHost: `127.0.0.1:${dialledAt}` }),
+        ...(dialledAt !== '' && { gatewayHost: `127.0.0.1:${dialledAt}` }),
         domain: marketDomain(market),
       }),
+    ...(natsUrl !== '' && {
+      async joinCluster({ tunnels, ...facts }) {
+        const { openNatsStore } = await import('../../gateway/cluster/nats-store.ts')
+        const store = await openNatsStore(deps, { servers: [natsUrl] })
+        const place = { hopHost: '127.0.0.1', hopPort: 0, homes: 1 }
+        return joinCluster({ ...deps, store, tunnels }, { ...facts, ...place })
+      },
+    }),
   },
   {
     host: '127.0.0.1',

@@ -68,18 +68,29 @@ export interface WayOptions {
   readonly relay?: Relay
   readonly tunnels?: number
   readonly sockets?: number
+  /** NATS server of the gateway's cluster. */
+  readonly natsUrl?: string
 }
+
+/** Young objects die in one collection: 26.4 instead of 21.9 thousand requests a second, and half of the memory. */
+const nodeFlags = ['--expose-gc', '--max-semi-space-size=4']
+
+/** A gateway of ours. */
+export const startGatewayPart = (
+  { dialledAt = '', natsUrl = '' }: { readonly dialledAt?: string; readonly natsUrl?: string },
+  signal: AbortSignal,
+): Promise<StartedProcess> => startPart('gateway-process.ts', [dialledAt, natsUrl], signal, nodeFlags)
 
 /** Ours: a gateway and a tunnel client, each a process. */
 export async function startOwnWay(
-  { origin, relay, tunnels = 1, sockets = 2 }: WayOptions,
+  { origin, relay, tunnels = 1, sockets = 2, natsUrl }: WayOptions,
   signal: AbortSignal,
 ): Promise<OwnWay> {
   await using starting = new AsyncDisposableStack()
-  // Young objects die in one collection: 26.4 instead of 21.9 thousand requests a second, and half of the memory.
-  const flags = ['--expose-gc', '--max-semi-space-size=4']
-  const dialled = relay ? [String(relay.port)] : []
-  const gateway = starting.use(await startPart('gateway-process.ts', dialled, signal, flags))
+  const dialledAt = relay && String(relay.port)
+  const gateway = starting.use(
+    await startGatewayPart({ ...(dialledAt && { dialledAt }), ...(natsUrl && { natsUrl }) }, signal),
+  )
   const port = Number(gateway.facts['port'])
   await relay?.leadTo(port)
   const order: ClientOrder = {
@@ -88,7 +99,9 @@ export async function startOwnWay(
     tunnels,
     sockets,
   }
-  const client = starting.use(await startPart('client-process.ts', [JSON.stringify(order)], signal, flags))
+  const client = starting.use(
+    await startPart('client-process.ts', [JSON.stringify(order)], signal, nodeFlags),
+  )
   const names = client.facts['names'] as readonly string[]
   const parts = starting.move()
   return {
