@@ -18,14 +18,14 @@ import { collectAnswer } from '../provider/runtime/collect-answer.ts'
 import type { Instance } from '../provider/runtime/runtime.ts'
 import type { BenchContext, Measurement } from './measurement.ts'
 import { median, quantile } from './median.ts'
-import { readDescendantsMiB } from './memory-use.ts'
+import { findBusiestMiB, readDescendants, sumMiB } from './memory-use.ts'
 
 const deployedCount = 1_000
 const warmCount = 100
 /** Of the busy program, where its memory is measured. */
 const busyCallers = 32
 /** Until nothing of what was started is still under way. */
-const settleMs = 1_000
+const settleMs = 1_500
 
 /** How many programs fit, and what a program notices of all the others that do nothing. */
 export const density: Measurement = {
@@ -33,7 +33,6 @@ export const density: Measurement = {
   title: 'Many programs on one provider',
   async run({ seconds, dir, note }: BenchContext, signal: AbortSignal) {
     await using world = await openWorld(join(dir, 'density'), signal)
-    const noneMiB = await settledMiB(signal)
     const busy = await world.deploy()
     const callBusy = async () => call(await world.acquire(busy))
     // The code of both ends is compiled before anything is measured.
@@ -43,7 +42,7 @@ export const density: Measurement = {
     note(`${deployedCount} deployments are made and verified`)
     const cids = [busy]
     while (cids.length < deployedCount) cids.push(await world.deploy())
-    const oneMiB = await settledMiB(signal)
+    const oneMiB = sumMiB(await settled(signal))
     note(`${warmCount} programs are started`)
     const idle: Instance[] = []
     for (const cid of cids.slice(1, warmCount)) {
@@ -51,12 +50,12 @@ export const density: Measurement = {
       await call(instance)
       idle.push(instance)
     }
-    const manyMiB = await settledMiB(signal)
+    const manyMiB = sumMiB(await settled(signal))
     const idleMiB = (manyMiB - oneMiB) / idle.length
     const among = await callFor(callBusy, { seconds: 2 * seconds, callers: 1 }, signal)
 
     const load = await callFor(callBusy, { seconds, callers: busyCallers }, signal)
-    const busyMiB = (await settledMiB(signal)) - noneMiB - idle.length * idleMiB
+    const busyMiB = findBusiestMiB(await settled(signal))
     const cgroupMiB = (instance: Instance) => (instance.usage().memoryBytes ?? Number.NaN) / 2 ** 20
     const [idleCgroupMiB, busyCgroupMiB] = [median(idle.map(cgroupMiB)), cgroupMiB(await world.acquire(busy))]
 
@@ -84,7 +83,7 @@ export const density: Measurement = {
         },
       ],
       remarks: [
-        'MiB are proportional (PSS): pages that all share, as workerd’s code, are counted once. They are what the processes of all programs have more with one more of them: workerd, and bubblewrap beside it.',
+        'MiB are proportional (PSS): pages that all share, as workerd’s code, are counted once. An idle program’s are what all processes of the provider’s programs have more with one more: workerd, and bubblewrap beside it.',
         'One call after the other, by the deployments and the warm programs of a provider, without its listener and payment. Alone is measured before and after.',
       ],
     }
@@ -153,9 +152,9 @@ async function openWorld(dir: string, signal: AbortSignal) {
   }
 }
 
-async function settledMiB(signal: AbortSignal): Promise<number> {
+async function settled(signal: AbortSignal) {
   await systemClock.sleep(settleMs, signal)
-  return readDescendantsMiB(process.pid) ?? Number.NaN
+  return readDescendants(process.pid)
 }
 
 async function call(instance: Instance): Promise<void> {
