@@ -12,11 +12,13 @@ const stack = new AsyncDisposableStack()
 const seen: (readonly string[])[] = []
 let nodes: readonly FleetNode[] = []
 let tunnel: Tunnel
+let nats: Awaited<ReturnType<typeof startNats>> | undefined
 
 beforeAll(async () => {
   if (!natsServer) return
   const account = newAccount()
-  const nats = stack.use(await startNats())
+  nats = await startNats()
+  stack.defer(async () => nats?.[Symbol.asyncDispose]())
   const market = { chainId: 31_337, escrow: '0x00000000000000000000000000000000000e5c70' }
   const providers = { alice: account.address }
   const fleet = stack.use(await startFleet(3, { ...market, providers, cluster: nats.url, homes: 2 }))
@@ -124,7 +126,11 @@ test.skipIf(!natsServer)('what one gateway lets through counts at all', async ()
     return Number(/"client";r=(\d+)/.exec(String(headers['ratelimit']))?.[1])
   }
   while ((await left()) > client.requests - 30 - calls) await new Promise(setImmediate)
-  const refused = await third.call('alice', { path })
+  // The provider asks the gateways for each other now and then, which counts, too.
+  let taken = 0
+  let refused = await third.call('alice', { path })
+  for (; refused.status === 200; taken++) refused = await third.call('alice', { path })
+  expect(taken).toBeLessThan(5)
   expect([refused.status, JSON.parse(refused.body).limit]).toEqual([429, 'deployment'])
   for (const node of nodes) await node.setRules({})
 })
@@ -157,3 +163,16 @@ test.skipIf(!natsServer)(
     for (const node of others) expect(await isServed(node)).toBe(true)
   },
 )
+
+test.skipIf(!natsServer)('without NATS each of them goes on serving, and counts for itself', async () => {
+  const [, second, third] = nodes as [FleetNode, FleetNode, FleetNode]
+  await nats?.[Symbol.asyncDispose]()
+  nats = undefined
+  const quota = { requests: 5, windowSeconds: 30 * 86_400 }
+  for (const node of [second, third]) {
+    await node.setRules({ limits: { exempt: [], provider: quota } })
+    const statuses: number[] = []
+    for (let n = 0; n < 6; n++) statuses.push((await node.call('alice')).status)
+    expect(statuses).toEqual([200, 200, 200, 200, 200, 429])
+  }
+})
