@@ -8,6 +8,8 @@ export interface LoadOrder {
   readonly kind: 'load'
   readonly url: string
   readonly headers: Readonly<Record<string, string>>
+  /** Each call has the next of these as its `Host`. */
+  readonly hosts?: readonly string[]
   readonly connections: number
   readonly seconds: number
 }
@@ -68,10 +70,11 @@ function reply(message: Reply): void {
 }
 
 /** Its own histogram has milliseconds; a hello takes a fraction of one. */
-async function load({ url, headers, connections, seconds }: LoadOrder): Promise<LoadResult> {
+async function load({ url, headers, hosts, connections, seconds }: LoadOrder): Promise<LoadResult> {
   const latencies = createHistogram()
   const { errors, timeouts, non2xx, duration } = await new Promise<AutocannonResult>((resolve, reject) => {
-    const options = { url, headers, connections, duration: seconds, sampleInt: 100 }
+    const requests = hosts && { requests: [{ setupRequest: takeTurns(hosts) }] }
+    const options = { url, headers, connections, duration: seconds, sampleInt: 100, ...requests }
     const tracker = autocannon(options, (error, result) => (error ? reject(error) : resolve(result)))
     tracker.on('response', (_client, _status, _bytes, durationMs) => {
       latencies.record(Math.max(1, Math.round(durationMs * 1000)))
@@ -81,6 +84,19 @@ async function load({ url, headers, connections, seconds }: LoadOrder): Promise<
     throw new Error(`${url}: ${errors} errors, ${timeouts} timeouts, ${non2xx} answers that were not 2xx`)
   }
   return summarise(latencies, duration)
+}
+
+interface AutocannonRequest {
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** @returns what autocannon asks before each request. */
+function takeTurns(hosts: readonly string[]): (request: AutocannonRequest) => AutocannonRequest {
+  let turn = 0
+  return (request) => ({
+    ...request,
+    headers: { ...request.headers, host: hosts[turn++ % hosts.length] as string },
+  })
 }
 
 function summarise(latencies: RecordableHistogram, seconds: number): LoadResult {

@@ -10,6 +10,8 @@ export interface Target {
   readonly url: string
   /** The `Host` header, where it is not the URL's. */
   readonly host?: string
+  /** Instead of one: each call has the next of these. */
+  readonly hosts?: readonly string[]
   readonly headers?: Readonly<Record<string, string>>
   /** Processes on the way, by their roles; what they started counts under the second name, where there is one. */
   readonly processes: readonly TargetProcess[]
@@ -60,7 +62,8 @@ export function createLoad(): Load {
       const processes = [generator, ...target.processes]
       const before = readTimes(processes)
       const headers = { ...target.headers, host: hostOf(target) }
-      const order: LoadOrder = { kind: 'load', url: target.url, headers, connections, seconds }
+      const { url, hosts } = target
+      const order: LoadOrder = { kind: 'load', url, headers, connections, seconds, ...(hosts && { hosts }) }
       const { requests, seconds: elapsed, p50Us, p99Us } = await ask<LoadResult>(order)
       const after = readTimes(processes)
       const cpuUs = Object.fromEntries(

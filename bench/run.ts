@@ -20,6 +20,7 @@ import { parseSettings, type Settings, usage } from './settings.ts'
 import { settleGas } from './settle-gas.ts'
 import { settleMany } from './settle-many.ts'
 import { fleetHop } from './tunnel/fleet-hop.ts'
+import { manyTunnels } from './tunnel/many-tunnels.ts'
 import { tunnelBulk } from './tunnel/tunnel-bulk.ts'
 import { tunnelCall } from './tunnel/tunnel-call.ts'
 import { tunnelIdle } from './tunnel/tunnel-idle.ts'
@@ -44,6 +45,7 @@ const measurements: readonly Measurement[] = [
   tunnelCall,
   tunnelBulk,
   tunnelIdle,
+  manyTunnels,
   tunnelKills,
   fleetHop,
 ]

@@ -10,8 +10,8 @@ import { parseName } from '../../protocol/name.ts'
 import { marketDomain } from '../../protocol/typed-data.ts'
 
 /**
- * A gateway as it is, but for its names: `a<40 hex digits>` is the provider with that address, without a chain. It says its
- * port, and the port at which it tells its memory after a collection (`--expose-gc`).
+ * A gateway as it is, but for its names: `a<40 hex digits>` is the provider with that address, without a chain, and so is
+ * that with a number behind it, `…n7`. It says its port, and the port at which it tells its memory after a collection (`--expose-gc`).
  *
  * @param argv - the port by which providers dial it, where that is not its own; the NATS server of its cluster, if it has one
  */
@@ -24,7 +24,7 @@ const gateway = await createGateway(
     ...deps,
     names: {
       async readName(name) {
-        const [, digits] = /^a([0-9a-f]{40})$/.exec(name) ?? []
+        const [, digits] = /^a([0-9a-f]{40})(?:n\d)?$/.exec(name) ?? []
         if (digits === undefined) return undefined
         const address = getAddress(`0x${digits}`)
         const facts = { name: parseName(name), owner: address, resolver: address, blockNumber: 1n }

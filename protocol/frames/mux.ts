@@ -1,4 +1,5 @@
 import type { Clock } from '../base/clock.ts'
+import { createYoungCollector } from '../base/collect-young.ts'
 import { isProtocolError, type ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import {
@@ -84,6 +85,7 @@ export function createMux(options: MuxOptions): Mux {
   const schedule = options.schedule ?? setImmediate
   const streams = new Map<number, Stream>()
   const budget = createWindowBudget(limits.tunnelWindowBytesMax)
+  const notePassed = createYoungCollector()
   let control: Buffer[] = []
   let ready: Stream[] = []
   let isScheduled = false
@@ -148,6 +150,7 @@ export function createMux(options: MuxOptions): Mux {
       bytes += takeData(parts, limits.tunnelBatchBytesMax - bytes)
       if (bytes === 0) return
       transport.send(parts, bytes, onSent)
+      notePassed(bytes)
     }
   }
 
@@ -292,6 +295,7 @@ export function createMux(options: MuxOptions): Mux {
     receive(chunk) {
       if (isClosed) return
       heardAtMs = clock.monotonicMs()
+      notePassed(chunk.length)
       try {
         parser.receive(chunk)
       } catch (error) {
