@@ -1,9 +1,13 @@
 import { randomBytes } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { systemClock } from '../../../protocol/base/clock.ts'
 import { importFile } from '../../../protocol/ipfs/import-file.ts'
 import { uploadCar } from '../../../protocol/ipfs/upload-client.ts'
+import { formatUsdc, usdc } from '../../../protocol/usdc.ts'
+import { openRpcProxy } from '../../../test/support/rpc-proxy.ts'
 import { requestHttp } from '../../http.ts'
 import { createUserInMarket, type UserInMarket } from '../../market/testing-user.ts'
 import { type ServingCommand, startServing } from '../../testing.ts'
@@ -179,6 +183,40 @@ describe('the endpoint', () => {
       detail: 'There are several providers here: carol, dave.',
     })
     await dave.stop()
+  })
+})
+
+describe('books that were lost', () => {
+  test('wait for their operator where the RPC server shows nothing of what it says was paid', async () => {
+    await run('approve carol --price 0.0005 --budget 0.01 --yes')
+    const deployed = await deploy()
+    expect(await call(deployed)).toEqual(greeting)
+    await running.stop()
+    const { grant } = (await run('allowance carol')).answer as { grant: { spentUsdc: string } }
+    await rm(join(at.user.dir, '.home', 'providers', 'carol', 'ledger'), { recursive: true })
+    await using forgetful = await openRpcProxy(at.market.chain.rpcUrl, {
+      falsify: ({ method }, answer) => (method === 'eth_getTransactionByHash' ? { result: null } : answer),
+    })
+    running = await startServing(at.user, [...up, '--rpc', forgetful.url.href])
+    expect((await run('provider disputes --domain carol')).answer).toEqual({ disputes: [] })
+    expect((await call(deployed)).text).toContain('chain_disputed')
+
+    let disputes: { payer: string; spentUsdc: string }[] = []
+    while (disputes.length === 0)
+      disputes = (await run('provider disputes --domain carol')).answer['disputes'] as typeof disputes
+    const [{ payer } = { payer: '' }] = disputes
+    expect(disputes).toMatchObject([{ spentUsdc: grant.spentUsdc }])
+    const accept = `provider disputes --domain carol accept ${payer}`
+    expect((await run(`${accept} 0.0000001`)).answer).toMatchObject({ code: 'usage_invalid' })
+    expect((await run(`${accept} 0.000001`)).answer).toMatchObject({ code: 'chain_disputed' })
+    expect((await run(`${accept} 1 --trial`)).answer).toMatchObject({ code: 'not_found' })
+    expect((await run('provider disputes deny --domain carol')).exitCode).toBe(2)
+    expect((await call(deployed)).text).toContain('chain_disputed')
+    const spent = formatUsdc(usdc(BigInt(grant.spentUsdc)))
+    expect((await run(`${accept} ${spent}`)).answer).toMatchObject({ payer, spentUsdc: grant.spentUsdc })
+    expect(await call(deployed)).toEqual(greeting)
+    expect((await run('provider disputes --domain carol')).answer).toEqual({ disputes: [] })
+    await restart()
   })
 })
 

@@ -11,7 +11,7 @@ import { orderProvider } from '../../operate/order-provider.ts'
 import { findProviderDir, providerOptions } from '../../operate/provider-dir.ts'
 
 export const providerDisputes = defineCommand({
-  usage: 'provider disputes [accept <payer> <usdc>]',
+  usage: 'provider disputes [accept] [payer] [usdc]',
   details:
     'Where the chain is said to have paid a running provider more than its books know of, and no transaction of its own\n' +
     'proves that, calls on the grant are refused (chain_disputed): the RPC server lies, or cannot show the transaction.\n' +
