@@ -11,7 +11,7 @@ import type { NameCache } from '../names/name-cache.ts'
 import { createAbusePages } from './abuse-pages.ts'
 import { createDomainPages } from './domain-pages.ts'
 import { createNamePages } from './name-pages.ts'
-import { formatPage } from './page.ts'
+import { formatPage, type ListedProvider } from './page.ts'
 
 export interface AppDeps {
   readonly clock: Clock
@@ -32,15 +32,6 @@ export interface AppDeps {
   readonly keeper?: Hono | undefined
   /** `Strict-Transport-Security`, where the gateway ends TLS itself. */
   readonly hsts?: string | undefined
-}
-
-/** What `/_/providers` says of one provider. */
-export interface ListedProvider {
-  readonly address: Address
-  /** Undefined for a provider whose name nobody has called yet. */
-  readonly name: string | undefined
-  readonly url: string | undefined
-  readonly isTunnelled: boolean
 }
 
 /** The gateway's own pages and API, on its own host. Calls to providers never come here. */

@@ -1,6 +1,15 @@
 import { html } from 'hono/html'
+import type { Address } from 'viem'
 import type { GatewayInfo } from '../../protocol/gateway.ts'
-import type { ListedProvider } from './app.ts'
+
+/** What `/_/providers` says of one provider. */
+export interface ListedProvider {
+  readonly address: Address
+  /** Undefined for a provider whose name nobody has called yet. */
+  readonly name: string | undefined
+  readonly url: string | undefined
+  readonly isTunnelled: boolean
+}
 
 /** The gateway's page for people: what this is, whom it knows, how to call. */
 export function formatPage(info: GatewayInfo, providers: readonly ListedProvider[]) {

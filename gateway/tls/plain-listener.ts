@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { ProtocolError } from '../../protocol/errors.ts'
-import { type HttpListener, type HttpResponse, listen } from '../../protocol/http/listen.ts'
+import { type HttpListener, listen } from '../../protocol/http/listen.ts'
+import type { HttpResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import { domainHost, resolveHost } from '../names/resolve-host.ts'
 import { readRequestShape } from '../proxy/request-shape.ts'

@@ -5,7 +5,7 @@ import { limits } from '../limits.ts'
 import { drainBody } from './drain-body.ts'
 import { type H2Peer, H2Request } from './h2-request.ts'
 import { H2Response } from './h2-response.ts'
-import type { HttpListenerFunction, HttpResponse } from './listen.ts'
+import type { HttpListenerFunction, HttpResponse } from './listener.ts'
 
 /** Serves HTTP/2 on connections that somebody else accepted. */
 export interface H2Server {

@@ -13,15 +13,10 @@ import { assert } from '../base/assert.ts'
 import { ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { createH2Server, type H2Server } from './h2-server.ts'
-import type { OutgoingResponse, RequestListener } from './listener.ts'
+import type { HttpListenerFunction, RequestListener } from './listener.ts'
 import { rawProblem } from './problem-response.ts'
 import { createSecureServer, showIdentity, type TlsIdentity } from './secure-server.ts'
 import { openSwitch } from './switch.ts'
-
-/** Node's response, whose typings do not know that `writeHead` leaves a list of headers as it is. */
-export type HttpResponse = ServerResponse & OutgoingResponse
-/** A `RequestListener` is one, too. */
-export type HttpListenerFunction = (request: IncomingMessage, response: HttpResponse) => void
 
 export interface ListenOptions {
   /** Address to listen on; with `path` neither it nor `port` matter. */

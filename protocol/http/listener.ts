@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable, Writable } from 'node:stream'
 import type { RawHeaders } from './upstream.ts'
 
@@ -46,3 +47,8 @@ export interface OutgoingResponse extends Writable {
 }
 
 export type RequestListener = (request: IncomingRequest, response: OutgoingResponse) => void
+
+/** Node's response, whose typings do not know that `writeHead` leaves a list of headers as it is. */
+export type HttpResponse = ServerResponse & OutgoingResponse
+/** A `RequestListener` is one, too. */
+export type HttpListenerFunction = (request: IncomingMessage, response: HttpResponse) => void

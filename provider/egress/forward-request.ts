@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { drainBody } from '../../protocol/http/drain-body.ts'
-import type { HttpResponse } from '../../protocol/http/listen.ts'
+import type { HttpResponse } from '../../protocol/http/listener.ts'
 import type { Upstream, UpstreamExchange } from '../../protocol/http/upstream.ts'
 import type { EgressBudget } from './budget.ts'
 import type { Destination } from './destination.ts'

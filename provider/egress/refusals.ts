@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { egressHeader } from '../../protocol/egress.ts'
 import { isProtocolError, ProtocolError, toProtocolError } from '../../protocol/errors.ts'
-import type { HttpResponse } from '../../protocol/http/listen.ts'
+import type { HttpResponse } from '../../protocol/http/listener.ts'
 import { rawProblem, sendProblem } from '../../protocol/http/problem-response.ts'
 import { describeBreach, type EgressResource } from './budget.ts'
 
