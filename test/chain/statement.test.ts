@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
 import type { Address } from 'viem'
 import { expect, test } from 'vitest'
@@ -11,6 +12,7 @@ import { createReceiptSource } from '../../cli/statement/receipt-source.ts'
 import type { StatementLine } from '../../cli/statement/statement-line.ts'
 import { escrowAbi } from '../../protocol/chain/contracts.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
+import { meteredSigner } from '../../protocol/grant.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { chargedReceiptToJson, laneToJson, statementPaths } from '../../protocol/statement.ts'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
@@ -292,7 +294,11 @@ test('a receipt that a provider does not show, and a charge without one, are tol
   expect((await tellPayer(at, process.ledger, payer)).problem).toMatchObject(differs)
   expect((await tellProvider(at, process.ledger)).problem).toMatchObject(differs)
 
-  // What is charged after it counts from there.
+  // Other tools took that, so the books have no proof of it until the operator says that it is so. What is charged after it
+  // counts from there.
+  await expect(process.charge(payer)).rejects.toMatchObject({ code: 'chain_disputed' })
+  while (process.proofs.disputes().length === 0) await setImmediate()
+  process.proofs.accept({ payer, signer: meteredSigner }, usdc(30n))
   await process.charge(payer, 2, 5n)
   await process.settler.settleNow(never)
   const after = await tellPayer(at, process.ledger, payer)

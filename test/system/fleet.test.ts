@@ -28,7 +28,8 @@ test('a provider is reached through every gateway of a fleet; one that is killed
   )
   await tunnel.connected
   await until(() => tunnel.status().sockets.length === 6)
-  for (const node of fleet.nodes) expect(await node.call('alice')).toEqual({ status: 200, body: 'served' })
+  for (const node of fleet.nodes)
+    expect(await node.call('alice')).toMatchObject({ status: 200, body: 'served' })
 
   // Callers of all three, each asking again as soon as it has its answer; in the middle one gateway dies.
   const stop = new AbortController()
