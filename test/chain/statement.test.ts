@@ -196,9 +196,13 @@ test('whatever is charged, settled and ended, in any order and over crashes, sta
           if (!isProtocolError(error) && !/revert/.test(String(error))) throw error
         }
       }
+      // What a provider that crashed has not seen mined again, it cannot show yet.
+      const open = await process.ledger.batches.readOpen()
+      const isOnItsWay = open.some(({ state }) => state === 'batched' || state === 'submitted')
       for (const payer of payers) {
         const { lines, sums, problem, unproven } = await tellPayer(at, process.ledger, payer)
-        expect([problem, unproven]).toEqual([undefined, 0])
+        expect(problem).toBeUndefined()
+        if (!isOnItsWay) expect(unproven).toBe(0)
         expect(sumOf(lines, 'call')).toBe(sums.spentUsdc)
         expect(sumOf(lines, 'call') + sumOf(lines, 'unsettled')).toBe(charged.get(payer) ?? 0n)
         if (sums.spentUsdc > 0n) reached.settled += 1
