@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config'
 // Units stand beside the code and have no sockets to the outside; what needs a chain or several folders is in test/.
 export default defineConfig({
   test: {
+    // Vitest would leave one of two cores to itself, and nothing here needs it.
+    maxWorkers: 2,
     projects: [
       {
         test: {
