@@ -88,6 +88,26 @@ export function createFindWay({ names, routes, router, domains }: FindWayDeps): 
     return toDeployment(record, request, { target: underCid(record.cid, target), staleMs }, signal)
   }
 
+  async function ofDomain(
+    answer: DomainAnswer,
+    host: string,
+    request: WayRequest,
+    signal: AbortSignal,
+  ): Promise<Way> {
+    const record = requireDomain(answer, host)
+    const way =
+      record.kind === 'deployment'
+        ? toDeployment(
+            record,
+            request,
+            { target: underCid(record.cid, request.shape.target), staleMs: undefined },
+            signal,
+          )
+        : withName(record.name, (named) => toName(named.record, named.staleMs, request, signal), signal)
+    // All of the domain is its owner's.
+    return { ...(await way), cookieDomain: host }
+  }
+
   return (request, signal) => {
     const { destination, shape } = request
     switch (destination.kind) {
@@ -122,21 +142,8 @@ export function createFindWay({ names, routes, router, domains }: FindWayDeps): 
         const { host } = destination
         if (!domains) throw unknownHost(host)
         const answer = domains.peek(host)
-        const toDomain = async (known: DomainAnswer): Promise<Way> => {
-          const record = requireDomain(known, host)
-          const way =
-            record.kind === 'deployment'
-              ? toDeployment(
-                  record,
-                  request,
-                  { target: underCid(record.cid, shape.target), staleMs: undefined },
-                  signal,
-                )
-              : withName(record.name, (named) => toName(named.record, named.staleMs, request, signal), signal)
-          // All of the domain is its owner's.
-          return { ...(await way), cookieDomain: host }
-        }
-        return answer ? toDomain(answer) : domains.resolve(host, signal).then(toDomain)
+        if (answer) return ofDomain(answer, host, request, signal)
+        return domains.resolve(host, signal).then((found) => ofDomain(found, host, request, signal))
       }
     }
   }

@@ -12,9 +12,9 @@ export interface FoundGvisor {
   readonly version: string
 }
 
-/** @throws ProtocolError `sandbox_unavailable`, with what to install */
-export async function findGvisor(signal: AbortSignal): Promise<FoundGvisor> {
-  const path = await findCommand('runsc')
+/** @param searchPath - As of `findCommand`. @throws ProtocolError `sandbox_unavailable`, with what to install */
+export async function findGvisor(signal: AbortSignal, searchPath?: string): Promise<FoundGvisor> {
+  const path = await findCommand('runsc', searchPath)
   if (path === undefined) throw missing('runsc is not installed.')
   try {
     const { stdout } = await run(path, ['--version'], { signal, timeout: 10_000 })

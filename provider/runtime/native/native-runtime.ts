@@ -18,6 +18,7 @@ import { type AttackView, attackNatively } from './attack.ts'
 import { assertRunnable, type NativeRoot, readBinary } from './binary.ts'
 import { createCgiInstance } from './cgi-instance.ts'
 import { formatEnvironment, formatRequest } from './environment.ts'
+import { findGvisor } from './find-gvisor.ts'
 import { startServer } from './http-instance.ts'
 import { listenPath, listenPort } from './listening.ts'
 import { listMounts } from './native-view.ts'
@@ -142,7 +143,7 @@ interface OpenedWalls {
 
 /** @throws ProtocolError `sandbox_unavailable` */
 async function openWalls(deps: { log: Log }, walls: NativeWalls, signal: AbortSignal): Promise<OpenedWalls> {
-  if (walls === 'runsc') return openGvisor(deps, signal)
+  if (walls === 'runsc') return openGvisor(deps, await findGvisor(signal), signal)
   const trialPath = await findCommand('bwrap')
   if (trialPath === undefined) throw unavailable(['Bubblewrap (bwrap) is not installed.'])
   await using starting = new AsyncDisposableStack()

@@ -3,21 +3,21 @@ import { ProtocolError } from '../../../protocol/errors.ts'
 import { type GvisorPlatform, gvisorPlatforms } from '../sandbox/gvisor.ts'
 import { createSandbox, type Sandbox } from '../sandbox/sandbox.ts'
 import { createAppFolder } from './app-folder.ts'
-import { findGvisor } from './find-gvisor.ts'
+import type { FoundGvisor } from './find-gvisor.ts'
 
 /** How long a platform may take to stand; one that does not work here may hang. */
 const platformTimeoutMs = 10_000
 
 /**
- * Finds gVisor, and the first of its platforms in which something starts on this machine.
+ * Opens gVisor with the first of its platforms in which something starts on this machine.
  *
  * @throws ProtocolError `sandbox_unavailable`
  */
 export async function openGvisor(
   deps: { log: Log },
+  { path, version }: FoundGvisor,
   signal: AbortSignal,
 ): Promise<{ readonly sandbox: Sandbox; readonly engine: string }> {
-  const { path, version } = await findGvisor(signal)
   const problems: string[] = []
   for (const platform of gvisorPlatforms) {
     await using starting = new AsyncDisposableStack()

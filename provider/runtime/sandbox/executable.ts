@@ -37,10 +37,12 @@ export async function prepareExecutable(
   return { path: copy, libraries }
 }
 
-/** Looks a command up as a shell does. */
-export async function findCommand(name: string): Promise<string | undefined> {
-  const folders = (process.env['PATH'] ?? '/usr/bin:/bin').split(delimiter)
-  for (const folder of folders) {
+/** Looks a command up as a shell does. @param searchPath - Folders, as in `PATH`. */
+export async function findCommand(
+  name: string,
+  searchPath = process.env['PATH'] ?? '/usr/bin:/bin',
+): Promise<string | undefined> {
+  for (const folder of searchPath.split(delimiter)) {
     const path = join(folder, name)
     if (await succeeds(access(path, constants.X_OK))) return path
   }
