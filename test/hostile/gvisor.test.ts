@@ -85,7 +85,8 @@ describe.skipIf(!canRun)('a native program in gVisor, where there is runsc, and 
   test('ends where it takes too much, and its next call is answered', async () => {
     await using program = await start()
     expect((await attack(program, 'memory')).outcome).toEqual({ kind: 'out_of_memory', memoryMiB: 64 })
-    expect((await attack(program, 'need-processes')).outcome.kind).toMatch(/out_of_pids|crashed/)
+    // What a process costs is the memory of gVisor's own kernel, which ends first.
+    expect((await attack(program, 'need-processes')).outcome.kind).toMatch(/out_of_(memory|pids)|crashed/)
     expect((await attack(program, 'daemon')).lines).toEqual(['contained'])
     await using hurried = await start({}, { timeoutMs: 500 })
     expect((await attack(hurried, 'drip')).outcome).toEqual({ kind: 'timeout', timeoutMs: 500 })

@@ -51,6 +51,14 @@ async function cutChain(): Promise<void> {
   )
 }
 
+/** Waits until the gateway has read from the chain where alice is since her last start. */
+async function reachAlice(): Promise<void> {
+  await askUntil(
+    () => callAlice(),
+    ({ status }) => status === 200,
+  )
+}
+
 async function restoreChain(): Promise<void> {
   await at.rpc.gateway.restore()
   await at.rpc.others.restore()
@@ -117,6 +125,7 @@ describe('while the chain is away', () => {
     alice = await at.startProvider('alice', gateway)
     await alice.settler.settleNow(signal)
     expect(await at.earnedUsdc('alice')).toBe(settled + priceUsdc)
+    await reachAlice()
   })
 })
 
@@ -127,6 +136,7 @@ describe('a provider that stops', () => {
     const address = alice.url
     if (!address) throw new Error('alice has an address')
     const slow = await openCall(gateway, { provider: 'alice', path: `/${cid}/lines/20?everyMs=20` }).answered
+    expect(slow.statusCode).toBe(200)
     const [, whole] = await Promise.all([alice[Symbol.asyncDispose](), text(slow)])
     expect(whole).toContain('line 19\n')
     const refused = curl({ port: Number(address.port), host: address.host, path: `/${cid}/answer` })
@@ -134,10 +144,7 @@ describe('a provider that stops', () => {
     expect((await callAlice()).problem()).toMatchObject({ status: 502, code: 'provider_unreachable' })
     expect(await at.earnedUsdc('alice')).toBe(earnedBefore + priceUsdc)
     alice = await at.startProvider('alice', gateway)
-    await askUntil(
-      () => callAlice(),
-      ({ status }) => status === 200,
-    )
+    await reachAlice()
   })
 })
 
