@@ -59,6 +59,15 @@ test("whose X-Forwarded-For is not believed counts for itself, and pages of the 
   expect(refused.code).toBe('too_many_requests')
 })
 
+test("tunnels count for those who open them, and not for a proxy of the operator's before the gateway", async () => {
+  const dial = (address: string) =>
+    `GET /_/tunnel HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\nX-Forwarded-For: ${address}\r\n\r\n`
+  await using front = await openGatewayFront({}, { rules: rulesOf({ trustedProxies: ['127.0.0.1'] }) })
+  expect(await front.sendRaw(dial('192.0.2.1'))).toContain('x-client: 192.0.2.1\r\n')
+  await using open = await openGatewayFront({}, { rules: rulesOf() })
+  expect(await open.sendRaw(dial('192.0.2.1'))).toContain('x-client: 127.0.0.1\r\n')
+})
+
 test('a proxy on this machine that nobody named is told to the operator, once', async () => {
   await using front = await openGatewayFront()
   await front.ask('localhost', { path: '/healthz' })

@@ -13,8 +13,12 @@ import { type CallerRequest, type RequestShape, readRequestShape } from './proxy
 
 /** Where providers connect by themselves. */
 export interface TunnelDoor {
-  /** Takes a WebSocket handshake at `/_/tunnel`, and owns the socket from then on. */
-  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /**
+   * Takes a WebSocket handshake at `/_/tunnel`, and owns the socket from then on.
+   *
+   * @param client - Whose it is: not the socket's address where a proxy that is trusted stands before the gateway.
+   */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, client: string): void
 }
 
 export interface GatewayHandlers {
@@ -96,8 +100,9 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
           switchProvider(openSwitch(request, socket, head), { shape, destination: meaning })
         } else if (shape.target === '/_/tunnel') {
           // The tunnels have bounds of their own, and stay for days.
-          deps.guard.admit(request).leave()
-          deps.tunnels.upgrade(request, socket, head)
+          const { address, leave } = deps.guard.admit(request)
+          leave()
+          deps.tunnels.upgrade(request, socket, head, address)
         } else throw webSocketUnsupported()
       } catch (error) {
         socket.end(rawProblem(error), 'latin1', () => socket.destroy())

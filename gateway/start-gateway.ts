@@ -25,9 +25,8 @@ import type { GatewayMetrics } from './observe/metrics.ts'
 import type { TunnelDirectory } from './proxy/provider-routes.ts'
 import { createSpecFetcher } from './routing/fetch-spec.ts'
 import type { AcmeOptions } from './tls/acme/acme-options.ts'
-import { type CertificateFiles, openCertificateFiles } from './tls/certificate-files.ts'
-import { openTls } from './tls/open-tls.ts'
-import { openPlainListener, type PlainTarget } from './tls/plain-listener.ts'
+import type { CertificateFiles } from './tls/certificate-files.ts'
+import { openGatewayTls } from './tls/open-gateway-tls.ts'
 import { createTunnelHub } from './tunnels/tunnel-hub.ts'
 import { listenForHops } from './workers/hop.ts'
 import { openWorkers, type Workers } from './workers/open-workers.ts'
@@ -137,36 +136,20 @@ export async function startGateway(
   const names = createNameReader({ client, clock, log }, { registry: contracts.registry, ...poll })
 
   // Opened before the gateway, whose last answers may still lead here.
-  let plainTarget: PlainTarget | undefined
-  const proofs = new Map<string, string>()
-  const plain =
-    tlsOptions?.httpPort === undefined
-      ? undefined
-      : starting.use(
-          await openPlainListener({
-            host: options.host,
-            port: tlsOptions.httpPort,
-            isShared: options.isShared ?? false,
-            target: () => plainTarget,
-          }),
-        )
-  const tlsDir = join(dir, 'tls')
-  const openSource = async (from: StartTlsOptions['from']) => {
-    if ('certFile' in from) return openCertificateFiles({ clock, log }, from)
-    // Nobody else waits for it to load.
-    const { openAcmeSource } = await import('./tls/acme/acme-source.ts')
-    return openAcmeSource(
-      { clock, random: Math.random, log, proofs },
-      { ...from, dir: join(tlsDir, 'acme') },
-      signal,
-    )
-  }
   const tls =
     tlsOptions &&
     starting.use(
-      await openTls(
-        { clock, log, source: await openSource(tlsOptions.from) },
-        { dir: tlsDir, domain: domainHost(options.domain ?? 'localhost') },
+      await openGatewayTls(
+        { clock, random: Math.random, log },
+        {
+          from: tlsOptions.from,
+          host: options.host,
+          httpPort: tlsOptions.httpPort,
+          isShared: options.isShared ?? false,
+          dir: join(dir, 'tls'),
+          domain: domainHost(options.domain ?? 'localhost'),
+        },
+        signal,
       ),
     )
 
@@ -241,7 +224,7 @@ export async function startGateway(
     gateway.setIdentity(identity)
     workers?.setIdentity(identity)
   })
-  plainTarget = { domain: domainHost(gateway.domain), port: gateway.url.port }
+  tls?.leadTo({ domain: domainHost(gateway.domain), port: gateway.url.port })
   keeper = await createKeeper(
     { blockstore, clock, log, isDenied: (cid) => gateway.guard.denied.hasContent(cid) },
     { dir: join(dir, 'keeper'), audience: () => gateway.url.origin, market },
@@ -299,7 +282,7 @@ export async function startGateway(
         workers?.setRules(rules)
       },
     },
-    httpPort: plain?.port,
+    httpPort: tls?.httpPort,
     metricsPort: shown?.port,
     reload: async () => tls?.reload(),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
@@ -331,7 +314,7 @@ function joinWith(
 ) {
   return async ({ tunnels, ...facts }: ClusterFacts): Promise<Cluster> => {
     const { openNatsStore } = await import('./cluster/nats-store.ts')
-    const store = await openNatsStore({ log }, { servers })
+    const store = await openNatsStore({ clock, log }, { servers })
     return joinCluster({ clock, log, store, tunnels }, { ...options, ...facts })
   }
 }

@@ -23,6 +23,9 @@ export const limits = {
   hopConnectionsMax: 1_024,
   gatewayWorkersMax: 64,
   workerStartTimeoutMs: 30_000,
+  /** For what one has counted; and from the end of what it may still do to its own. */
+  workerAnswerTimeoutMs: 2_000,
+  workerStopMarginMs: 5_000,
   workerRestartDelayMs: 1_000,
   /** Between two words of one process to the others about what was taken of quotas. */
   workerSpendIntervalMs: 100,
@@ -420,6 +423,8 @@ export const limits = {
   /** Between two words about what was taken of quotas, and the size of one. */
   clusterSpendIntervalMs: 500,
   clusterSpendBytesMax: 256 * KiB,
+  /** Of what another gateway says; a deny list is the longest. */
+  clusterValueBytesMax: 8 * MiB,
   /** Until what a silent gateway has left behind is taken away. */
   clusterForgetMs: 10 * 60_000,
   clusterMembersMax: 256,

@@ -86,16 +86,17 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
   const hearDeny = (other: string, value: string | undefined): void => {
     const said = value === undefined ? undefined : parseAs(denySchema, value)
     if (said) othersDeny.set(other, said)
-    else if (!othersDeny.delete(other)) return
+    else if (value !== undefined) {
+      // What it said before holds on: what somebody denies must not be let through for a word that nobody understands.
+      log.warn('cluster_deny_unread', { nodeId: other, hint: 'Run the same version at all gateways.' })
+      return
+    } else if (!othersDeny.delete(other)) return
     options.onDeny([...othersDeny.values()])
   }
 
   const heardSpent = new Map<string, number>()
   const hearSpent = (other: string, value: string | undefined): void => {
-    const report =
-      value === undefined || value.length > limits.clusterSpendBytesMax
-        ? undefined
-        : parseAs(spentSchema, value)
+    const report = value === undefined ? undefined : parseAs(spentSchema, value, limits.clusterSpendBytesMax)
     // One whose answer was lost is told again.
     if (!report || report.number <= (heardSpent.get(other) ?? 0)) return
     heardSpent.set(other, report.number)
@@ -122,37 +123,46 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
   const told = new Set<Address>()
   const tell = async (): Promise<void> => {
     if (!store.isConnected()) return
-    if (toldDeny !== deny) {
-      const telling = deny
-      await store.put(`deny.${nodeId}`, telling)
-      toldDeny = telling
-    }
     const here = new Set(tunnels.connected().map(({ provider }) => provider))
     for (const provider of here) {
       if (told.has(provider)) continue
-      await store.put(`route.${provider.toLowerCase()}.${nodeId}`, '')
+      await store.put(routeKey(provider, nodeId), '')
       told.add(provider)
     }
     for (const provider of told) {
       if (here.has(provider)) continue
       told.delete(provider)
-      await store.delete(`route.${provider.toLowerCase()}.${nodeId}`)
+      await store.delete(routeKey(provider, nodeId))
     }
+    // Last, so that calls find their way whatever becomes of it.
+    if (toldDeny !== deny) await tellDeny(deny)
   }
+  const tellDeny = async (telling: string): Promise<void> => {
+    const bytes = Buffer.byteLength(telling)
+    if (bytes <= store.valueBytesMax) await store.put(`deny.${nodeId}`, telling)
+    else
+      log.error('cluster_deny_untold', {
+        bytes,
+        hint: `The others go by what it was before. Shorten the lists, or raise max_payload of NATS above ${bytes}.`,
+      })
+    toldDeny = telling
+  }
+  let losses = 0
   const beat = async (): Promise<void> => {
-    if (!store.isConnected()) {
-      members.pardon()
-      // What was told may be lost by then.
+    if (store.losses() > losses) {
+      losses = store.losses()
+      // What was told may be lost by now.
       told.clear()
       toldDeny = undefined
+    }
+    if (!store.isConnected()) {
+      members.pardon()
       return
     }
     await store.put(`node.${nodeId}`, facts)
     for (const gone of members.gone()) {
-      members.forget(gone)
-      await store.delete(`node.${gone}`)
-      await store.delete(`deny.${gone}`)
-      await store.delete(`spent.${gone}`)
+      for (const provider of members.forget(gone)) await store.delete(routeKey(provider, gone))
+      for (const kind of ['node', 'deny', 'spent']) await store.delete(`${kind}.${gone}`)
     }
   }
   let reports = 0
@@ -175,8 +185,7 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
   const onError = (error: unknown) => log.warn('cluster_untold', { error: String(error) })
   joining.defer(async () => {
     if (!store.isConnected()) return
-    for (const provider of told)
-      await store.delete(`route.${provider.toLowerCase()}.${nodeId}`).catch(onError)
+    for (const provider of told) await store.delete(routeKey(provider, nodeId)).catch(onError)
     await store.delete(`deny.${nodeId}`).catch(onError)
     await store.delete(`spent.${nodeId}`).catch(onError)
     await store.delete(`node.${nodeId}`).catch(onError)
@@ -200,6 +209,8 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
   }
 }
 
+const routeKey = (provider: Address, nodeId: string): string => `route.${provider.toLowerCase()}.${nodeId}`
+
 /** What a gateway let through since its last word. */
 interface SpentReport {
   /** From 1 on. */
@@ -209,7 +220,12 @@ interface SpentReport {
 
 const spentSchema: z.ZodType<SpentReport> = z.object({ number: z.int().min(1), spends: spendsSchema })
 
-function parseAs<T>(schema: z.ZodType<T>, text: string): T | undefined {
+function parseAs<T>(
+  schema: z.ZodType<T>,
+  text: string,
+  bytesMax = limits.clusterValueBytesMax,
+): T | undefined {
+  if (text.length > bytesMax) return undefined
   try {
     return schema.safeParse(JSON.parse(text)).data
   } catch {

@@ -41,6 +41,17 @@ test('one that cannot be reached counts again with its next sign of life; one th
   expect(members.gone()).toEqual([])
 })
 
+test('of one that died long ago and of which only routes are left, these are found, so that they can be taken away', async () => {
+  const clock = createTestClock()
+  const members = createMembers({ clock })
+  members.route(alice, 'dead', true)
+  expect([members.live(), members.homesOf(alice)]).toEqual([[], []])
+  await clock.advance(limits.clusterForgetMs + 1)
+  expect(members.gone()).toEqual(['dead'])
+  expect(members.forget('dead')).toEqual([alice])
+  expect(members.gone()).toEqual([])
+})
+
 test('who could not hear anybody believes that all are still there', async () => {
   const clock = createTestClock()
   const members = createMembers({ clock })

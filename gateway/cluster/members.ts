@@ -23,7 +23,8 @@ export interface Members {
   route(provider: Address, nodeId: string, isThere: boolean): void
   /** It cannot be reached now; it counts again with its next sign of life. */
   suspect(nodeId: string): void
-  forget(nodeId: string): void
+  /** @returns whose routes led to it */
+  forget(nodeId: string): readonly Address[]
   /** Everybody gets another moment: it was we who could not hear. */
   pardon(): void
   live(): readonly Member[]
@@ -33,7 +34,8 @@ export interface Members {
 }
 
 interface State {
-  facts: MemberFacts
+  /** Undefined for one of which there are only routes: it died before it was heard of here. */
+  facts: MemberFacts | undefined
   /** Monotonic; undefined before the first sign of life that is news. */
   heardMs: number | undefined
   knownMs: number
@@ -47,7 +49,7 @@ export function createMembers({ clock }: { readonly clock: Clock }): Members {
     heardMs !== undefined && clock.monotonicMs() - heardMs < limits.clusterSilenceMsMax
   const find = (nodeId: string): Member[] => {
     const state = states.get(nodeId)
-    return state && isLive(state) ? [{ nodeId, ...state.facts }] : []
+    return state?.facts && isLive(state) ? [{ nodeId, ...state.facts }] : []
   }
 
   return {
@@ -62,8 +64,11 @@ export function createMembers({ clock }: { readonly clock: Clock }): Members {
     },
     route(provider, nodeId, isThere) {
       const nodes = homes.get(provider) ?? new Set()
-      if (isThere) nodes.add(nodeId)
-      else nodes.delete(nodeId)
+      if (isThere) {
+        nodes.add(nodeId)
+        if (!states.has(nodeId))
+          states.set(nodeId, { facts: undefined, heardMs: undefined, knownMs: clock.monotonicMs() })
+      } else nodes.delete(nodeId)
       if (nodes.size === 0) homes.delete(provider)
       else homes.set(provider, nodes)
     },
@@ -73,10 +78,12 @@ export function createMembers({ clock }: { readonly clock: Clock }): Members {
     },
     forget(nodeId) {
       states.delete(nodeId)
+      const routes: Address[] = []
       for (const [provider, nodes] of homes) {
-        nodes.delete(nodeId)
+        if (nodes.delete(nodeId)) routes.push(provider)
         if (nodes.size === 0) homes.delete(provider)
       }
+      return routes
     },
     pardon() {
       for (const state of states.values()) {

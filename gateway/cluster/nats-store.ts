@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { type KV, Kvm } from '@nats-io/kv'
 import { connect, type NatsConnection } from '@nats-io/transport-node'
+import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -11,8 +12,12 @@ export interface ClusterStore extends AsyncDisposable {
   readonly secret: Uint8Array
   put(key: string, value: string): Promise<void>
   delete(key: string): Promise<void>
+  /** Of a value, as the server has it. */
+  readonly valueBytesMax: number
   /** Whether the store can be heard at the moment. */
   isConnected(): boolean
+  /** How often it could not be heard, so far. */
+  losses(): number
   /** Hears of each value that is there, and of each change; `value` is undefined for one that was taken away. */
   watch(onEntry: (key: string, value: string | undefined, facts: { readonly isNew: boolean }) => void): void
 }
@@ -26,14 +31,14 @@ const bucket = 'khachapuri_gateways'
  * @throws ProtocolError `config_invalid` where it cannot be reached at the start; later it is tried again for ever
  */
 export async function openNatsStore(
-  { log }: { readonly log: Log },
+  { clock, log }: { readonly clock: Clock; readonly log: Log },
   { servers }: { readonly servers: readonly string[] },
 ): Promise<ClusterStore> {
   const connection = await open(servers)
   try {
     const kv = await new Kvm(connection).create(bucket, { history: 1, replicas: 1 })
     const secret = await shareSecret(kv)
-    return createStore({ connection, kv, secret, log })
+    return createStore({ connection, kv, secret, log, clock })
   } catch (cause) {
     await connection.close()
     throw new ProtocolError('config_invalid', `NATS keeps no values: ${String((cause as Error).message)}.`, {
@@ -78,17 +83,22 @@ function createStore({
   kv,
   secret,
   log,
+  clock,
 }: {
   readonly connection: NatsConnection
   readonly kv: KV
   readonly secret: Uint8Array
   readonly log: Log
+  readonly clock: Clock
 }): ClusterStore {
   let isConnected = true
+  let losses = 0
+  const stop = new AbortController()
   const following = (async () => {
     for await (const { type } of connection.status()) {
       if (type === 'disconnect') {
         isConnected = false
+        losses++
         log.warn('cluster_lost', {
           hint: 'Routes stay as they were heard last, and each gateway counts limits for itself.',
         })
@@ -100,22 +110,30 @@ function createStore({
   })()
   return {
     secret,
+    valueBytesMax: connection.info?.max_payload ?? limits.clusterValueBytesMax,
     isConnected: () => isConnected,
+    losses: () => losses,
     put: async (key, value) => void (await kv.put(key, value)),
     delete: (key) => kv.delete(key),
     watch(onEntry) {
-      kv.watch().then(
-        async (entries) => {
-          for await (const entry of entries) {
-            onEntry(entry.key, entry.operation === 'PUT' ? entry.string() : undefined, {
-              isNew: entry.isUpdate,
-            })
-          }
-        },
-        (error) => log.error('cluster_unwatched', { error: String(error) }),
-      )
+      const hear = async (): Promise<void> => {
+        for await (const entry of await kv.watch()) {
+          onEntry(entry.key, entry.operation === 'PUT' ? entry.string() : undefined, {
+            isNew: entry.isUpdate,
+          })
+        }
+      }
+      void (async () => {
+        while (!stop.signal.aborted) {
+          await hear().catch((error) => {
+            if (!stop.signal.aborted) log.error('cluster_unwatched', { error: String(error) })
+          })
+          await clock.sleep(limits.clusterHeartbeatMs, stop.signal).catch(() => undefined)
+        }
+      })()
     },
     async [Symbol.asyncDispose]() {
+      stop.abort(new Error('The store was closed.'))
       await connection.close()
       await following
     },

@@ -13,9 +13,12 @@ export interface FetchSpecDeps {
 
 /**
  * Finds specs, which are one raw block each, in the store or at a peer. Anybody may ask for any CID, and peers are waited
- * for in vain where nobody has it, so few are looked for at once.
+ * for in vain where nobody has it, so few are looked for at once, and none for long, whoever still waits for it.
  */
-export function createSpecFetcher({ blockstore, peers }: FetchSpecDeps): ReadBlock {
+export function createSpecFetcher(
+  { blockstore, peers }: FetchSpecDeps,
+  { timeoutMs = limits.routeSpecFetchMs }: { readonly timeoutMs?: number } = {},
+): ReadBlock {
   const flights = createSingleFlight<Uint8Array>()
   let asked = 0
 
@@ -28,7 +31,7 @@ export function createSpecFetcher({ blockstore, peers }: FetchSpecDeps): ReadBlo
     if (asked >= limits.routeSpecFetchesMax) throw tooMany()
     asked++
     try {
-      return await peers.readBlock(cid, signal)
+      return await peers.readBlock(cid, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]))
     } finally {
       asked--
     }

@@ -4,10 +4,10 @@ import { limits } from '../../protocol/limits.ts'
 
 /** Bounds handshakes before anything is paid for them. */
 export interface HandshakeLimiter {
-  /** @returns false where this address, or everybody together, has tried too often. */
-  tryBegin(remoteAddress: string | undefined): boolean
-  /** A handshake that began is over, in whatever way. @param remoteAddress - As it began. */
-  end(remoteAddress: string | undefined): void
+  /** @param client - Its address. @returns false where it, or everybody together, has tried too often. */
+  tryBegin(client: string): boolean
+  /** A handshake that began is over, in whatever way. @param client - As it began. */
+  end(client: string): void
 }
 
 /** Counts per address within fixed windows; IPv6 hosts own a /64, so that is what counts as one address. */
@@ -19,13 +19,13 @@ export function createHandshakeLimiter({ clock }: { clock: Clock }): HandshakeLi
   let pending = 0
 
   return {
-    tryBegin(remoteAddress) {
+    tryBegin(client) {
       const nowMs = clock.monotonicMs()
       if (nowMs - windowStartMs >= limits.tunnelHandshakeWindowMs) {
         counts = new Map()
         windowStartMs = nowMs
       }
-      const key = clientNetwork(remoteAddress ?? '')
+      const key = clientNetwork(client)
       const ownPending = pendingBy.get(key) ?? 0
       if (ownPending >= limits.tunnelHandshakesPendingPerAddressMax) return false
       const count = (counts.get(key) ?? 0) + 1
@@ -36,8 +36,8 @@ export function createHandshakeLimiter({ clock }: { clock: Clock }): HandshakeLi
       pending++
       return true
     },
-    end(remoteAddress) {
-      const key = clientNetwork(remoteAddress ?? '')
+    end(client) {
+      const key = clientNetwork(client)
       const left = (pendingBy.get(key) ?? 1) - 1
       if (left > 0) pendingBy.set(key, left)
       else pendingBy.delete(key)

@@ -29,8 +29,8 @@ import { closeCodes, closeNow, openTunnel, type TunnelSocket } from './tunnel-so
 
 /** Where providers without an address connect, and by which requests reach them. */
 export interface TunnelHub extends AsyncDisposable {
-  /** Takes a WebSocket handshake for `/_/tunnel`, or answers it with a problem. Owns the socket from here on. */
-  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void
+  /** Takes a WebSocket handshake for `/_/tunnel` of this client, or answers it with a problem. Owns the socket from here on. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer, client: string): void
   /** @returns undefined where the provider has no tunnel, and had none within the last two seconds. */
   upstreamFor(provider: Address): Upstream | undefined
   /** Whether one of its tunnels stands at this moment. */
@@ -110,11 +110,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     return pool
   }
 
-  const serve = async (
-    webSocket: WebSocket,
-    socket: Duplex,
-    remoteAddress: string | undefined,
-  ): Promise<void> => {
+  const serve = async (webSocket: WebSocket, socket: Duplex, client: string): Promise<void> => {
     webSockets.add(webSocket)
     const lifetime = new AbortController()
     const closed = new Promise<void>((resolve) => webSocket.once('close', () => resolve()))
@@ -124,9 +120,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     })
     webSocket.on('error', (error) => log.debug('tunnel_socket_failed', { error: String(error) }))
     const inbox = createHandshakeInbox(webSocket, limits.tunnelHandshakeBytesMax)
-    const admitted = await shakeHands(webSocket, inbox, lifetime.signal).finally(() =>
-      limiter.end(remoteAddress),
-    )
+    const admitted = await shakeHands(webSocket, inbox, lifetime.signal).finally(() => limiter.end(client))
     if (!admitted || webSocket.readyState !== webSocket.OPEN) {
       await closed
       return
@@ -209,33 +203,31 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
   }
   run(sweep())
 
-  const findObstacle = ({ headers, socket }: IncomingMessage): ProtocolError | undefined => {
+  const findObstacle = ({ headers }: IncomingMessage, client: string): ProtocolError | undefined => {
     const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
     if (!offered.includes(tunnelSubprotocol)) return versionUnknown()
     if (isLeaving) return gatewayLeaves()
     if (tunnels >= limits.tunnelsMax) return tooMany('tunnels')
-    return limiter.tryBegin(socket.remoteAddress) ? undefined : tooMany('handshakes')
+    return limiter.tryBegin(client) ? undefined : tooMany('handshakes')
   }
 
   const allSockets = () => [...pools.values()].flatMap(socketsOf)
   const inFlight = () => [...pools.values()].reduce((sum, pool) => sum + pool.inFlight, 0)
 
   return {
-    upgrade(request, socket, head) {
+    upgrade(request, socket, head, client) {
       socket.on('error', () => socket.destroy())
-      const obstacle = findObstacle(request)
+      const obstacle = findObstacle(request, client)
       if (obstacle) socket.end(rawProblem(obstacle))
       else {
         if ('setNoDelay' in request.socket) request.socket.setNoDelay(true)
-        // A socket that has closed does not know it any more.
-        const { remoteAddress } = request.socket
         let isTaken = false
         server.handleUpgrade(request, socket, head, (webSocket) => {
           isTaken = true
-          run(serve(webSocket, socket, remoteAddress))
+          run(serve(webSocket, socket, client))
         })
         // What ws refused, it has answered.
-        if (!isTaken) limiter.end(remoteAddress)
+        if (!isTaken) limiter.end(client)
       }
     },
     upstreamFor: (provider) => pools.get(provider) ?? pools.get(getAddress(provider)),

@@ -133,6 +133,14 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
     const { promise: settled, resolve, reject } = Promise.withResolvers<void>()
     // It may end before anybody waits for it.
     settled.catch(() => undefined)
+    const late = setTimeout(() => {
+      reject(notStarted(`it was not ready within ${limits.workerStartTimeoutMs} ms`))
+      child.kill('SIGKILL')
+    }, limits.workerStartTimeoutMs)
+    settled.then(
+      () => clearTimeout(late),
+      () => clearTimeout(late),
+    )
     child.on('message', (message: FromWorker) => {
       hear(worker, message)
       if (message.kind === 'ready') resolve()
@@ -171,6 +179,22 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
     }
   }
 
+  /** Of one that hangs, nothing: the others are to be seen then, above all. */
+  async function readMetricsOf(worker: Worker): Promise<unknown[]> {
+    const id = asked++
+    const answer = Promise.withResolvers<unknown[]>()
+    metrics.set(id, answer)
+    const giveUp = () => answer.resolve([])
+    const late = setTimeout(giveUp, limits.workerAnswerTimeoutMs)
+    worker.child.once('exit', giveUp)
+    send(worker, { kind: 'metrics', id })
+    const read = await answer.promise
+    clearTimeout(late)
+    worker.child.off('exit', giveUp)
+    metrics.delete(id)
+    return read
+  }
+
   const telling = repeat(
     { clock, onError: (error) => log.error('workers_untold', { error: String(error) }) },
     limits.workerSpendIntervalMs,
@@ -184,7 +208,12 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
       [...workers.values()].map(async (worker) => {
         const ended = once(worker.child, 'exit')
         send(worker, { kind: 'stop' })
-        await ended
+        // It ends by itself before, unless it hangs.
+        const late = setTimeout(
+          () => worker.child.kill('SIGKILL'),
+          (options.start.options.shutdownTimeoutMs ?? limits.shutdownTimeoutMs) + limits.workerStopMarginMs,
+        )
+        await ended.finally(() => clearTimeout(late))
       }),
     )
   }
@@ -205,17 +234,7 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
       for (const worker of workers.values()) send(worker, { kind: 'identity', identity: next })
     },
     notePresence: tellSiblings,
-    readMetrics: () =>
-      Promise.all(
-        [...workers.values()].map(async (worker) => {
-          const id = asked++
-          const answer = Promise.withResolvers<unknown[]>()
-          metrics.set(id, answer)
-          worker.child.once('exit', () => answer.resolve([]))
-          send(worker, { kind: 'metrics', id })
-          return answer.promise.finally(() => metrics.delete(id))
-        }),
-      ),
+    readMetrics: () => Promise.all([...workers.values()].filter(({ isReady }) => isReady).map(readMetricsOf)),
     [Symbol.asyncDispose]: dispose,
   }
 }

@@ -56,6 +56,12 @@ export function createSiblings(): Siblings {
     controlAt: (path) => hopTo(path, controlHop),
     providers: () => [...paths.keys()],
     set(siblings) {
+      // One that was started again has another socket.
+      for (const [path, pool] of pools) {
+        if (pool.inFlight > 0 || siblings.some((sibling) => sibling.path === path)) continue
+        pools.delete(path)
+        pool.close()
+      }
       paths = new Map(
         siblings.flatMap(({ path, providers }) => providers.map((provider) => [provider, path])),
       )

@@ -68,7 +68,12 @@ const gateway = await createGateway(
     ...(cluster !== undefined && {
       async joinCluster(facts) {
         const joined = await joinCluster(
-          { clock, log, store: await openNatsStore({ log }, { servers: [cluster] }), tunnels: facts.tunnels },
+          {
+            clock,
+            log,
+            store: await openNatsStore({ clock, log }, { servers: [cluster] }),
+            tunnels: facts.tunnels,
+          },
           { ...facts, hopHost: '127.0.0.1', hopPort: 0, homes: input.homes ?? 2 },
         )
         hopPort = joined.hopPort

@@ -114,7 +114,8 @@ export async function openGatewayFront(
         upstreamFor: (provider) => tunnels.get(provider),
         hasTunnel: (provider) => tunnels.has(provider),
         connected: () => [...tunnels.keys()].map((provider) => ({ provider })),
-        upgrade: (_, socket) => void socket.end('HTTP/1.1 101 Taken\r\n\r\n'),
+        upgrade: (_, socket, __, client) =>
+          void socket.end(`HTTP/1.1 101 Taken\r\nx-client: ${client}\r\n\r\n`),
         recheck: async (provider) => void rechecked.push(provider),
         drain: async () => undefined,
         [Symbol.asyncDispose]: async () => undefined,

@@ -61,7 +61,7 @@ export async function createTunnelGateway(options: TunnelGatewayOptions): Promis
     onRequest: (request, response) => forward(hub, options.provider, request, response),
     onUpgrade(request, socket, head) {
       tunnelSockets.push(request.socket)
-      hub?.upgrade(request, socket, head)
+      hub?.upgrade(request, socket, head, request.socket.remoteAddress ?? '')
     },
   })
   hub = createTunnelHub({
