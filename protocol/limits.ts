@@ -307,6 +307,8 @@ export const limits = {
   proofPagesAtOnceMax: 4,
   /** Lanes or passes of one provider that a command keeps in memory. */
   statementEntriesKeptMax: 100_000,
+  /** Calls of one account at one provider that a command tells apart: some 40 bytes of memory each. */
+  statementCallsMax: 10_000_000,
 
   // What owners read of their deployments
   programLogLineCharsMax: 4 * KiB,

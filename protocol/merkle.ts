@@ -10,29 +10,7 @@ function hashPair(a: Hex, b: Hex): Hex {
   return toHex(keccak256(Buffer.from(first.slice(2) + second.slice(2), 'hex')))
 }
 
-/** One level up; an odd node at the end goes up as it is. */
-function nextLevel(level: readonly Hex[]): Hex[] {
-  const next: Hex[] = []
-  for (let i = 0; i < level.length; i += 2) {
-    const left = level[i] as Hex
-    const right = level[i + 1]
-    next.push(right === undefined ? left : hashPair(left, right))
-  }
-  return next
-}
-
-/** The root over `leaves` in their order. */
-export function merkleRoot(leaves: readonly Hex[]): Hex {
-  let level: readonly Hex[] = leaves
-  while (level.length > 1) level = nextLevel(level)
-  return level[0] ?? emptyRoot
-}
-
-/** The siblings from the leaf at `index` up to the root. */
-export const merkleProof = (leaves: readonly Hex[], index: number): Hex[] =>
-  createMerkleTree(leaves).proof(index)
-
-/** All of a tree, for who needs more than one of its proofs. */
+/** A tree over leaves in their order. */
 export interface MerkleTree {
   readonly root: Hex
   /** The siblings from the leaf at `index` up to the root. */
@@ -40,16 +18,51 @@ export interface MerkleTree {
 }
 
 export function createMerkleTree(leaves: readonly Hex[]): MerkleTree {
-  const levels: (readonly Hex[])[] = [leaves]
-  for (let level = leaves; level.length > 1; ) {
-    level = nextLevel(level)
-    levels.push(level)
-  }
-  return {
-    root: levels.at(-1)?.[0] ?? emptyRoot,
-    proof: (index) => levels.slice(0, -1).flatMap((level, height) => level[(index >> height) ^ 1] ?? []),
-  }
+  const growing = growLevels(leaves)
+  let grown = growing.next()
+  while (!grown.done) grown = growing.next()
+  return treeOf(grown.value)
 }
+
+/**
+ * The same, a millisecond at a time: a large settlement has a hundred thousand leaves, and its thread has others to serve.
+ *
+ * @param pause - Lets the others go first.
+ */
+export async function growMerkleTree(
+  leaves: readonly Hex[],
+  pause: () => Promise<unknown>,
+): Promise<MerkleTree> {
+  const growing = growLevels(leaves)
+  let grown = growing.next()
+  for (; !grown.done; grown = growing.next()) await pause()
+  return treeOf(grown.value)
+}
+
+/** Of these there are about a millisecond's worth. */
+const hashesPerTurn = 256
+
+/** From the leaves to the root; an odd node at the end of a level goes up as it is. Yields now and then. */
+function* growLevels(leaves: readonly Hex[]): Generator<void, readonly (readonly Hex[])[]> {
+  const levels = [leaves]
+  for (let level = leaves; level.length > 1; ) {
+    const next: Hex[] = []
+    for (let i = 0; i < level.length; i += 2) {
+      const left = level[i] as Hex
+      const right = level[i + 1]
+      next.push(right === undefined ? left : hashPair(left, right))
+      if (next.length % hashesPerTurn === 0) yield
+    }
+    levels.push(next)
+    level = next
+  }
+  return levels
+}
+
+const treeOf = (levels: readonly (readonly Hex[])[]): MerkleTree => ({
+  root: levels.at(-1)?.[0] ?? emptyRoot,
+  proof: (index) => levels.slice(0, -1).flatMap((level, height) => level[(index >> height) ^ 1] ?? []),
+})
 
 /** The root to which `proof` leads from `leaf`. */
 export const merkleRootOf = (leaf: Hex, proof: readonly Hex[]): Hex => proof.reduce(hashPair, leaf)

@@ -1,4 +1,5 @@
 import { type Address, type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
+import { isCanonicalSignature } from './signed-token.ts'
 import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
 
 /**
@@ -37,8 +38,9 @@ export async function delegateReceiptKey(
   return { ...key, delegation: await account.signTypedData(message(key, market)) }
 }
 
-/** Whether the account of `key.provider` vouched for it in this market. */
+/** Whether the account of `key.provider` vouched for it in this market, with the one form that its signature has on chain, too. */
 export async function isDelegated({ delegation, ...key }: DelegatedKey, market: Market): Promise<boolean> {
+  if (!isCanonicalSignature(Buffer.from(delegation.slice(2), 'hex'))) return false
   const signer = await recoverTypedDataAddress({ ...message(key, market), signature: delegation }).catch(
     () => undefined,
   )

@@ -67,6 +67,26 @@ test('whatever byte of it is another: the key did not sign it, or its account di
   )
 })
 
+test('neither of its signatures has a second form', async () => {
+  const [signed] = signGroup(1) as [SignedReceipt]
+  const { key, signature } = signed
+  const p256 = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
+  const secp256k1 = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n
+  const otherS = (hex: Hex, order: bigint) => {
+    const s = (order - BigInt(`0x${hex.slice(66, 130)}`)).toString(16).padStart(64, '0')
+    return `0x${hex.slice(2, 66)}${s}` as const
+  }
+  expect(isSignedByKey(signed)).toBe(true)
+  expect(isSignedByKey({ ...signed, signature: otherS(signature, p256) })).toBe(false)
+  const { delegation } = key
+  const v = Number(`0x${delegation.slice(130)}`)
+  const withV = (hex: string, byte: number) =>
+    `${hex.slice(0, 130)}${byte.toString(16).padStart(2, '0')}` as Hex
+  const forms = [withV(delegation, v - 27), withV(otherS(delegation, secp256k1), v ^ 7)]
+  expect(await isDelegated(key, market)).toBe(true)
+  for (const form of forms) expect(await isDelegated({ ...key, delegation: form }, market)).toBe(false)
+})
+
 test('what is no receipt is none, whatever its length', () => {
   const [signed] = signGroup(1)
   const word = formatSignedReceipt(signed as SignedReceipt)

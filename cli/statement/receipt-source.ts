@@ -1,4 +1,4 @@
-import type { Address } from 'viem'
+import type { Address, Hex } from 'viem'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { meteredSigner } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -9,6 +9,7 @@ import {
   statementPageSchemas,
   statementPaths,
 } from '../../protocol/statement.ts'
+import { zeroUsdc } from '../../protocol/usdc.ts'
 import type { ProviderAccount } from '../market/ask-provider.ts'
 import { readPages } from './pages.ts'
 
@@ -81,6 +82,8 @@ async function openLanes(
   parties: { readonly payer: Address; readonly provider: Address },
 ): Promise<Map<string, LaneCursor>> {
   const found = new Map<string, LaneCursor>()
+  /** Calls that were charged for, on whatever lane. */
+  const charged = new Set<bigint>()
   const lanes = readPages<LaneTotal>(
     async (last) =>
       (
@@ -96,7 +99,7 @@ async function openLanes(
     const receipts = readPages<ChargedReceipt>(async (last) => {
       const query = { lane: String(lane.lane), after: String(last?.id ?? 0) }
       const { entries } = await account.read(statementPaths.receipts, query, statementPageSchemas.receipts)
-      assertReceipts(entries, { ...parties, after: last?.id ?? 0 })
+      assertReceipts(entries, { ...parties, after: last?.id ?? 0, charged })
       return entries
     })
     const proofs = readPages<ReceiptProof>(async (last) => {
@@ -110,26 +113,43 @@ async function openLanes(
   return found
 }
 
-/** What a provider shows must be of this account, and go on: else it could be walked for ever. */
+/**
+ * What a provider shows must be of this account, and go on: else it could be walked for ever. And it must show each call
+ * once: a receipt is under the root of its settlement whichever charge it is shown for.
+ */
 function assertReceipts(
   entries: readonly ChargedReceipt[],
-  { payer, provider, after }: { payer: Address; provider: Address; after: number },
+  { payer, provider, after, charged }: ReceiptFacts,
 ): void {
   let last = after
-  for (const { id, receipt, chargedUsdc } of entries) {
-    const isOurs = receipt.payer === payer && receipt.provider === provider
-    if (!isOurs || id <= last || chargedUsdc < 0n) {
-      throw new ProtocolError(
-        'provider_answer_invalid',
-        `${provider} shows receipts that are not of this account.`,
-        {
-          hint: 'Ask its operator; until then believe the chain ("--chain-only").',
-        },
-      )
-    }
+  for (const { id, receipt } of entries) {
+    const { callId, priceUsdc } = receipt
+    if (receipt.payer !== payer || receipt.provider !== provider || id <= last)
+      throw invalidReceipts(`${provider} shows receipts that are not of this account.`)
     last = id
+    if (priceUsdc === zeroUsdc) continue
+    const key = shortId(callId)
+    if (charged.has(key)) throw invalidReceipts(`${provider} shows the receipt of call ${callId} twice.`)
+    if (charged.size === limits.statementCallsMax)
+      throw invalidReceipts(`${provider} shows more than ${limits.statementCallsMax} calls of this account.`)
+    charged.add(key)
   }
 }
+
+interface ReceiptFacts {
+  readonly payer: Address
+  readonly provider: Address
+  readonly after: number
+  readonly charged: Set<bigint>
+}
+
+/** Of ids that nobody guesses, eight bytes tell as many calls apart as are remembered, in a third of the memory. */
+const shortId = (callId: Hex): bigint => BigInt(`0x${callId.slice(-16)}`)
+
+const invalidReceipts = (message: string) =>
+  new ProtocolError('provider_answer_invalid', message, {
+    hint: 'Ask its operator; until then believe the chain ("--chain-only").',
+  })
 
 /** A page that begins again at its start would be read for ever. */
 function assertGrowing(

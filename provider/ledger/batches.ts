@@ -1,7 +1,7 @@
 import type { DatabaseSync } from 'node:sqlite'
 import { setImmediate } from 'node:timers/promises'
 import type { Address, Hex } from 'viem'
-import { merkleRoot } from '../../protocol/merkle.ts'
+import { growMerkleTree } from '../../protocol/merkle.ts'
 import { receiptLeaf } from '../../protocol/receipt.ts'
 import { type Usdc, usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { SignedVoucher } from '../../protocol/voucher.ts'
@@ -126,9 +126,9 @@ export function createBatchStore(db: DatabaseSync, identity: LedgerIdentity): Ba
     )
   }
 
-  function save(rows: readonly DraftRow[], nowMs: number): Batch {
+  async function save(rows: readonly DraftRow[], nowMs: number): Promise<Batch> {
     const leaves = rows.flatMap((row) => row.leaves)
-    const usageRoot = merkleRoot(leaves)
+    const { root: usageRoot } = await growMerkleTree(leaves, setImmediate)
     const id = inTransaction(db, () => {
       const batch = insertBatch.run('batched', bytesOf(usageRoot), leaves.length, nowMs).lastInsertRowid
       rows.forEach(({ accountId, amountUsdc, calls, afterReceipt, lastReceipt, voucher }, position) => {

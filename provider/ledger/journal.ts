@@ -45,7 +45,7 @@ export interface JournalDeps {
   readonly delegate: (key: ReceiptKey) => Promise<DelegatedKey>
 }
 
-/** @throws ProtocolError `ledger_unavailable`, `config_invalid` */
+/** @throws ProtocolError `ledger_unavailable`, `config_invalid`; what `delegate` throws */
 export async function openJournal(
   { clock, delegate }: JournalDeps,
   options: JournalOptions,
@@ -64,8 +64,12 @@ export async function openJournal(
     post({ kind: 'delegate', key })
     return key
   }
-  let key = await vouch()
-  let isRenewing = false
+  let key = await vouch().catch(async (error: unknown) => {
+    post({ kind: 'close' })
+    await exited
+    throw error
+  })
+  let renewing: Promise<void> | undefined
 
   let failure: ProtocolError | undefined
   let hasExited = false
@@ -73,8 +77,11 @@ export async function openJournal(
   const groups = createChargeGroups({
     clock: systemClock,
     send(group) {
-      post({ kind: 'commit', group: encodeGroup(group) })
-      if (!isRenewing && wantsRenewal(key, clock.nowMs())) void renew()
+      const commit = () => post({ kind: 'commit', group: encodeGroup(group) })
+      // Where nobody called for a month, or the clock was set, receipts of this group would not be in the key's time.
+      if (isInTime(key, clock.nowMs())) commit()
+      else void renew().then(commit)
+      if (wantsRenewal(key, clock.nowMs())) void renew()
     },
   })
   const queries = new Map<number, Waiter>()
@@ -82,10 +89,18 @@ export async function openJournal(
   const drained = Promise.withResolvers<void>()
 
   /** A wallet that does not sign now is asked again by the next group. */
-  async function renew(): Promise<void> {
-    isRenewing = true
-    key = await vouch().catch(() => key)
-    isRenewing = false
+  function renew(): Promise<void> {
+    renewing ??= vouch()
+      .then(
+        (next) => {
+          key = next
+        },
+        () => undefined,
+      )
+      .finally(() => {
+        renewing = undefined
+      })
+    return renewing
   }
 
   /** Nothing is written after a failure: what it left on disk is known only after opening again. */
@@ -160,9 +175,12 @@ const keyLife = (nowMs: number) => ({
 })
 const keyLifeSeconds = 30 * 86_400
 
-/** Half of its life is over, or the clock was set to where it does not hold. */
-const wantsRenewal = ({ validAfter, validBefore }: ReceiptKey, nowMs: number) =>
-  nowMs / 1000 < validAfter || nowMs / 1000 > validBefore - keyLifeSeconds / 2
+const isInTime = ({ validAfter, validBefore }: ReceiptKey, nowMs: number) =>
+  nowMs / 1000 >= validAfter && nowMs / 1000 <= validBefore
+
+/** Half of its life is over. */
+const wantsRenewal = ({ validBefore }: ReceiptKey, nowMs: number) =>
+  nowMs / 1000 > validBefore - keyLifeSeconds / 2
 
 const queryFailed = (reason: string) =>
   new ProtocolError('ledger_unavailable', 'The ledger cannot do what was asked.', {

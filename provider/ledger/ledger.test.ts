@@ -7,6 +7,7 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import { isSignedByKey, parseSignedReceipt } from '../../protocol/read-receipt.ts'
 import { isDelegated } from '../../protocol/receipt-key.ts'
 import { usdc } from '../../protocol/usdc.ts'
+import { verifyReceipt } from '../../protocol/verify-receipt.ts'
 import {
   addressOf,
   chargeCall,
@@ -98,6 +99,35 @@ test('every receipt is signed when its call ends, alone or with others, and show
   expect(await ledger.readSignedReceipt(randomHex())).toBeUndefined()
 })
 
+test('a receipt holds however long nobody called, and however the clock was set', async () => {
+  using dir = createTempDir()
+  let nowMs = Date.UTC(2030, 5, 5, 12)
+  const clock = { ...systemClock, nowMs: () => nowMs }
+  await using ledger = await openTestLedger(dir.path, clock)
+  const dayMs = 86_400_000
+  for (const jumpMs of [0, 20 * dayMs, 31 * dayMs, 400 * dayMs, -dayMs, -450 * dayMs]) {
+    nowMs += jumpMs
+    const claim = claimOf()
+    const receipt = receiptOf(claim, { startedAt: nowMs - 12 })
+    const { signedReceipt } = await reserve(ledger, claim).charge(receipt)
+    const signed = parseSignedReceipt(signedReceipt)
+    const checks = signed && (await verifyReceipt(signed, { provider, market }))
+    expect(checks?.filter(({ verdict }) => verdict === 'wrong')).toEqual([])
+  }
+})
+
+test('where the account does not vouch for the key that signs receipts nothing is open, and the next try is', async () => {
+  using dir = createTempDir()
+  const account = {
+    address: provider,
+    signTypedData: () => Promise.reject(new Error('The wallet is locked.')),
+  }
+  const deps = { clock: systemClock, log: createTestLog() }
+  await expect(openLedger(deps, { dir: dir.path, account, market }, never)).rejects.toThrow('locked')
+  await using ledger = await openTestLedger(dir.path)
+  await chargeCall(ledger)
+})
+
 test('a reservation is charged once', async () => {
   using dir = createTempDir()
   await using ledger = await openTestLedger(dir.path)
@@ -157,6 +187,15 @@ test('an owner pays up to its caps by day and by minute, over a restart too', as
   expect(refusal(ledger)).toContain('cap')
   await clock.advance(12 * 3_600_000)
   expect(refusal(ledger)).toBe('reserved')
+})
+
+test('calls at once share what an owner pays in a day', async () => {
+  using dir = createTempDir()
+  await using ledger = await openTestLedger(dir.path)
+  const policy = { ...openPolicy, ownerPays: { maxUsdcPerDay: usdc(1_500n), maxCallsPerMinute: null } }
+  const codes = Array.from({ length: 10 }, () => codeOf(ledger.reserve(claimOf({ policy }))))
+  expect(codes.filter((code) => code === 'reserved')).toHaveLength(3)
+  expect(codes.filter((code) => code === 'owner_cap_reached')).toHaveLength(7)
 })
 
 test('a page that the owner does not pay for is told so', async () => {

@@ -36,6 +36,15 @@ test('what was taken back stays so over a restart, for its payer only', async ()
   ])
 })
 
+test('nobody is told that a pass is taken back before that is on disk', async () => {
+  using dir = createTempDir()
+  await using ledger = await openTestLedger(dir.path)
+  const closing = ledger[Symbol.asyncDispose]()
+  const revocation = { payer, id: randomHex(), validBefore: soon }
+  await expect(ledger.revokedPasses.revoke(revocation)).rejects.toMatchObject({ code: 'ledger_unavailable' })
+  await closing
+})
+
 test('what was checked before pays no more after: a request may take its time from there to its call', async () => {
   using dir = createTempDir()
   await using ledger = await openTestLedger(dir.path)

@@ -1,7 +1,8 @@
 import type { DatabaseSync } from 'node:sqlite'
+import { setImmediate } from 'node:timers/promises'
 import type { Address, Hex } from 'viem'
 import { limits } from '../../protocol/limits.ts'
-import { createMerkleTree, type MerkleTree } from '../../protocol/merkle.ts'
+import { growMerkleTree, type MerkleTree } from '../../protocol/merkle.ts'
 import { receiptLeaf } from '../../protocol/receipt.ts'
 import type { ReceiptProof } from '../../protocol/statement.ts'
 import type { BatchStore } from './batches.ts'
@@ -55,7 +56,7 @@ export function createUsageProofs(
       const leaves = await readLeaves(batch)
       last = {
         batch,
-        tree: createMerkleTree(leaves),
+        tree: await growMerkleTree(leaves, setImmediate),
         places: new Map(leaves.map((leaf, place) => [leaf, place])),
       }
       return last

@@ -73,6 +73,11 @@ test('a voucher that is not on disk enables nothing', async () => {
     code: 'voucher_too_low',
     accepted: null,
   })
+  // One that the journal does not take any more is as good as none.
+  const closing = ledger[Symbol.asyncDispose]()
+  await expect(ledger.vouchers.accept(signedOf())).rejects.toMatchObject({ code: 'ledger_unavailable' })
+  expect(ledger.vouchers.find({ payer, signer: payer, epoch: 0 })).toBeUndefined()
+  await closing
 })
 
 test('the highest voucher, what was charged, and nothing in flight are there after a restart', async () => {
@@ -144,6 +149,8 @@ test('each signer, and metered use, has a line of its own', async () => {
 test('in a new epoch the books begin where the chain is, and the debts of the old one are gone', async () => {
   using dir = createTempDir()
   await using ledger = await openTestLedger(dir.path)
+  await chargeByVoucher(ledger, signedOf())
+  // More than the chain has counted: it would be due, were it of this epoch.
   await chargeByVoucher(ledger, signedOf())
   const grant = laneGrant({ epoch: 1, spentUsdc: usdc(200n), calls: 1 })
   expect(ledger.unsettled(() => grant)).toEqual([])

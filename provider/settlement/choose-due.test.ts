@@ -51,6 +51,21 @@ test('what is on its way is not sent again, unless more has come', () => {
   expect(chooseDue([waiting, grown], { open, attempts: createAttempts(), rowsMax: 9 })).toEqual([grown])
 })
 
+test('what no grant pays for is not sent again while the rest of it is on its way', () => {
+  const cheap = { ...account(1, { priceUsdc: usdc(60n) }), calls: 1 }
+  const sent = { ...cheap, amountUsdc: usdc(60n) }
+  const voucher = { payer: addressOf(2), provider: addressOf(9), maxAmount: usdc(70n), maxCalls: 1, epoch: 0 }
+  const signed = { voucher, signer: addressOf(2), signature: `0x${'00'.repeat(65)}` } as const
+  const capped = { ...account(2), signer: addressOf(2), voucher: signed }
+  const row = { payer: addressOf(2), amountUsdc: usdc(70n), calls: 1, voucher: signed }
+  const open = [batchOf([sent]), { ...batchOf([]), rows: [row] }]
+  const choose = (accounts: readonly UnsettledAccount[]) =>
+    chooseDue(accounts, { open, attempts: createAttempts(), rowsMax: 9 })
+  expect(choose([cheap])).toEqual([])
+  expect(choose([capped])).toEqual([])
+  expect(choose([{ ...cheap, calls: 2, amountUsdc: usdc(200n) }])).toHaveLength(1)
+})
+
 test('a skipped row rests until its grant or its debt is another; a paid one never does', () => {
   const attempts = createAttempts()
   const [skipped, paid] = [account(1), account(2)]

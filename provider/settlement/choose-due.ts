@@ -1,5 +1,6 @@
 import { settleDeadline } from '../../protocol/grant.ts'
-import { zeroUsdc } from '../../protocol/usdc.ts'
+import { type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
+import { claimable } from '../ledger/batches.ts'
 import { isMetered, laneKey, laneOf, meteredLane, trialLane } from '../ledger/lanes.ts'
 import type { UncountedTrials, UnsettledAccount } from '../ledger/ledger.ts'
 import type { Batch, BatchRow } from '../ledger/records.ts'
@@ -18,12 +19,16 @@ export function chooseDue(
     open.flatMap(({ rows }) => rows.map((row) => [rowKey(row), row.amountUsdc] as const)),
   )
   const due = unsettled
-    .filter((account) => account.amountUsdc > (underWay.get(laneKey(account)) ?? zeroUsdc))
+    .filter((account) => collectable(account) > (underWay.get(laneKey(account)) ?? zeroUsdc))
     .filter((account) => !attempts.isHopeless(account))
     .sort((a, b) => settleDeadline(a.grant) - settleDeadline(b.grant))
   const [first] = due
   return first ? due.filter((account) => isMetered(account) === isMetered(first)).slice(0, rowsMax) : []
 }
+
+/** What the escrow would pay of it now; the rest waits for another grant, or for a higher voucher. */
+const collectable = ({ grant, voucher, ...owed }: UnsettledAccount): Usdc =>
+  claimable(owed, { ...grant, voucher })?.amountUsdc ?? zeroUsdc
 
 /** The same for trial calls, which are counted by a third function of the escrow. */
 export function chooseUncounted(

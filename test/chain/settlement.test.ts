@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { createTestLog } from '../../protocol/base/log.ts'
 import { escrowCalls } from '../../protocol/chain/calls.ts'
 import { limits } from '../../protocol/limits.ts'
-import { merkleProof, verifyMerkleProof } from '../../protocol/merkle.ts'
+import { createMerkleTree, verifyMerkleProof } from '../../protocol/merkle.ts'
 import { type Receipt, receiptLeaf } from '../../protocol/receipt.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { createProviderMetrics } from '../../provider/metrics.ts'
@@ -53,7 +53,7 @@ test('many calls of many payers become one transaction; balances, events and usa
   for (const receipt of receipts.flat()) {
     const leaf = receiptLeaf(receipt)
     const index = leaves.indexOf(leaf)
-    expect(verifyMerkleProof({ leaf, proof: merkleProof(leaves, index), root })).toBe(true)
+    expect(verifyMerkleProof({ leaf, proof: createMerkleTree(leaves).proof(index), root })).toBe(true)
   }
   expect(p.settler.status().unsettledUsdc).toBe(0n)
   expect(await p.ledger.batches.readOpen()).toEqual([])
