@@ -172,6 +172,8 @@ export const limits = {
   programStopMsMax: 2_000,
   /** Between two looks whether a native server listens. */
   programReadyPollMsMax: 20,
+  /** Between two tries to connect to one whose queue is full. */
+  programConnectPollMsMax: 64,
 
   // What a program reaches
   egressOriginBytesMax: 255,

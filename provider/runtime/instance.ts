@@ -1,13 +1,13 @@
 import { type Duplex, Readable } from 'node:stream'
 import type { Clock } from '../../protocol/base/clock.ts'
-import { ProtocolError } from '../../protocol/errors.ts'
+import type { ProtocolError } from '../../protocol/errors.ts'
 import { createHttpPool } from '../../protocol/http/h1-client.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { EgressProxy } from '../egress/egress-proxy.ts'
 import { explainEgress } from './explain-egress.ts'
 import { createPacer } from './pacer.ts'
-import { createCall, isWaitingForCaller, type RunningCall } from './running-call.ts'
+import { createCall, isWaitingForCaller, type RunningCall, tooSlow } from './running-call.ts'
 import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from './runtime.ts'
 import type { Cell, CellExit } from './sandbox/cell.ts'
 import type { Watchdog } from './watchdog.ts'
@@ -163,14 +163,7 @@ export function createInstance(
 
   /** A caller that trickles may not hold a place for ever. */
   function stopSlow(call: RunningCall): void {
-    const error = new ProtocolError(
-      'request_timeout',
-      'The request came, or its answer was read, too slowly.',
-      {
-        hint: 'Send it again over a better connection.',
-      },
-    )
-    end(call, { kind: 'refused', error })
+    end(call, { kind: 'refused', error: tooSlow() })
     call.exchange?.abort()
   }
 
@@ -231,7 +224,7 @@ export function createInstance(
     return true
   }
 
-  function fail(call: RunningCall, error: ProtocolError): void {
+  function fail(call: RunningCall, error: ProtocolError, isUntaken: boolean | undefined): void {
     const reason = death ?? killed
     if (typeof error.details['headerBytesMax'] === 'number') {
       end(call, { kind: 'headers_too_large', bytesMax: limits.answerHeaderBytesMax })
@@ -247,7 +240,11 @@ export function createInstance(
     } else {
       // The sockets of a process close before it is gone, and only then is it known what it died of.
       void clock.sleep(limits.programDeathMsMax, dead.signal).then(
-        () => end(call, { kind: 'crashed', message: 'It broke its answer off.' }),
+        () =>
+          end(call, {
+            kind: 'crashed',
+            message: isUntaken ? 'It listens no more.' : 'It broke its answer off.',
+          }),
         () => undefined,
       )
     }
@@ -324,7 +321,7 @@ export function createInstance(
         call.exchange?.abort()
       },
       onEnd: (trailers) => end(call, fault ?? answered, trailers),
-      onError: (error) => fail(call, error),
+      onError: (error, isUntaken) => fail(call, error, isUntaken),
     })
     call.exchange = exchange
     if (call.isPaused || pacer.isHolding) exchange.pause()

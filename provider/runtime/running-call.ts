@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream'
+import { ProtocolError } from '../../protocol/errors.ts'
 import type { UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
 import type { CallHandler } from './runtime.ts'
 
@@ -48,4 +49,11 @@ export function isWaitingForCaller({ isPaused, request: { body } }: RunningCall)
   if (isPaused) return true
   if (!(body instanceof Readable)) return false
   return !body.readableEnded && !body.destroyed && !body.isPaused() && body.readableLength === 0
+}
+
+/** What a caller is told who kept a program waiting for too long. */
+export function tooSlow(): ProtocolError {
+  return new ProtocolError('request_timeout', 'The request came, or its answer was read, too slowly.', {
+    hint: 'Send it again over a better connection.',
+  })
 }

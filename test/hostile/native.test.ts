@@ -155,6 +155,16 @@ describe.skipIf(!canRunNatively)(
         expect(body.length).toBeGreaterThan(0)
       })
 
+      test('no more time than it has to begin, with a port that takes nobody', async () => {
+        await using patient = await createRuntime({ startTimeoutMs: 300 })
+        const starting = patient.start(
+          { files: [{ path: 'attacks', bytes }], entry: 'attacks', native: 'http' },
+          { env: { SERVER: 'full' }, params: null, limits: { memoryMiB: 64, timeoutMs: 1_000 } },
+          never,
+        )
+        await expect(starting).rejects.toMatchObject({ code: 'program_timeout' })
+      })
+
       test('no more memory than it may', async () => {
         await using program = await start({ memoryMiB: 48 })
         expect((await attack(program, 'memory')).outcome).toEqual({ kind: 'out_of_memory', memoryMiB: 48 })
@@ -232,6 +242,12 @@ describe.skipIf(!canRunNatively)(
           expect(readFileSync(path, 'latin1'), path).not.toContain(secret)
         expect(program.isAlive).toBe(true)
       })
+    })
+
+    test('callers of a server that lets few wait have their turn all the same', async () => {
+      await using program = await start({ env: { SERVER: 'one-by-one' }, native: 'http' })
+      const answers = await Promise.all(Array.from({ length: 24 }, () => attack(program, 'any')))
+      for (const answer of answers) expect(textOf(answer)).toBe('own')
     })
 
     test.each(['gentle', 'gentle-port'])('a server is asked before it is ended: %s', async (SERVER) => {

@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { Readable } from 'node:stream'
 import { afterAll, describe, expect, test } from 'vitest'
 import { createTestClock } from '../../../protocol/base/clock.ts'
@@ -5,11 +6,39 @@ import { createTestLog } from '../../../protocol/base/log.ts'
 import { limits } from '../../../protocol/limits.ts'
 import { collectAnswer } from '../collect-answer.ts'
 import type { Instance } from '../runtime.ts'
+import { createWatchdog } from '../watchdog.ts'
+import { createCgiInstance } from './cgi-instance.ts'
 import { createNativeRuntime } from './native-runtime.ts'
 import { canRunNatively, compile } from './testing/compile.ts'
 
 const never = new AbortController().signal
 const timeoutMs = 1_000
+
+test('a process that takes long to stand costs its call no time of the program, and is not waited for for ever', async () => {
+  const clock = createTestClock()
+  const watchdog = createWatchdog({ clock }, { intervalMs: limits.watchdogIntervalMs })
+  await using instance = createCgiInstance(
+    {
+      clock,
+      watchdog,
+      take: (signal) =>
+        new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+      refill: () => undefined,
+      openWayOut: async () => undefined,
+    },
+    {
+      limits: { timeoutMs, memoryMiB: 32 },
+      launch: () => Buffer.alloc(0),
+      redact: (line) => line,
+      onOutput: undefined,
+    },
+  )
+  const answer = collectAnswer(instance, { method: 'GET', target: '/', rawHeaders: ['host', 'test'] })
+  await clock.advance(2 * timeoutMs)
+  expect(instance.inFlight).toBe(1)
+  await clock.advance(limits.cgiQueueMsMax)
+  expect((await answer).outcome).toMatchObject({ kind: 'stopped', message: expect.stringContaining('start') })
+})
 
 describe.skipIf(!canRunNatively)('CGI programs, with a C compiler and bubblewrap', () => {
   const bytes = canRunNatively ? compile('compliance.c') : new Uint8Array()
@@ -33,6 +62,7 @@ describe.skipIf(!canRunNatively)('CGI programs, with a C compiler and bubblewrap
     await using instance = await start('count')
     const body = new Readable({ read: () => undefined })
     const answer = count(instance, body)
+    await once(body, 'resume')
     await clock.advance(10 * timeoutMs)
     expect(instance.inFlight).toBe(1)
     body.push('late')
@@ -42,7 +72,9 @@ describe.skipIf(!canRunNatively)('CGI programs, with a C compiler and bubblewrap
 
   test('a caller who does nothing for very long loses its place', async () => {
     await using instance = await start('count')
-    const answer = count(instance, new Readable({ read: () => undefined }))
+    const body = new Readable({ read: () => undefined })
+    const answer = count(instance, body)
+    await once(body, 'resume')
     await clock.advance(limits.idleTimeoutMs + 2 * limits.watchdogIntervalMs)
     expect((await answer).outcome).toMatchObject({ kind: 'refused', error: { code: 'request_timeout' } })
   })
@@ -63,6 +95,7 @@ describe.skipIf(!canRunNatively)('CGI programs, with a C compiler and bubblewrap
       { length: limits.cgiProcessesMax + 2 },
       () => new Readable({ read: () => undefined }),
     )
+    const begun = bodies.map((body) => once(body, 'resume'))
     const answers = bodies.map((body) => count(instance, body))
     const finish = (body: Readable | undefined) => {
       body?.push('x')
@@ -73,6 +106,7 @@ describe.skipIf(!canRunNatively)('CGI programs, with a C compiler and bubblewrap
     // The last but one has the place that is free now.
     finish(bodies.at(-2))
     expect((await answers.at(-2))?.body.toString()).toBe('1')
+    await Promise.all(begun)
     const late = count(instance, new Readable({ read: () => undefined }))
     await clock.advance(limits.cgiQueueMsMax + 2 * limits.watchdogIntervalMs)
     expect((await late).outcome).toMatchObject({ kind: 'stopped', message: expect.stringContaining('busy') })

@@ -8,7 +8,7 @@ import { explainEgress } from '../explain-egress.ts'
 import { createPacer } from '../pacer.ts'
 import { readBounded } from '../read-bounded.ts'
 import type { Redact } from '../redact.ts'
-import { createCall, isWaitingForCaller, type RunningCall } from '../running-call.ts'
+import { createCall, isWaitingForCaller, type RunningCall, tooSlow } from '../running-call.ts'
 import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from '../runtime.ts'
 import type { Cell } from '../sandbox/cell.ts'
 import type { Watchdog } from '../watchdog.ts'
@@ -86,16 +86,17 @@ export function createCgiInstance(
 
   function checkTime(call: CgiCall, nowMs: number): void {
     const elapsedMs = nowMs - call.checkedMs
-    if (queue.includes(call)) {
-      if (elapsedMs > limits.cgiQueueMsMax)
-        end(call, { kind: 'stopped', message: 'All its processes were busy for too long.' })
+    // Until it has a process it waits for us, and not for its program.
+    if (!call.cell) {
+      const why = queue.includes(call) ? 'All its processes were busy' : 'Its process did not start'
+      if (elapsedMs > limits.cgiQueueMsMax) end(call, { kind: 'stopped', message: `${why} for too long.` })
       return
     }
     call.checkedMs = nowMs
     if (isWaitingForCaller(call)) call.waitedMs += elapsedMs
     else call.ranMs += elapsedMs
     if (call.ranMs > timeoutMs) end(call, { kind: 'timeout', timeoutMs })
-    else if (cpuMs < timeoutMs && (call.cell?.usage().cpuMs ?? 0) > cpuMs)
+    else if (cpuMs < timeoutMs && (call.cell.usage().cpuMs ?? 0) > cpuMs)
       end(call, { kind: 'out_of_cpu', cpuMs })
     else if (call.waitedMs > limits.idleTimeoutMs) end(call, { kind: 'refused', error: tooSlow() })
   }
@@ -132,13 +133,13 @@ export function createCgiInstance(
   }
 
   async function run(call: CgiCall): Promise<void> {
-    call.checkedMs = clock.monotonicMs()
     let cell: Cell | undefined
     try {
       const launch = options.launch(call.request)
       cell = await take(call.gone.signal)
       if (!calls.has(call)) return
       call.cell = cell
+      call.checkedMs = clock.monotonicMs()
       await answer(call, cell, launch)
     } catch (error) {
       if (!isProtocolError(error))
@@ -275,12 +276,6 @@ function toFault(
     return { kind: 'headers_too_large', bytesMax: limits.answerHeaderBytesMax }
   if (error instanceof InvalidAnswer) return { kind: 'output_invalid', message: redact(error.message) }
   throw error
-}
-
-function tooSlow(): ProtocolError {
-  return new ProtocolError('request_timeout', 'The request came, or its answer was read, too slowly.', {
-    hint: 'Send it again over a better connection.',
-  })
 }
 
 function brokenOff(): ProtocolError {

@@ -4,6 +4,8 @@ import { endByReading } from '../connect-program.ts'
 
 /** A connection that somebody else makes. What is written before it is there waits. */
 export interface LateSocket extends Duplex {
+  /** Whether that has not been made yet: nothing of what was written has left. */
+  readonly connecting: boolean
   /** Takes the connection over, once; emits `connect`. One that comes after `destroy` is closed. */
   attach(socket: Socket): void
 }
@@ -41,5 +43,7 @@ export function createLateSocket(): LateSocket {
     outer.emit('connect')
     whenThere?.()
   }
-  return Object.assign(outer, { attach })
+  return Object.defineProperty(Object.assign(outer, { attach }), 'connecting', {
+    get: () => !inner,
+  }) as LateSocket
 }

@@ -332,6 +332,38 @@ static int drip(void) {
   }
 }
 
+/** Listens on PORT, and has as many connections of its own there as it takes: the next one waits for ever. */
+static int listen_and_fill(void) {
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(getenv("PORT")))};
+  inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
+  int listener = socket(AF_INET, SOCK_STREAM, 0);
+  if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 0) != 0) exit(1);
+  for (int i = 0; i < 4; i++) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    connect(fd, (struct sockaddr *)&address, sizeof address);
+  }
+  for (;;) pause();
+}
+
+/** Answers one caller after the other, slowly, and lets one more wait. */
+static int serve_one_by_one(void) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  static const char own[] = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nown";
+  strcpy(address.sun_path, getenv("LISTEN_SOCKET"));
+  int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+  bind(listener, (struct sockaddr *)&address, sizeof address);
+  listen(listener, 0);
+  for (;;) {
+    int fd = accept(listener, NULL, NULL);
+    char head[4096];
+    if (read(fd, head, sizeof head) > 0) {
+      usleep(2000);
+      send(fd, own, sizeof own - 1, MSG_NOSIGNAL);
+    }
+    close(fd);
+  }
+}
+
 /** Answers on its socket with one answer too many. */
 static int serve_smuggled(int listener) {
   static const char answers[] = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nown"
@@ -420,6 +452,8 @@ int main(int argc, char **argv) {
   if (server && strcmp(server, "gentle") == 0) return serve_until_asked(listen_on_socket);
   if (server && strcmp(server, "gentle-port") == 0) return serve_until_asked(listen_on_port);
   if (server && strcmp(server, "fetch") == 0) return serve_fetches();
+  if (server && strcmp(server, "full") == 0) return listen_and_fill();
+  if (server && strcmp(server, "one-by-one") == 0) return serve_one_by_one();
   if (server && strcmp(server, "smuggle") == 0) return serve_smuggled(listen_on_socket());
   const char *query = getenv("QUERY_STRING");
   setvbuf(stdout, NULL, _IOLBF, 0);
