@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { chown, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -18,4 +18,16 @@ test('only what dead processes left is a leftover', async () => {
   expect(await findLeftovers(folder, 'khp-')).toEqual([`khp-${beyondAnyPid}-b`])
   await rm(folder, { recursive: true })
   expect(await findLeftovers(folder, 'khp-')).toEqual([])
+})
+
+test('a link is none, and neither is a folder of somebody else: taking those away would be done for them', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'leftovers-'))
+  const beyondAnyPid = 2 ** 30
+  await symlink('/', join(folder, `khp-${beyondAnyPid}-link`))
+  if (process.getuid?.() === 0) {
+    await mkdir(join(folder, `khp-${beyondAnyPid}-theirs`))
+    await chown(join(folder, `khp-${beyondAnyPid}-theirs`), 65_534, 65_534)
+  }
+  expect(await findLeftovers(folder, 'khp-')).toEqual([])
+  await rm(folder, { recursive: true })
 })
