@@ -60,12 +60,13 @@ export const headBytesMax = 64 * 1024
 /**
  * Where a head ends.
  *
+ * @param from - Before this no line ends that an empty one follows: where it comes in pieces, each is looked at once.
  * @returns the index of the body's first byte, or undefined where the blank line has not come yet
  */
-export function findBody(bytes: Uint8Array): number | undefined {
+export function findBody(bytes: Uint8Array, from = 0): number | undefined {
   if (bytes[0] === lineFeed) return 1
   if (bytes[0] === carriageReturn && bytes[1] === lineFeed) return 2
-  for (let i = 0; i < bytes.length && i <= headBytesMax; i += 1) {
+  for (let i = from; i < bytes.length && i <= headBytesMax; i += 1) {
     if (bytes[i] !== lineFeed) continue
     if (bytes[i + 1] === lineFeed) return i + 2
     if (bytes[i + 1] === carriageReturn && bytes[i + 2] === lineFeed) return i + 3

@@ -26,15 +26,18 @@ export function createCgiAnswer(
   { onHead, onData }: AnswerReceiver,
 ): CgiAnswer {
   let kept: Buffer = Buffer.alloc(0)
+  let lookedTo = 0
   let isHeadRead = false
   let hasBody = true
   let expectedBytes: number | undefined
   let bytes = 0
 
   function readHead(): Buffer | undefined {
-    const bodyAt = findBody(kept)
+    const bodyAt = findBody(kept, lookedTo)
     if (bodyAt === undefined || bodyAt > headBytesMax) {
       if (kept.length > headBytesMax) throw new HeadTooLarge()
+      // The last two may be the first of a line end and an empty line.
+      lookedTo = Math.max(0, kept.length - 2)
       return undefined
     }
     const { status, headers } = parseHead(kept.toString('latin1', 0, bodyAt))
