@@ -66,7 +66,7 @@ const ways: readonly Way[] = [
 
 const startsPerRound = 8
 /** Long enough for a waiting process to take the place of the one that was taken. */
-const pauseMs = 150
+const pauseMs = 350
 
 async function readPrograms(): Promise<Record<Way['kind'], ProgramFiles>> {
   const js = await readFile(join(import.meta.dirname, 'programs', 'hello', 'src', 'index.js'))

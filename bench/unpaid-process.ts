@@ -82,6 +82,7 @@ const callDeps: CallDeps = {
   ledger: free,
   instanceOf: (deployment, signal) =>
     programs.acquire(deployment, (loadSignal) => deployments.readProgram(deployment, loadSignal), signal),
+  needsOf: programs.needsOf,
   x402: undefined,
   unpaidRuns: createUnpaidRuns(deps),
   rules,

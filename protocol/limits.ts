@@ -160,6 +160,8 @@ export const limits = {
   instancesMax: 256,
   instanceIdleMsMax: 5 * 60_000,
   zygotesMax: 4,
+  /** From the start of a program in one that waited to the start of the next one that waits. */
+  zygoteRestMs: 100,
   faultMessageBytesMax: 1 * KiB,
   /** A native program's `/tmp`, which counts as its memory, too. */
   nativeTmpBytesMax: 64 * MiB,

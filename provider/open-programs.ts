@@ -28,6 +28,8 @@ export interface Programs extends AsyncDisposable {
   /** The most that programs may reach. */
   readonly egress: EgressOffer
   readonly allowsEgress: (spec: DeploymentSpec) => boolean
+  /** What the processes of a deployment may use here, with what runs them. */
+  readonly needsOf: (spec: DeploymentSpec) => Capacity
   /** @param load - Reads the program's files; called only where it does not run yet. */
   acquire(
     deployment: Deployment,
@@ -40,14 +42,19 @@ export interface Programs extends AsyncDisposable {
   setCapacity(capacityMiB: number): void
 }
 
-/** What the processes of a deployment may use: the program and what runs it, or as many of it as run at a time. */
+/**
+ * What the processes of a deployment may use: the program and what runs it, or as many of both as run at a time.
+ *
+ * @param overheadMiB - See `Runtime`.
+ */
 export function needsOf(
   { runtime, native }: Pick<DeploymentSpec, 'runtime' | 'native'>,
   { memoryMiB, concurrency }: Pick<SetLimits, 'memoryMiB' | 'concurrency'>,
+  overheadMiB: number,
 ): Capacity {
-  if (runtime !== 'native') return { memoryMiB: memoryMiB + limits.runtimeMemoryMiB, cores: 1 }
-  const processes = native === 'http' ? 1 : Math.min(limits.cgiProcessesMax, concurrency)
-  return { memoryMiB: memoryMiB * processes, cores: processes }
+  const isOne = runtime !== 'native' || native === 'http'
+  const processes = isOne ? 1 : Math.min(limits.cgiProcessesMax, concurrency)
+  return { memoryMiB: (memoryMiB + overheadMiB) * processes, cores: processes }
 }
 
 function describeDeath(death: Death): string {
@@ -93,6 +100,8 @@ export async function openPrograms(
   if (!kinds.every(isContained))
     log.warn('walls_missing', { reasons: probes.flatMap(({ reasons }) => reasons) })
   const instances = starting.use(createInstances({ clock, log }, { runtimes, capacityMiB }))
+  const overheads = new Map(runtimes.map(({ kind, overheadMiB }) => [kind, overheadMiB]))
+  const needsHere = (spec: DeploymentSpec) => needsOf(spec, limitsOf(spec), overheads.get(spec.runtime) ?? 0)
   const parts = starting.move()
   return {
     kinds,
@@ -108,6 +117,7 @@ export async function openPrograms(
     egress,
     allowsEgress: ({ runtime, limits: { egress: asked } }) =>
       explainNoEgress(runtime, asked) === undefined && isOffered(asked, egress),
+    needsOf: needsHere,
     acquire: (deployment, load, acquireSignal) =>
       instances.acquire(
         deployment.cid.toString(),
@@ -134,7 +144,7 @@ export async function openPrograms(
           }
         },
         acquireSignal,
-        needsOf(deployment.spec, limitsOf(deployment.spec)),
+        needsHere(deployment.spec),
       ),
     endAll: (why) => instances.endAll(why),
     setCapacity: (capacityMiB) => instances.setCapacity(capacityMiB),

@@ -357,6 +357,7 @@ export async function createProvider(
         (loadSignal) => deployments.readProgram(deployment, loadSignal),
         callSignal,
       ),
+    needsOf: programs.needsOf,
     programLog,
     metrics,
     bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),

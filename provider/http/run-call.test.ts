@@ -91,6 +91,7 @@ async function setup(onCall: (handler: CallHandler, target: string) => void) {
       starting.left += 1
       return instance
     },
+    needsOf: ({ limits: { memoryMiB } }) => ({ memoryMiB, cores: 1 }),
     x402: undefined,
     programLog: { add: () => undefined },
     metrics: { countCall: () => undefined },

@@ -30,7 +30,7 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { StoredAnswer } from '../ledger/records.ts'
 import type { FreshEntry, ProgramLog } from '../logs/program-log.ts'
 import type { ProviderMetrics } from '../metrics.ts'
-import { needsOf } from '../open-programs.ts'
+import type { Programs } from '../open-programs.ts'
 import type { Rules } from '../policy/rules.ts'
 import type { Instance } from '../runtime/runtime.ts'
 import { type EarlierCall, type HeldPayment, settlementPending } from '../x402/payment-desk.ts'
@@ -66,6 +66,7 @@ export interface CallDeps {
   readonly ledger: GrantMoneyDeps['ledger'] & Pick<Ledger, 'claimKey'>
   /** The running program of a deployment, started if need be. */
   readonly instanceOf: (deployment: Deployment, signal: AbortSignal) => Promise<Instance>
+  readonly needsOf: Programs['needsOf']
   /** Absent where callers cannot pay by x402. */
   readonly x402: Pick<X402, 'desk' | 'terms'> | undefined
   readonly programLog: Pick<ProgramLog, 'add'>
@@ -277,14 +278,9 @@ function claimOf(
   }
 }
 
-function placeOf({ rules }: CallDeps, { payer, deployment: { cid, spec } }: Call): PlaceWish {
-  const limitsHere = rules.limitsOf(spec)
-  return {
-    payer: payer.address,
-    deployment: cid.toString(),
-    ...needsOf(spec, limitsHere),
-    concurrency: limitsHere.concurrency,
-  }
+function placeOf({ rules, needsOf }: CallDeps, { payer, deployment: { cid, spec } }: Call): PlaceWish {
+  const { concurrency } = rules.limitsOf(spec)
+  return { payer: payer.address, deployment: cid.toString(), ...needsOf(spec), concurrency }
 }
 
 /** What keeps its callers out is told to whom it concerns; who could not pay is between others. */

@@ -52,6 +52,8 @@ export interface StartOptions {
 /** One way to run programs. */
 export interface Runtime extends AsyncDisposable {
   readonly kind: RuntimeKind
+  /** What a process takes beside what its program may use: memory of the engine, or of the walls. */
+  readonly overheadMiB: number
   /** Attacks its own sandbox and says what held. Asked once; the answer is kept. */
   probe(signal: AbortSignal): Promise<Probe>
   /**

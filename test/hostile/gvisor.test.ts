@@ -3,6 +3,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { afterAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
+import { limits } from '../../protocol/limits.ts'
 import { createNativeRuntime } from '../../provider/runtime/native/native-runtime.ts'
 import { canRunNatively, compile } from '../../provider/runtime/native/testing/compile.ts'
 import type { Instance, StartOptions } from '../../provider/runtime/runtime.ts'
@@ -44,7 +45,9 @@ describe.skipIf(!canRun)('a native program in gVisor, where there is runsc, and 
   }
 
   test('has walls that our own attacks find standing', async () => {
-    const probe = await (await making!).probe(never)
+    const runtime = await making!
+    expect(runtime.overheadMiB).toBe(limits.gvisorMemoryMiB)
+    const probe = await runtime.probe(never)
     expect(probe).toMatchObject({ tier: 'sandbox', reasons: [], engine: expect.stringContaining('gVisor') })
   })
 

@@ -98,7 +98,7 @@ export async function createNativeRuntime(
       const serverOptions = { ...options, launch, redact, startTimeoutMs, openWayOut: wayOut }
       instance = await startServer({ clock, watchdog }, cell, serverOptions, signal)
     } else {
-      const zygotes = parts.use(createZygotes({ spawn, log }, { count }))
+      const zygotes = parts.use(createZygotes({ spawn, clock, log }, { count }))
       zygotes.refill()
       instance = createCgiInstance(
         { clock, watchdog, ...zygotes, openWayOut: wayOut },
@@ -122,6 +122,7 @@ export async function createNativeRuntime(
   const parts = starting.move()
   return {
     kind: 'native',
+    overheadMiB: isGvisor ? limits.gvisorMemoryMiB : 0,
     start,
     probe(signal) {
       probing ??= probe({ sandbox, engine }, { root, mounts, isGvisor }, signal).catch((error) => {

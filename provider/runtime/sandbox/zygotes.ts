@@ -1,3 +1,4 @@
+import type { Clock } from '../../../protocol/base/clock.ts'
 import type { Log } from '../../../protocol/base/log.ts'
 import type { Cell } from './cell.ts'
 
@@ -5,25 +6,49 @@ import type { Cell } from './cell.ts'
 export interface Zygotes extends AsyncDisposable {
   /** A waiting process, else a new one. */
   take(signal: AbortSignal): Promise<Cell>
-  /** Replaces in the background what was taken; call it when the taker no longer needs the processor. */
-  refill(): void
+  /**
+   * Replaces in the background what was taken.
+   *
+   * @param restMs - How long the taker has the processor for itself: starting a process holds up whoever starts it for
+   * milliseconds, and keeps a core busy for as long as a program needs to its first answer.
+   */
+  refill(restMs?: number): void
 }
 
 /** @param options.count - How many wait. */
 export function createZygotes(
-  { spawn, log }: { spawn: (signal: AbortSignal) => Promise<Cell>; log: Log },
+  { spawn, clock, log }: { spawn: (signal: AbortSignal) => Promise<Cell>; clock: Clock; log: Log },
   { count }: { count: number },
 ): Zygotes {
   const stopping = new AbortController()
   const waiting: Cell[] = []
-  let filling: Promise<void> | undefined
+  let askedRestMs: number | undefined
+  let isFilling = false
+  let filling = Promise.resolve()
 
+  /** Until nobody has asked for more meanwhile. */
   async function fill(): Promise<void> {
-    while (waiting.length < count && !stopping.signal.aborted) {
-      const cell = await spawn(stopping.signal)
-      waiting.push(cell)
-      void cell.exited.then(() => drop(cell))
+    try {
+      while (askedRestMs !== undefined) {
+        const restMs = askedRestMs
+        askedRestMs = undefined
+        if (restMs > 0) await clock.sleep(restMs, stopping.signal)
+        while (isShort()) await addOne()
+      }
+    } catch (error) {
+      if (!stopping.signal.aborted) log.warn('zygote_failed', { error: describe(error) })
+    } finally {
+      isFilling = false
     }
+  }
+
+  /** Whoever has taken one meanwhile has its rest, too, before the next. */
+  const isShort = () => waiting.length < count && askedRestMs === undefined && !stopping.signal.aborted
+
+  async function addOne(): Promise<void> {
+    const cell = await spawn(stopping.signal)
+    waiting.push(cell)
+    void cell.exited.then(() => drop(cell))
   }
 
   /** A zygote that ended while it waited is nobody's. */
@@ -48,14 +73,11 @@ export function createZygotes(
       }
       return spawn(signal)
     },
-    refill() {
-      filling ??= fill()
-        .catch((error) => {
-          if (!stopping.signal.aborted) log.warn('zygote_failed', { error: String(error?.cause ?? error) })
-        })
-        .finally(() => {
-          filling = undefined
-        })
+    refill(restMs = 0) {
+      askedRestMs = Math.max(askedRestMs ?? 0, restMs)
+      if (isFilling) return
+      isFilling = true
+      filling = fill()
     },
     async [Symbol.asyncDispose]() {
       stopping.abort(new Error('The runtime is shutting down.'))
@@ -64,3 +86,5 @@ export function createZygotes(
     },
   }
 }
+
+const describe = (error: unknown) => String((error instanceof Error && error.cause) || error)

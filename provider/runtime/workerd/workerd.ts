@@ -90,7 +90,7 @@ export async function openWorkerd(
   const executable = await sandbox.prepare(workerdPath, signal)
   const watchdog = starting.use(createWatchdog({ clock }, { intervalMs: limits.watchdogIntervalMs }))
   const spawn = (signal: AbortSignal) => sandbox.spawn({ executable, args: formatWorkerdArgs }, signal)
-  const zygotes = starting.use(createZygotes({ spawn, log }, { count }))
+  const zygotes = starting.use(createZygotes({ spawn, clock, log }, { count }))
   const instances = starting.use(createOwner())
   zygotes.refill()
 
@@ -110,6 +110,7 @@ export async function openWorkerd(
 
   const createRuntime = ({ kind, toModules, compatibilityFlags }: Convention): Runtime => ({
     kind,
+    overheadMiB: limits.runtimeMemoryMiB,
     probe: probeOnce,
     async start(program, { env, params, limits: programLimits, onOutput }, signal) {
       const token = randomBytes(16).toString('hex')
@@ -153,7 +154,7 @@ export async function openWorkerd(
         await Promise.all([cell[Symbol.asyncDispose](), proxy?.[Symbol.asyncDispose]()])
         throw error
       } finally {
-        zygotes.refill()
+        zygotes.refill(limits.zygoteRestMs)
       }
     },
     [Symbol.asyncDispose]: async () => undefined,
