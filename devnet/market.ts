@@ -127,6 +127,7 @@ export async function createMarket(
         version,
         mirrorIntervalMs: pollIntervalMs,
         settleIntervalMs,
+        announce: { gateways: [gateway.url], region: 'local' },
         ...(options.fault && { fault: options.fault }),
         ...(options.native && { native: options.native }),
       },

@@ -417,6 +417,7 @@ test("the gateway's own host has pages, and a problem for everything else", asyn
       name: 'alice',
       address: accountOf('alice'),
       url: `http://alice.${front.gateway.domain}/`,
+      isLive: false,
       isTunnelled: false,
     },
   ])

@@ -26,6 +26,7 @@ import { domainHost } from './names/resolve-host.ts'
 import { type CallTracer, createPlainTracer } from './observe/call-tracer.ts'
 import { createGatewayMetrics, type GatewayMetrics } from './observe/metrics.ts'
 import { createObserver } from './observe/observer.ts'
+import { createPresence, type Presence } from './presence/presence.ts'
 import { createDataPlane } from './proxy/data-plane.ts'
 import { createFindWay } from './proxy/find-way.ts'
 import { createProviderRoutes, type TunnelDirectory } from './proxy/provider-routes.ts'
@@ -89,6 +90,7 @@ export interface ClusterFacts {
   readonly via: string
   readonly deny: DenySettings
   readonly onDeny: (others: readonly DenySettings[]) => void
+  readonly onAnnounced: (text: string) => void
   /** What it counts together with the others. */
   readonly quotas: SharedQuotas
 }
@@ -152,6 +154,8 @@ export interface Gateway extends AsyncDisposable {
   readonly metrics: GatewayMetrics
   /** What it counts together with others. Empty unless it has been told that there are any. */
   readonly quotas: SharedQuotas
+  /** Who is there. What other processes have taken is heard here, too. */
+  readonly presence: Pick<Presence, 'onHeard'> & { hear(text: string): void }
   /** Serves a request for the gateway's own pages that came another way. */
   serveControl(request: IncomingRequest, response: OutgoingResponse): void
 }
@@ -229,6 +233,15 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   const tunnels = starting.use(
     deps.openTunnels({ gatewayHost: place.nodeUrl.host, resolveProvider: resolveWith(names) }),
   )
+  const presence = createPresence(
+    { clock, log, names },
+    { market: options.info, hosts: [url.host, domain, place.nodeUrl.host] },
+  )
+  const hearAnnounced = (text: string) => {
+    presence.hear(text, closed.signal).catch((error) => {
+      log.debug('announcement_refused', { error: String(error) })
+    })
+  }
   if (deps.joinCluster) {
     cluster = starting.use(
       await deps.joinCluster({
@@ -240,10 +253,14 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
           othersDeny = others
           applyRules()
         },
+        onAnnounced: hearAnnounced,
         quotas,
       }),
     )
   }
+  presence.onHeard(({ provider, text, isOwn }) => {
+    if (isOwn) cluster?.tellAnnounced(provider, text)
+  })
   seen.names = () => names.known().length
   seen.tunnels = () => tunnels.connected().length
   seen.tunnelledProviders = () => new Set(tunnels.connected().map(({ provider }) => provider)).size
@@ -264,7 +281,8 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   const serving = fetchSpec && createServingReader({ clock, fetchSpec })
   const router = starting.use(
     createRouter({
-      ...{ clock, log, random, names, routes, admitProvider: guard.admitProvider },
+      ...{ clock, log, random, names, presence, routes, admitProvider: guard.admitProvider },
+      hasTunnel: tunnels.hasTunnel,
       ...(serving && { serving }),
     }),
   )
@@ -275,6 +293,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     log,
     info,
     names,
+    presence,
     otherGateways: cluster?.otherGateways ?? options.otherGateways ?? (() => []),
     domains,
     tunnelledProviders: () => tunnels.connected().map(({ provider }) => provider),
@@ -342,6 +361,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     setIdentity: (identity) => listener.setIdentity(identity),
     metrics,
     quotas,
+    presence: { hear: hearAnnounced, onHeard: presence.onHeard },
     serveControl,
     async [Symbol.asyncDispose]() {
       await parts.disposeAsync()

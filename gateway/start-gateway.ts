@@ -264,6 +264,7 @@ export async function startGateway(
     )
     // It may have changed while they started.
     if (tls) workers.setIdentity(tls.identity)
+    gateway.presence.onHeard(({ text }) => workers?.tellAnnounced(text))
   }
   const metricsSource = workers ? addUp(gateway.metrics, workers) : gateway.metrics
   const shown = options.metrics && starting.use(await serveMetrics(metricsSource, options.metrics))

@@ -114,6 +114,8 @@ export const errorTable = {
   provider_answer_invalid: { status: 502, retryable: false },
   tunnel_lost: { status: 502, retryable: true },
   tunnel_refused: { status: 403, retryable: false },
+  announcement_invalid: { status: 401, retryable: false },
+  announcement_replayed: { status: 401, retryable: false },
   frame_invalid: { status: 502, retryable: true },
   local_service_down: { status: 502, retryable: true },
   call_timeout: { status: 504, retryable: true },

@@ -420,6 +420,26 @@ export const limits = {
   gatewaysLookIntervalMsMin: 250,
   gatewayListBytesMax: 64 * KiB,
 
+  // Presence of providers
+  announcementBytesMax: 4 * KiB,
+  /** Between two words of a provider to a gateway; after one that was not taken, soon again. */
+  announceIntervalMs: 4_000,
+  announceRetryMs: 1_000,
+  announceTimeoutMs: 5_000,
+  /** How long a provider that goes waits until a gateway has heard it. */
+  announceGoneTimeoutMs: 1_000,
+  /** Gateways that one provider tells. */
+  announceGatewaysMax: 8,
+  /** A provider that has said nothing for this long is gone. */
+  announcementSilenceMsMax: 14_000,
+  /** How far the clocks of provider and gateway may differ. */
+  announcementSkewMsMax: 60_000,
+  /** Providers that a gateway remembers, those that have gone included. */
+  announcedProvidersMax: 10_000,
+  announcementsPerProviderPerMinuteMax: 60,
+  /** Between two readings of a name that is not the announcing account's, as far as the gateway knows. */
+  announcedNameRereadMs: 2_000,
+
   // A cluster of gateways
   /** Between two signs of life, and how long one may be silent before others do without it. */
   clusterHeartbeatMs: 300,
@@ -650,6 +670,10 @@ assert(limits.frameBytesMax <= limits.streamWindowBytesMin, 'a frame fits the sm
 assert(limits.frameBytesMax < limits.tunnelMessageBytesMax, 'a frame fits a message')
 assert(limits.tunnelSliceBytesMax <= limits.frameBytesMax, 'a slice fits a frame')
 assert(limits.tunnelWindowBytesMax < limits.tunnelQueuedBytesMax, 'windows that have grown may all stall')
+assert(
+  limits.announceIntervalMs * 3 <= limits.announcementSilenceMsMax,
+  'two words of a provider may be lost before it is gone',
+)
 assert(limits.specBytesMax * 2 <= limits.sealedSpecBytesMax, 'a sealed spec fits, Base64 and all')
 assert(limits.sealedSpecBytesMax < 1 * MiB, 'a spec is one raw block, so its CID is its SHA-256')
 assert(

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { type Address, getAddress, type LocalAccount } from 'viem'
+import type { AnnouncedFacts } from '../protocol/announcement.ts'
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
 import { createChainTime, createDevChainTime } from '../protocol/chain/chain-time.ts'
@@ -14,15 +15,18 @@ import type { RequestListener } from '../protocol/http/listener.ts'
 import { serveMetrics } from '../protocol/http/serve-metrics.ts'
 import { limits } from '../protocol/limits.ts'
 import type { Name } from '../protocol/name.ts'
+import { createPresenceVoice } from '../protocol/presence-key.ts'
 import type { ProviderInfo } from '../protocol/provider.ts'
 import { marketDomain } from '../protocol/typed-data.ts'
 import type { Usdc } from '../protocol/usdc.ts'
 import type { TunnelStatus } from '../tunnel-client/connect-tunnel.ts'
+import { loopbackLookup } from '../tunnel-client/loopback-lookup.ts'
 import { createContractSignatures } from './admission/contract-signatures.ts'
 import { createFindPayer } from './admission/find-payer.ts'
 import { createIdleChecks } from './admission/idle-checks.ts'
 import { createPlaces } from './admission/places.ts'
 import { createUnpaidRuns } from './admission/unpaid-runs.ts'
+import { createAnnouncer } from './announcer.ts'
 import { type ProviderControl, serveControl } from './control/serve-control.ts'
 import { createDeployments } from './deployments/deployments.ts'
 import { createEgressNetwork } from './egress/egress-network.ts'
@@ -115,7 +119,15 @@ export interface ProviderOptions {
   readonly egress?: EgressOffer | undefined
   /** Whether that may be on this machine or in its network, too; on development chains only. */
   readonly egressAllowsPrivate?: boolean
+  readonly announce?: AnnounceOptions
   readonly fault?: Fault
+}
+
+export interface AnnounceOptions {
+  /** Origins of the gateways that are told every few seconds that the provider is there. */
+  readonly gateways: readonly URL[]
+  /** Where it stands, in its operator's words. */
+  readonly region?: string | undefined
 }
 
 export interface Spending {
@@ -215,6 +227,7 @@ export async function createProvider(
     ),
   )
   const payee = { provider: account.address, name, market }
+  const voice = createPresenceVoice({ nowMs: clock.nowMs }, { account, market })
   const x402 = await openX402(
     { client, clock, log, random, ledger, sender, blockNumber: () => mirror.status().blockNumber },
     {
@@ -447,6 +460,17 @@ export async function createProvider(
     },
   }
   starting.use(await serveControl({ control, log }, dir))
+  const facts = (): AnnouncedFacts => {
+    const { price, runtimes, tier, egress, version } = info()
+    const { capacity, calls } = places.status()
+    const memoryMiB = Number.isFinite(capacity.memoryMiB) ? capacity.memoryMiB : null
+    return {
+      ...{ name, price, runtimes, tier, egress, version },
+      endpoint: presence.server,
+      region: options.announce?.region ?? null,
+      capacity: { memoryMiB, calls: limits.callsRunningPerProviderMax, callsInFlight: calls },
+    }
+  }
   // The first thing to be undone: what callers meet is a refusal that says when to come back, not a closed port.
   starting.defer(async () => {
     const patience = new AbortController()
@@ -455,6 +479,13 @@ export async function createProvider(
     patience.abort()
     programs.endAll('the provider is shutting down')
   })
+  // Before even that: who asks for a provider from now on is to find another one.
+  starting.use(
+    createAnnouncer(
+      { clock, log, voice, facts, lookup: loopbackLookup, proxyEnv: process.env },
+      options.announce?.gateways ?? [],
+    ),
+  )
 
   log.info('provider_started', {
     address: account.address,

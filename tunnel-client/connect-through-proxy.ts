@@ -15,7 +15,7 @@ export async function connectThroughProxy(
   { proxy, target, lookup }: { proxy: URL; target: URL; lookup: LookupFunction },
   signal: AbortSignal,
 ): Promise<Socket> {
-  const isSecure = target.protocol === 'wss:'
+  const isSecure = target.protocol === 'wss:' || target.protocol === 'https:'
   const hostname = target.hostname.replace(/^\[|\]$/g, '')
   const authority = `${target.hostname}:${target.port || (isSecure ? 443 : 80)}`
   const socket = await openTunnel({ proxy, authority, lookup }, signal)

@@ -108,7 +108,7 @@ test('a provider at home: one command makes keys, registers and serves through t
 })
 
 test('a provider with an address listens there, and its resolver says so', async () => {
-  const line = ['provider', 'up', '--domain', 'dave', '--port', '0', '--egress', 'public', '--json']
+  const line = [...'provider up --domain dave --port 0 --egress public --region eu-central --json'.split(' ')]
   const running = await startServing(at.user, line)
   const up: Up = JSON.parse(running.first)
   expect(up.server).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)
@@ -117,13 +117,32 @@ test('a provider with an address listens there, and its resolver says so', async
     address: up.address,
     egress: 'public',
   })
+  // The gateway lists it before anybody has called it, and no more once it has stopped.
+  const listed = async () => {
+    const { providers } = JSON.parse((await get(`${at.market.gateway.url}_/providers`)).text)
+    return providers.find(({ name }: { name: string }) => name === 'dave')
+  }
+  await expect.poll(listed, { timeout: 20_000 }).toMatchObject({
+    ...{ address: up.address, isLive: true, isTunnelled: false, region: 'eu-central', egress: 'public' },
+    endpoints: [up.url, up.server],
+  })
   expect(JSON.parse((await get(`${up.url}_/info`)).text)).toMatchObject({ name: 'dave' })
   await running.stop()
+  await expect.poll(listed, { timeout: 20_000 }).toBe(undefined)
   const { promise: refused, resolve } = Promise.withResolvers<string | undefined>()
   connect(Number(new URL(up.server).port), '127.0.0.1').on('error', (error: NodeJS.ErrnoException) =>
     resolve(error.code),
   )
   expect(await refused).toBe('ECONNREFUSED')
+})
+
+test.each([
+  ['--region', 'eu/central', 'is not a region'],
+  ['--announce', 'gateway.example', 'is not a gateway for --announce'],
+])('a provider that is told %s %s does not start', async (...[flag, value, message]) => {
+  const { exitCode, stderr } = await at.user.run(['provider', 'up', '--domain', 'erin', flag, value])
+  expect(exitCode).toBe(2)
+  expect(stderr).toContain(message)
 })
 
 test('what programs may reach is one of three words', async () => {

@@ -23,6 +23,8 @@ export interface Cluster extends AsyncDisposable {
   otherGateways(): readonly string[]
   /** Tells the others what this gateway denies from now on. */
   tellDeny(deny: DenySettings): void
+  /** Tells the others what a provider has said here. */
+  tellAnnounced(provider: Address, text: string): void
   /** Whether the others can be heard at the moment. */
   isConnected(): boolean
   /** Where other gateways hand over requests. */
@@ -58,6 +60,8 @@ export interface ClusterOptions {
   readonly deny: DenySettings
   /** Hears what the others deny, whenever that changes. */
   readonly onDeny: (others: readonly DenySettings[]) => void
+  /** Hears what a provider has said to another gateway. */
+  readonly onAnnounced: (text: string) => void
   /** What all count together. */
   readonly quotas: SharedQuotas
 }
@@ -103,6 +107,11 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
     options.quotas.charge(report.spends)
   }
 
+  // What was kept from before says nothing: whoever is there says so again within seconds.
+  const hearAnnounced = (text: string | undefined): void => {
+    if (text !== undefined && text.length <= limits.announcementBytesMax) options.onAnnounced(text)
+  }
+
   store.watch((key, value, { isNew }) => {
     const [kind, first = '', second = ''] = key.split('.')
     if (first === nodeId || second === nodeId) return
@@ -116,6 +125,7 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
     } else if (kind === 'route' && isAddress(first)) {
       members.route(getAddress(first), second, value !== undefined)
     } else if (kind === 'deny') hearDeny(first, value)
+    else if (kind === 'alive') hearAnnounced(isNew ? value : undefined)
     else if (kind === 'spent') hearSpent(first, isNew ? value : undefined)
   })
 
@@ -203,6 +213,9 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
     isConnected: store.isConnected,
     tellDeny(next) {
       deny = JSON.stringify(next)
+    },
+    tellAnnounced(provider, text) {
+      if (store.isConnected()) store.put(`alive.${provider.toLowerCase()}`, text).catch(onError)
     },
     otherGateways: () => pickHomes(nodeId, members.live(), options.homes - 1),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),

@@ -8,16 +8,20 @@ import { problemResponse } from '../../protocol/http/problem-response.ts'
 import type { AbuseSettings } from '../limits/front-rules.ts'
 import type { DomainCache } from '../names/domain-cache.ts'
 import type { NameCache } from '../names/name-cache.ts'
+import type { Presence } from '../presence/presence.ts'
 import { createAbusePages } from './abuse-pages.ts'
 import { createDomainPages } from './domain-pages.ts'
 import { createNamePages } from './name-pages.ts'
-import { formatPage, type ListedProvider } from './page.ts'
+import { formatPage } from './page.ts'
+import { createProviderPages, listProviders } from './provider-pages.ts'
 
 export interface AppDeps {
   readonly clock: Clock
   readonly log: Log
   readonly info: GatewayInfo
   readonly names: Pick<NameCache, 'resolve' | 'known'>
+  /** Who is there. */
+  readonly presence: Pick<Presence, 'take' | 'live' | 'isGone'>
   /** URLs of the tunnels of other gateways with the same names. */
   readonly otherGateways: () => readonly string[]
   /** Absent where the gateway answers for no domain but its own. */
@@ -38,6 +42,7 @@ export interface AppDeps {
 export function createApp(deps: AppDeps): Hono {
   const { info, log, hsts } = deps
   const app = new Hono()
+  const providerPages = { ...deps, urlOf: (name: string) => exampleUrl(info, name) }
   if (hsts !== undefined) {
     app.use(async (c, next) => {
       await next()
@@ -46,7 +51,7 @@ export function createApp(deps: AppDeps): Hono {
   }
 
   app.get('/', (c) => {
-    const providers = listProviders(deps)
+    const providers = listProviders(providerPages)
     const wantsPage = c.req.header('accept')?.includes('text/html') ?? false
     if (!wantsPage) return c.json({ ...info, providers })
     return c.html(formatPage(info, providers), 200, {
@@ -57,13 +62,13 @@ export function createApp(deps: AppDeps): Hono {
   app.get('/readyz', (c) => (deps.isReady() ? c.text('ready\n') : c.text('closing\n', 503)))
   app.get('/_/info', (c) => c.json(info))
   app.get('/_/gateways', (c) => c.json({ gateways: [info.tunnel, ...deps.otherGateways()] }))
-  app.get('/_/providers', (c) => c.json({ providers: listProviders(deps) }))
   app.get('/_/tunnel', () => {
     throw new ProtocolError('bad_request', 'This is where tunnels connect, by WebSocket.', {
       hint: 'Use khachapuri provider up --tunnel.',
     })
   })
-  app.route('/', createNamePages({ names: deps.names, urlOf: (name) => exampleUrl(info, name) }))
+  app.route('/', createProviderPages(providerPages))
+  app.route('/', createNamePages(providerPages))
   if (deps.domains) app.route('/', createDomainPages({ domains: deps.domains }))
   app.route('/', createAbusePages(deps))
   if (deps.keeper) app.route('/', deps.keeper)
@@ -82,23 +87,6 @@ export function createApp(deps: AppDeps): Hono {
     return problemResponse(error)
   })
   return app
-}
-
-function listProviders({ info, names, tunnelledProviders }: AppDeps): ListedProvider[] {
-  const tunnelled = new Set(tunnelledProviders())
-  const named = names.known().map(({ name, address }) => ({
-    name,
-    address,
-    url: exampleUrl(info, name),
-    isTunnelled: tunnelled.delete(address),
-  }))
-  const unnamed = [...tunnelled].map((address) => ({
-    name: undefined,
-    address,
-    url: undefined,
-    isTunnelled: true,
-  }))
-  return [...named, ...unnamed]
 }
 
 /** Where a name is called. */

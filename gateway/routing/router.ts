@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import type { Address } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
@@ -6,6 +7,7 @@ import type { CID } from '../../protocol/ipfs/cid.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Name, ProviderName } from '../../protocol/name.ts'
 import type { NameCache } from '../names/name-cache.ts'
+import type { Presence } from '../presence/presence.ts'
 import type { ProviderRoute, ProviderRoutes } from '../proxy/provider-routes.ts'
 import { type ServingReader, selectServers } from './find-servers.ts'
 import { createHealthBook } from './health-book.ts'
@@ -19,6 +21,9 @@ export interface RouterDeps {
   /** Uniform in [0, 1). */
   readonly random: () => number
   readonly names: Pick<NameCache, 'peek' | 'resolve' | 'known'>
+  readonly presence: Pick<Presence, 'live' | 'isGone'>
+  /** Whether a tunnel of this provider stands here. */
+  readonly hasTunnel: (provider: Address) => boolean
   readonly routes: Pick<ProviderRoutes, 'routeTo'>
   readonly admitProvider: RoutedDeps['admitProvider']
   /** Absent where the gateway has no content: then `any.<gateway>` knows no deployment. */
@@ -35,6 +40,13 @@ export interface RoutedDeployment {
 /** Finds providers for the calls of deployments. Disposal ends its questions to providers. */
 export interface Router extends AsyncDisposable {
   /**
+   * The providers that may run a deployment and are there: they said so within the last seconds, or their tunnel stands.
+   * None is asked, and the chain is not read.
+   *
+   * @throws `deployment_unserved` where the spec cannot be found, `deployment_invalid` where it is none
+   */
+  liveProviders(cid: CID, signal: AbortSignal): Promise<readonly ProviderName[]>
+  /**
    * @param host - The host that the caller called.
    * @throws `deployment_unserved`, `providers_unavailable`; what is wrong with the only provider that is named
    */
@@ -46,7 +58,7 @@ export interface Router extends AsyncDisposable {
 }
 
 export function createRouter(deps: RouterDeps): Router {
-  const { admitProvider, clock, log, names, random, routes } = deps
+  const { admitProvider, clock, hasTunnel, log, names, presence, random, routes } = deps
   const health = createHealthBook({ clock })
   const watch = watchProviders({ clock, log, random, routes, health })
 
@@ -76,15 +88,29 @@ export function createRouter(deps: RouterDeps): Router {
 
   async function findAny(cid: CID, signal: AbortSignal): Promise<readonly ProviderName[]> {
     const serving = await deps.serving?.read(cid, signal)
-    const servers = serving ? await selectServers(serving, onePerAccount(names.known())) : []
+    const known = onePerAccount([...names.known(), ...presence.live().map(({ record }) => record)])
+    const servers = preferThere(serving ? await selectServers(serving, known) : [])
     if (servers.length > 0) return sample(servers, random)
     throw new ProtocolError('deployment_unserved', `This gateway knows no provider that serves ${cid}.`, {
-      hint: 'Call a provider by its name; from then on this gateway knows it.',
+      hint: 'Call a provider by its name, or have it announce itself here: provider up --announce.',
       details: { deployment: cid.toString() },
     })
   }
 
+  /** Those that went are asked only where nobody else is left: perhaps only their word does not get through. */
+  function preferThere(servers: readonly ProviderName[]): readonly ProviderName[] {
+    const there = servers.filter(({ address }) => hasTunnel(address) || !presence.isGone(address))
+    return there.length > 0 ? there : servers
+  }
+
   return {
+    async liveProviders(cid, signal) {
+      const serving = await deps.serving?.read(cid, signal)
+      if (!serving) return []
+      const tunnelled = names.known().filter(({ address }) => hasTunnel(address))
+      const live = presence.live().map(({ record }) => record)
+      return selectServers(serving, onePerAccount([...tunnelled, ...live]))
+    },
     async routeTo({ cid, providers }, { headers, host }, signal) {
       const able = providers.length > 0 ? await findNamed(providers, signal) : await findAny(cid, signal)
       const bounds = readPaymentBounds(headers)

@@ -13,6 +13,8 @@ export type ToWorker =
   | { readonly kind: 'rules'; readonly rules: FrontRules }
   | { readonly kind: 'identity'; readonly identity: TlsIdentity }
   | { readonly kind: 'metrics'; readonly id: number }
+  /** What a provider has said. */
+  | { readonly kind: 'announced'; readonly text: string }
   /** What other processes let through. */
   | { readonly kind: 'spent'; readonly spends: readonly Spend[] }
   /** A block that was asked for; undefined with the reason why not. */

@@ -19,6 +19,8 @@ import type { Sibling, Siblings } from './siblings.ts'
 export interface Workers extends AsyncDisposable {
   setRules(rules: FrontRules): void
   setIdentity(identity: TlsIdentity): void
+  /** Tells what a provider has said. */
+  tellAnnounced(text: string): void
   /** The first process's own tunnels have changed. */
   notePresence(): void
   /** What each has counted. */
@@ -232,6 +234,9 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
     setIdentity(next) {
       tls = next
       for (const worker of workers.values()) send(worker, { kind: 'identity', identity: next })
+    },
+    tellAnnounced(text) {
+      for (const worker of workers.values()) send(worker, { kind: 'announced', text })
     },
     notePresence: tellSiblings,
     readMetrics: () => Promise.all([...workers.values()].filter(({ isReady }) => isReady).map(readMetricsOf)),

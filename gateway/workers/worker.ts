@@ -135,6 +135,9 @@ process.on('message', (message: ToWorker) => {
       newest.tls = message.identity
       gateway?.setIdentity(message.identity)
       break
+    case 'announced':
+      gateway?.presence.hear(message.text)
+      break
     case 'spent':
       gateway?.quotas.charge(message.spends)
       break

@@ -21,6 +21,8 @@ export interface GatewayFront extends AsyncDisposable {
   readonly log: TestLog
   /** Name → `server` record; a name that is not in it is not registered. */
   readonly records: Map<string, string>
+  /** Accounts of providers that have a key; the others are made up of their names. */
+  readonly accounts: Map<string, Address>
   /** Names that stand for a deployment, as the chain has them. */
   readonly deployments: Map<string, { readonly contenthash: Hex; readonly providers: string }>
   /** Providers that are reached through a tunnel. */
@@ -74,6 +76,7 @@ export async function openGatewayFront(
   let tell: (change: NameChange) => void = () => undefined
 
   const deployments: GatewayFront['deployments'] = new Map()
+  const accounts = new Map<string, Address>()
 
   const readName = async (name: string): Promise<NameRecord | undefined> => {
     chain.reads++
@@ -94,7 +97,7 @@ export async function openGatewayFront(
     return {
       kind: 'provider',
       ...facts,
-      address: accountOf(name),
+      address: accounts.get(name) ?? accountOf(name),
       server,
       publicKey: new Uint8Array(),
     }
@@ -146,6 +149,7 @@ export async function openGatewayFront(
     log,
     records: table,
     deployments,
+    accounts,
     tunnels,
     rechecked,
     reads: () => chain.reads,

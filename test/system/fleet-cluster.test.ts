@@ -1,8 +1,13 @@
 import { request as httpRequest } from 'node:http'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type AnnouncedFacts, announcePath } from '../../protocol/announcement.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
-import { connectTunnels, type Tunnel } from '../../tunnel-client/index.ts'
+import { parseName } from '../../protocol/name.ts'
+import { createPresenceVoice } from '../../protocol/presence-key.ts'
+import { usdc } from '../../protocol/usdc.ts'
+import { createAnnouncer } from '../../provider/announcer.ts'
+import { connectTunnels, loopbackLookup, type Tunnel } from '../../tunnel-client/index.ts'
 import { type FleetNode, startFleet } from '../support/fleet.ts'
 import { natsServer, startNats } from '../support/nats.ts'
 import { domain, newAccount, until } from '../support/tunnels.ts'
@@ -12,15 +17,17 @@ const stack = new AsyncDisposableStack()
 const seen: (readonly string[])[] = []
 let nodes: readonly FleetNode[] = []
 let tunnel: Tunnel
+let bob: ReturnType<typeof newAccount>
+const market = { chainId: 31_337, escrow: '0x00000000000000000000000000000000000e5c70' } as const
 let nats: Awaited<ReturnType<typeof startNats>> | undefined
 
 beforeAll(async () => {
   if (!natsServer) return
   const account = newAccount()
+  bob = newAccount()
   nats = await startNats()
   stack.defer(async () => nats?.[Symbol.asyncDispose]())
-  const market = { chainId: 31_337, escrow: '0x00000000000000000000000000000000000e5c70' }
-  const providers = { alice: account.address }
+  const providers = { alice: account.address, bob: bob.address }
   const fleet = stack.use(await startFleet(3, { ...market, providers, cluster: nats.url, homes: 2 }))
   nodes = fleet.nodes
   tunnel = stack.use(
@@ -106,6 +113,33 @@ test.skipIf(!natsServer)('what one gateway denies, all deny, until it changes it
   expect((await first.call('alice')).status).toBe(451)
   await second.setRules({})
   for (const node of nodes) while (!(await isServed(node))) await new Promise(setImmediate)
+})
+
+test.skipIf(!natsServer)('who announces itself to one gateway is known to all, until it goes', async () => {
+  const [first] = nodes as [FleetNode]
+  const voice = createPresenceVoice({ nowMs: systemClock.nowMs }, { account: bob, market })
+  const facts = {
+    name: parseName('bob'),
+    endpoint: 'http://127.0.0.1:1',
+    ...({ region: null, version: '1', price: usdc(1n), egress: 'none', tier: 'process' } as const),
+    runtimes: ['js' as const],
+    capacity: { memoryMiB: null, calls: 1, callsInFlight: 0 },
+  } satisfies AnnouncedFacts
+  const listed = async (node: FleetNode) => {
+    const { providers } = JSON.parse((await node.call('', { path: announcePath })).body)
+    return providers.some(({ name, isLive }: { name: string; isLive: boolean }) => name === 'bob' && isLive)
+  }
+  for (const node of nodes) expect(await listed(node)).toBe(false)
+  const announcer = createAnnouncer(
+    {
+      ...{ clock: systemClock, log: createTestLog(), voice, lookup: loopbackLookup, proxyEnv: {} },
+      facts: () => facts,
+    },
+    [new URL(`http://localhost:${first.port}`)],
+  )
+  for (const node of nodes) while (!(await listed(node))) await new Promise(setImmediate)
+  await announcer[Symbol.asyncDispose]()
+  for (const node of nodes) while (await listed(node)) await new Promise(setImmediate)
 })
 
 test.skipIf(!natsServer)('what one gateway lets through counts at all', async () => {

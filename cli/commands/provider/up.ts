@@ -13,6 +13,7 @@ import { parseCount, parseDuration } from '../../duration.ts'
 import { providerUrl, readGatewayInfo } from '../../market/market.ts'
 import { openMarket } from '../../market/open.ts'
 import { accountOptions, marketOptions } from '../../market/options.ts'
+import { announceOptions, parseAnnounce } from '../../operate/announce.ts'
 import { priceDefault } from '../../operate/default-price.ts'
 import { nativeOptions, parseNative } from '../../operate/native.ts'
 import { prepareName } from '../../operate/prepare-name.ts'
@@ -79,6 +80,7 @@ export const providerUp = defineCommand({
       value: '<n>',
       help: 'Show metrics for Prometheus at http://127.0.0.1:<n>/metrics; 0 takes a free port',
     },
+    ...announceOptions,
     verbose: { type: 'boolean', help: 'Log what happens, as JSON on standard error' },
     yes: { type: 'boolean', short: 'y', help: 'Register without a question' },
     ...accountOptions,
@@ -88,6 +90,7 @@ export const providerUp = defineCommand({
     'provider up --domain bob',
     'provider up --domain carol --tunnel ws://localhost:8080/_/tunnel --price 0.0005',
     'provider up --domain bob --native',
+    'provider up --domain bob --region eu-central',
     'provider up --domain dave --host 0.0.0.0 --port 8402 --public-url https://dave.example',
   ],
   async run({ values }, context) {
@@ -112,6 +115,7 @@ export const providerUp = defineCommand({
     const fault = values.fault === undefined ? undefined : parseFault(values.fault, market.chainId)
     const gateway = await readGatewayInfo(market.gateway, context.signal)
     const reach = parseReach(values, gateway.tunnel)
+    const announce = parseAnnounce(values, reach.kind === 'tunnel' ? reach.gatewayUrl : gateway.tunnel)
     const dir = providerDir({ name, dir: values.dir }, context)
     const saved = await readSettings(dir)
     const priceUsdc = wantedUsdc ?? saved.priceUsdc ?? parseUsdc(priceDefault)
@@ -147,6 +151,7 @@ export const providerUp = defineCommand({
         ...(native && { native }),
         ...(fault && { fault }),
         ...(metricsPort !== undefined && { metricsPort }),
+        announce,
         egress,
         egressAllowsPrivate: values['egress-private'] ?? false,
         spending: parseSpending(values),
