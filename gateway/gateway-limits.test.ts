@@ -1,10 +1,16 @@
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import { connect as connectH2 } from 'node:http2'
 import { connect } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { base36 } from 'multiformats/bases/base36'
 import { CID } from 'multiformats/cid'
 import { expect, test } from 'vitest'
+import { limits } from '../protocol/limits.ts'
 import { accountOf, type GatewayFront, openGatewayFront } from '../test/support/gateway-front.ts'
 import { openOrigin } from '../test/support/http-origin.ts'
+import { createTestAuthority } from '../test/support/tls.ts'
 import { type FrontRules, frontRulesDefault } from './limits/front-rules.ts'
 
 const alice = 'alice.localhost'
@@ -103,6 +109,57 @@ test('calls that an owner pays for are bounded for each client and deployment; w
   const statuses: number[] = []
   for (let n = 0; n < 4; n++) statuses.push(await ask(`/${other}/owner-only`, pass))
   expect(statuses).toEqual([200, 200, 429, 429])
+})
+
+test('a body that comes with a byte now and then is given up, over HTTP/1.1 and HTTP/2, and its provider hears of it', async () => {
+  const begun: PromiseWithResolvers<IncomingMessage>[] = []
+  await using provider = await openOrigin((request, response) => {
+    if (request.method === 'GET') response.end('well')
+    else request.once('data', () => begun.shift()?.resolve(request))
+  })
+  const authority = await createTestAuthority()
+  const tls = { ...(await authority.sign('localhost', '*.localhost')), ticketKeys: randomBytes(48) }
+  const rules = rulesOf()
+  await using plain = await openGatewayFront({ alice: provider.url }, { rules })
+  await using secure = await openGatewayFront({ alice: provider.url }, { rules, tls })
+
+  /** @returns what the provider had, once it has been given up */
+  const wait = async ({ clock }: GatewayFront, start: () => void) => {
+    begun.push(Promise.withResolvers())
+    const atProvider = begun[0]?.promise
+    start()
+    const request = await atProvider
+    const closed = new Promise((resolve) => request?.on('error', () => undefined).once('close', resolve))
+    await clock.advance(limits.bodyPaceWindowMs + 2_000)
+    await closed
+    return request?.complete
+  }
+  const socket = connect(plain.gateway.port, plain.gateway.host)
+  const answer = text(socket)
+  const head = `POST /${cid} HTTP/1.1\r\nHost: ${alice}\r\nContent-Length: 100000\r\n\r\na`
+  expect(await wait(plain, () => void socket.write(head))).toBe(false)
+  expect(await answer).toMatch(/^HTTP\/1\.1 408 [\s\S]*connection: close[\s\S]*"code":"body_too_slow"/i)
+
+  const session = connectH2(`https://127.0.0.1:${secure.gateway.port}`, {
+    ca: authority.ca,
+    servername: 'localhost',
+  })
+  const slow = session.request({ ':method': 'POST', ':path': `/${cid}`, ':authority': alice })
+  slow.on('error', () => undefined)
+  const slowAnswer = once(slow, 'response')
+  let said = ''
+  slow.setEncoding('utf8').on('data', (part: string) => {
+    said += part
+  })
+  const slowClosed = new Promise((resolve) => slow.once('close', resolve))
+  expect(await wait(secure, () => void slow.write('a'))).toBe(false)
+  expect((await slowAnswer)[0][':status']).toBe(408)
+  await slowClosed
+  expect(said).toContain('"code":"body_too_slow"')
+  // The connection goes on.
+  const other = session.request({ ':path': `/${cid}`, ':authority': alice })
+  expect(await text(other)).toBe('well')
+  session.close()
 })
 
 test('providers and deployments can be given a bound for all of their callers', async () => {

@@ -140,7 +140,7 @@ test('metrics count what happened, under labels that no stranger chooses', async
   for (const word of ['some-cid', 'bob', 'nobody', '127.0.0.1']) expect(text).not.toContain(word)
 })
 
-test('every metric that the dashboard and its alerts name is there', async () => {
+test('every metric that the dashboard and its alerts name is there, and every one of ours is on the dashboard', async () => {
   await using front = await openGatewayFront({}, { metrics: { providers: [] } })
   const { text } = await front.gateway.metrics.read()
   const shown = new Set(
@@ -158,6 +158,11 @@ test('every metric that the dashboard and its alerts name is there', async () =>
     expect(named.filter((name) => !shown.has(name))).toEqual([])
   }
   const dashboard = JSON.parse(readFileSync(join(folder, 'grafana-dashboard.json'), 'utf8'))
+  const queries = dashboard.panels.flatMap(({ targets }: { targets: { expr: string }[] }) =>
+    targets.map(({ expr }) => expr),
+  )
+  const ours = [...text.matchAll(/^# TYPE (khachapuri_gateway_\w+)/gm)].map(([, name = '']) => name)
+  expect(ours.filter((name) => !queries.join().includes(name))).toEqual([])
   const ids = dashboard.panels.map(({ id }: { id: number }) => id)
   expect(new Set(ids).size).toBe(ids.length)
 })

@@ -4,6 +4,7 @@ import type { Hono } from 'hono'
 import type { Address } from 'viem'
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
+import { repeat } from '../protocol/base/repeat.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import type { GatewayInfo } from '../protocol/gateway.ts'
 import { type Lookup, lookupWithSystem } from '../protocol/http/dial-checked.ts'
@@ -287,6 +288,13 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     }),
   )
   starting.defer(() => closed.abort(new Error('The gateway has closed.')))
+  starting.use(
+    repeat(
+      { clock, onError: (error) => log.error('bodies_unwatched', { error: String(error) }) },
+      limits.bodyPaceIntervalMs,
+      async () => guard.sweepBodies(),
+    ),
+  )
 
   const app = createApp({
     clock,

@@ -10,6 +10,7 @@ export const errorTable = {
   not_found: { status: 404, retryable: false },
   method_not_allowed: { status: 405, retryable: false },
   request_timeout: { status: 408, retryable: true },
+  body_too_slow: { status: 408, retryable: true },
   body_too_large: { status: 413, retryable: false },
   host_unknown: { status: 421, retryable: false },
   https_required: { status: 403, retryable: false },

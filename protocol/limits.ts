@@ -15,6 +15,9 @@ export const limits = {
   requestsWaitingPerUpstreamMax: 1024,
   /** For a whole request with its body. */
   requestTimeoutMs: 15 * 60_000,
+  /** In which a body that is read has to keep up with a gateway's slowest rate. */
+  bodyPaceWindowMs: 10_000,
+  bodyPaceIntervalMs: 1_000,
   listenerKeepAliveMs: 65_000,
   listenerConnectionsMax: 10_000,
   /** Of connections without a request, once a listener that leaves takes no more. */

@@ -84,6 +84,8 @@ function pass(
       hsts: undefined,
       trace: undefined,
       onPayer: () => undefined,
+      // The first gateway looks after that.
+      watchBody: () => () => undefined,
       onHead: () => undefined,
       onProblem: () => undefined,
     },

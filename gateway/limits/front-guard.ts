@@ -8,6 +8,7 @@ import { limits } from '../../protocol/limits.ts'
 import { passTokenOf } from '../../protocol/pass.ts'
 import { voucherHeader } from '../../protocol/voucher-token.ts'
 import { x402Headers } from '../../protocol/x402.ts'
+import { createBodyPace, type PacedBody } from './body-pace.ts'
 import { type AddressList, createAddressList, findClient } from './client-network.ts'
 import { contentKey, createDenyList, type DenyList } from './deny-list.ts'
 import type { FrontRules } from './front-rules.ts'
@@ -56,6 +57,14 @@ export interface FrontGuard {
   admitCall(caller: Caller, call: GuardedCall): CallTicket
   /** Whether a provider may be one that a call is tried with; its limit counts that. */
   admitProvider(provider: GuardedProvider): boolean
+  /**
+   * Has `onSlow` called where the body of a caller's request comes too slowly.
+   *
+   * @returns what to call when that does not matter any more
+   */
+  watchBody(caller: Caller, body: PacedBody, onSlow: () => void): () => void
+  /** Looks at these bodies; to be called about once a second. */
+  sweepBodies(): void
   /** What the operator does not serve now. */
   readonly denied: DenyList
   /** What it goes by now. */
@@ -110,6 +119,7 @@ export function createFrontGuard(
   let isProxyTold = false
   const inFlight = createCounts()
   const connections = createCounts()
+  const pace = createBodyPace({ clock })
 
   function openBuckets(next: FrontRules, before: Map<QuotaName, TokenBuckets> | undefined) {
     const { client, ownerPaid, provider, deployment } = next.limits
@@ -268,6 +278,12 @@ export function createFrontGuard(
       onLimited('provider')
       return false
     },
+    watchBody(caller, body, onSlow) {
+      const { bodyBytesPerSecondMin } = rules.limits
+      const isWatched = bodyBytesPerSecondMin > 0 && !(caller as CallerState).client.isExempt
+      return isWatched ? pace.watch(body, bodyBytesPerSecondMin, onSlow) : nothing
+    },
+    sweepBodies: pace.sweep,
     change(next) {
       rules = next
       denied = createDenyList(next.deny)

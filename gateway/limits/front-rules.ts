@@ -14,6 +14,8 @@ export const limitSettingsSchema = z.strictObject({
   deployment: quotaSchema.prefault('none'),
   requestsPerClientMax: z.int().min(1).max(100_000).default(256),
   connectionsPerClientMax: z.int().min(1).max(100_000).default(256),
+  /** Slower bodies are given up, as long as no answer has begun; 0 for none. */
+  bodyBytesPerSecondMin: z.int().min(0).max(1_000_000).default(256),
   /** Whom no limit holds for: this machine, unless another is said. */
   exempt: networkListSchema.default(['127.0.0.0/8', '::1']),
 })

@@ -16,7 +16,7 @@ import {
 export interface DataPlaneDeps {
   readonly log: Log
   readonly findWay: FindWay
-  readonly guard: Pick<FrontGuard, 'admitCall'>
+  readonly guard: Pick<FrontGuard, 'admitCall' | 'watchBody'>
 }
 
 export interface DataPlaneOptions {
@@ -73,6 +73,7 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
       hsts: options.hsts,
       trace:
         span.traceparent === undefined ? undefined : { traceparent: span.traceparent, isNew: span.isNew },
+      watchBody: (onSlow) => guard.watchBody(caller, request, onSlow),
       onHead: record.noteHead,
       onProblem: record.noteProblem,
     })

@@ -5,6 +5,7 @@ import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import { addTrailers } from '../../protocol/http/trailers.ts'
 import type { UpstreamExchange, UpstreamHandler } from '../../protocol/http/upstream.ts'
+import { bodyTooSlow } from '../limits/body-pace.ts'
 import type { ProviderRoute } from './provider-routes.ts'
 import type { CallerRequest, RequestShape } from './request-shape.ts'
 import { type AnswerFacts, cleanResponseHeaders } from './response-headers.ts'
@@ -18,6 +19,8 @@ export interface CallFacts extends AnswerFacts {
   readonly onContinue?: (() => void) | undefined
   /** See `ForwardFacts.trace`. */
   readonly trace: ForwardFacts['trace']
+  /** Has `onSlow` called where the caller's body comes too slowly, until what it returns is called. */
+  readonly watchBody: (onSlow: () => void) => () => void
   /** The head of the answer goes out. */
   readonly onHead: () => void
   /** The answer is this problem instead. */
@@ -50,9 +53,11 @@ export function proxyCall(
   let isAborted = false
   let exchange: UpstreamExchange | undefined
   let announcedBytes = -1
+  const stopWatching = body && !switchesTo ? facts.watchBody(giveUpSlow) : undefined
 
   const handler: UpstreamHandler = {
     onHead(status, rawHeaders) {
+      stopWatching?.()
       announcedBytes = findLength(rawHeaders)
       try {
         const headers = cleanResponseHeaders(rawHeaders, { ...facts, servedBy: route.servedBy?.() })
@@ -84,11 +89,23 @@ export function proxyCall(
       if (body && !body.complete) drainBody(body)
     },
     onError(error) {
+      stopWatching?.()
       facts.onProblem(error)
       const last = isBodyWanted ? [] : lastOfItsConnection
       sendProblem(response, error, ['x-request-id', facts.requestId, ...last])
       if (body && !body.complete) drainBody(body)
     },
+  }
+
+  /** Who sends so slowly is not waited for; nobody knows when the next request would begin on this connection. */
+  function giveUpSlow(): void {
+    if (isAborted) return
+    isAborted = true
+    exchange?.abort()
+    const error = bodyTooSlow()
+    facts.onProblem(error)
+    response.once('finish', () => body?.destroy())
+    sendProblem(response, error, ['x-request-id', facts.requestId, ...lastOfItsConnection])
   }
 
   function wantBody(): void {
@@ -99,6 +116,7 @@ export function proxyCall(
 
   response.on('drain', () => exchange?.resume())
   response.on('close', () => {
+    stopWatching?.()
     if (response.writableFinished) return
     isAborted = true
     exchange?.abort()

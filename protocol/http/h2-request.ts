@@ -8,6 +8,8 @@ import type { RawHeaders } from './upstream.ts'
 export interface H2Peer {
   readonly remoteAddress: string | undefined
   readonly encrypted: boolean
+  /** Of bodies, on this stream. */
+  bytesRead: number
   readonly destroyed: boolean
   destroy(): void
 }
@@ -49,6 +51,7 @@ export class H2Request extends Readable implements IncomingRequest {
       this.rawTrailers.push(...rawTrailers)
     })
     stream.on('data', (chunk: Buffer) => {
+      peer.bytesRead += chunk.length
       if (!this.push(chunk)) stream.pause()
     })
     stream.on('end', () => {

@@ -134,6 +134,7 @@ function peerOf(stream: ServerHttp2Stream): H2Peer {
   return {
     remoteAddress: session?.socket.remoteAddress,
     encrypted: true,
+    bytesRead: 0,
     get destroyed() {
       return stream.destroyed
     },

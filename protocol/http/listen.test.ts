@@ -148,6 +148,22 @@ test('a head that comes too slowly is told so', async () => {
   expect(await text(socket)).toMatch(/^HTTP\/1\.1 408 [\s\S]*request_timeout/)
 })
 
+test('a head that never ends has no more time for all its bytes', async () => {
+  await using listener = await listen({
+    ...local,
+    headerTimeoutMs: 20,
+    onRequest: () => expect.unreachable('it never ends'),
+  })
+  const socket = connect(listener.port, '127.0.0.1')
+  socket.on('error', () => undefined)
+  socket.write('GET / HTTP/1.1\r\nHost: a\r\n')
+  const answer = text(socket)
+  const dripping = setInterval(() => socket.write('X: y\r\n'), 5)
+  expect(await answer.finally(() => clearInterval(dripping))).toMatch(
+    /^HTTP\/1\.1 408 [\s\S]*request_timeout/,
+  )
+})
+
 test('a body that waits to be asked for is asked for where it is read, and only there', async () => {
   await using listener = await listen({
     ...local,

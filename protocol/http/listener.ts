@@ -15,7 +15,11 @@ export interface IncomingRequest extends Readable {
   readonly rawTrailers?: RawHeaders
   /** Lower-case names; duplicates joined as Node does. */
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
-  readonly socket: { readonly remoteAddress?: string | undefined }
+  readonly socket: {
+    readonly remoteAddress?: string | undefined
+    /** Of the connection, or of the stream where there are several on it. */
+    readonly bytesRead?: number
+  }
   /** Set where the caller wants to go on in another protocol. See `Switch`. */
   readonly switchesTo?: Switch | undefined
   /** Set where the caller sends the body only once somebody reads it (`Expect: 100-continue`), and this end can tell. */

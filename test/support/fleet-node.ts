@@ -12,7 +12,7 @@ import { marketDomain } from '../../protocol/typed-data.ts'
 
 /**
  * One gateway of a fleet as a process of its own, which a test may kill: all providers that it knows are in its argument,
- * and each line of its standard input replaces the list of the others, or the rules.
+ * and each line of its standard input replaces the list of the others, or the rules; `metrics` asks what it counted.
  */
 export interface FleetNodeInput {
   readonly providers: Readonly<Record<string, string>>
@@ -91,7 +91,11 @@ const gateway = await createGateway(
 )
 console.log(JSON.stringify({ port: gateway.port, tunnel: gateway.info.tunnel, hopPort }))
 for await (const line of createInterface(process.stdin)) {
-  const said = JSON.parse(line) as string[] | FleetRules
+  const said = JSON.parse(line) as 'metrics' | string[] | FleetRules
+  if (said === 'metrics') {
+    console.log(JSON.stringify((await gateway.metrics.read()).text))
+    continue
+  }
   if (Array.isArray(said)) others = said
   else {
     const { limits, deny } = frontRulesDefault

@@ -30,6 +30,8 @@ export interface FleetNode {
   tellOthers(tunnels: readonly string[]): Promise<void>
   /** Gives it other rules than those that hold where nobody says anything. */
   setRules(rules: FleetRules): Promise<void>
+  /** What it counted, as Prometheus reads it. */
+  metrics(): Promise<string>
   /** Ends it at once, without a word to anybody. */
   kill(): Promise<void>
   /** Calls a provider through it, or its own pages for an empty name. */
@@ -57,17 +59,19 @@ export async function startFleet(
     const lines = createInterface(child.stdout)
     const [line] = (await once(lines, 'line')) as [string]
     const { port, tunnel, hopPort } = JSON.parse(line) as Pick<FleetNode, 'port' | 'tunnel' | 'hopPort'>
-    const tell = async (what: unknown): Promise<void> => {
+    const ask = async (what: unknown): Promise<string> => {
       const told = once(lines, 'line')
       child.stdin.write(`${JSON.stringify(what)}\n`)
-      await told
+      return (await told)[0]
     }
+    const tell = async (what: unknown): Promise<void> => void (await ask(what))
     return {
       port,
       tunnel,
       hopPort,
       tellOthers: tell,
       setRules: tell,
+      metrics: async () => JSON.parse(await ask('metrics')),
       kill: () => end(child),
       call: (name, options = {}) => call({ port, name, ...options }),
     }

@@ -200,8 +200,12 @@ test.skipIf(!natsServer)(
 
 test.skipIf(!natsServer)('without NATS each of them goes on serving, and counts for itself', async () => {
   const [, second, third] = nodes as [FleetNode, FleetNode, FleetNode]
+  const isAlone = async (node: FleetNode) =>
+    (await node.metrics()).includes('\nkhachapuri_gateway_in_cluster 0\n')
+  expect([await isAlone(second), await isAlone(third)]).toEqual([false, false])
   await nats?.[Symbol.asyncDispose]()
   nats = undefined
+  for (const node of [second, third]) while (!(await isAlone(node))) await new Promise(setImmediate)
   const quota = { requests: 5, windowSeconds: 30 * 86_400 }
   for (const node of [second, third]) {
     await node.setRules({ limits: { exempt: [], provider: quota } })
