@@ -7,6 +7,8 @@ import type { Market } from '../protocol/typed-data.ts'
 import { zeroUsdc } from '../protocol/usdc.ts'
 import { createPlaces } from '../provider/admission/places.ts'
 import { createUnpaidRuns } from '../provider/admission/unpaid-runs.ts'
+import { createBallots } from '../provider/ballots/ballots.ts'
+import { serveReveal } from '../provider/ballots/serve-reveal.ts'
 import { createDeployments } from '../provider/deployments/deployments.ts'
 import { createBodyRoom } from '../provider/http/call-body.ts'
 import { createCallIds } from '../provider/http/call-ids.ts'
@@ -69,16 +71,20 @@ const free: CallDeps['ledger'] = {
     },
   }),
   record: async () => '',
+  signVote: () => Promise.reject(new Error('There is no key without a ledger.')),
   claimKey: () => Promise.reject(new Error('There are no keys without a ledger.')),
   vouchers: { find: () => undefined, accept: async () => undefined },
 }
 
+const ballots = createBallots({ ...deps, seedBlocks: { find: async () => undefined } }, { provider })
 const callDeps: CallDeps = {
   ...deps,
   createCallId: createCallIds(deps),
   deployments,
   findPayer: async ({ deployment }) => ({ kind: 'owner', address: deployment.spec.owner }),
   grants: { grant: () => undefined, credits: () => undefined },
+  // Nobody draws where there is no chain.
+  ballots,
   ledger: free,
   instanceOf: (deployment, signal) =>
     programs.acquire(deployment, (loadSignal) => deployments.readProgram(deployment, loadSignal), signal),
@@ -107,6 +113,7 @@ const listener = parts.use(
       log: deps.log,
       pages: content.routes,
       runCall: (call) => runCall(callDeps, options, call),
+      reveal: (request, response) => serveReveal(ballots, request, response),
     }).onRequest,
   }),
 )

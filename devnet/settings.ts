@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import { ProtocolError } from '../protocol/errors.ts'
-import { type Fault, parseFault } from '../provider/faults.ts'
+import { type Fault, faults, parseFault } from '../provider/faults.ts'
 
 /** What `npm start` was told. */
 export interface Settings {
@@ -21,7 +21,7 @@ Runs a market on this machine: chain, contracts, gateway, the providers alice an
 
   --port <n>      Port of the gateway (default 8080; 0 takes a free one)
   --once          Stop after the demonstration calls were answered and settled on chain
-  --fault <name>  Let the providers misbehave on purpose: wrong-id
+  --fault <name>  Let the providers misbehave on purpose: ${faults.join(', ')}
   --verbose       Log as JSON to standard error
   --help          Show this
 

@@ -38,7 +38,8 @@ export const recordHeaders = {
 /**
  * How a call ended, by the code in its receipt. Codes are wire format.
  *
- * `platform_fault` is never charged; nor is `payment_failed`, where the chain refused an x402 payment after the call; the program faults are charged to an owner who pays for its own deployment, and to
+ * `platform_fault` is never charged; nor is `payment_failed`, where the chain refused an x402 payment after the call, nor
+ * `outvoted`, where nobody showed that enough members of a swarm had the same answer; the program faults are charged to an owner who pays for its own deployment, and to
  * nobody else.
  */
 export const outcomes = {
@@ -55,6 +56,7 @@ export const outcomes = {
   program_out_of_cpu: 10,
   program_out_of_pids: 11,
   program_headers_too_large: 12,
+  outvoted: 13,
 } as const
 export type Outcome = keyof typeof outcomes
 
@@ -66,7 +68,8 @@ export const outcomeNames: ReadonlyMap<number, Outcome> = new Map(
 /** What a call with this outcome costs. */
 export function isCharged(outcome: Outcome, payerIsOwner: boolean): boolean {
   if (outcome === 'answered' || outcome === 'caller_gone') return true
-  return outcome !== 'platform_fault' && outcome !== 'payment_failed' && payerIsOwner
+  const isNeverCharged = ['platform_fault', 'payment_failed', 'outvoted'].includes(outcome)
+  return !isNeverCharged && payerIsOwner
 }
 
 /**

@@ -10,6 +10,7 @@ import { ownerPolicySchema, payerChoices } from './owner.ts'
 import { isNativeOnly, nativeModes, type Params, runtimeKinds } from './program.ts'
 import { limitShape } from './program-limits.ts'
 import { addressSchema, describeIssues, secondsSchema } from './schema.ts'
+import { compareRuleSchema } from './swarm/compare-answers.ts'
 import { type Market, marketDomain, typedDataTypes } from './typed-data.ts'
 
 const cidSchema = z
@@ -69,6 +70,8 @@ const draftShape = {
    * older specs have signed.
    */
   encrypted: encryptedProgramSchema.optional(),
+  /** What makes two answers the same, where several providers vote on one. */
+  compare: compareRuleSchema.optional(),
 }
 
 const draftSchema = z.strictObject(draftShape)

@@ -123,6 +123,20 @@ export const errorTable = {
   call_stalled: { status: 504, retryable: true },
   websocket_unsupported: { status: 501, retryable: false },
 
+  // Swarms
+  swarm_invalid: { status: 400, retryable: false },
+  swarm_too_large: { status: 503, retryable: true },
+  swarm_members_unknown: { status: 422, retryable: false },
+  no_consensus: { status: 502, retryable: true },
+  swarm_differs: { status: 409, retryable: false },
+  ballot_invalid: { status: 400, retryable: false },
+  ballot_block_other: { status: 409, retryable: true },
+  ballot_not_selected: { status: 403, retryable: false },
+  ballot_payment_unsupported: { status: 402, retryable: false },
+  ballot_answer_too_large: { status: 502, retryable: false },
+  ballot_unknown: { status: 404, retryable: false },
+  votes_missing: { status: 403, retryable: false },
+
   // Keeper
   format_not_supported: { status: 406, retryable: false },
   content_blocked: { status: 410, retryable: false },
@@ -143,6 +157,7 @@ export const errorTable = {
   keystore_locked: { status: 403, retryable: false },
   usage_invalid: { status: 400, retryable: false },
   config_invalid: { status: 400, retryable: false },
+  fault_refused: { status: 403, retryable: false },
   certificate_unavailable: { status: 503, retryable: true },
   port_taken: { status: 409, retryable: false },
   market_not_running: { status: 503, retryable: true },

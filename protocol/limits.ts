@@ -575,6 +575,34 @@ export const limits = {
   /** How many of those who may run a deployment are considered for one call. */
   routeCandidatesMax: 64,
 
+  // Swarms
+  /** With a vote and a receipt for each, the head of an answer stays below `headerBytesMax`. */
+  swarmMembersMax: 16,
+  swarmTimeoutMsDefault: 3_000,
+  swarmTimeoutMsMax: 60_000,
+  /** From the count of the votes until a member has shown its answer, or its receipt. */
+  swarmRevealMsMax: 4_000,
+  /** Members are drawn with the hash of a block whose number is a multiple of it. */
+  swarmSeedBlocks: 8,
+  /** What was read of the chain for that: how long the head counts as new, and of how many blocks the hashes are kept. */
+  swarmHeadAgeMsMax: 500,
+  swarmBlockAgeMsMax: 10_000,
+  swarmBlocksKnownMax: 64,
+  swarmKeysKnownMax: 1_000,
+  /** Of an answer that is compared: it is held whole until enough have voted alike. */
+  ballotAnswerBytesMax: 1 * MiB,
+  /** Answers that one provider holds so, and for how long after the swarm's own time is over. */
+  ballotsHeldMax: 1_000,
+  ballotsHeldBytesMax: 128 * MiB,
+  ballotGraceMs: 5_000,
+  /** Of what shows the votes. */
+  ballotProofBytesMax: 32 * KiB,
+  /** Headers and fields that a deployment names. */
+  compareEntriesMax: 16,
+
+  /** How late a provider answers that was told to be slow. */
+  faultSlowMs: 60_000,
+
   // Chain
   rpcTimeoutMs: 10_000,
   /** Of a transaction that proves a settlement: rows for as many payers as fit one. */
@@ -700,4 +728,5 @@ assert(
     limits.x402WindowSecondsMax,
   'the longest call can be paid by x402',
 )
+assert(limits.swarmRevealMsMax < limits.ballotGraceMs, 'an answer is held for as long as it is asked for')
 assert(limits.x402HeaderBytesMax * 2 <= limits.headerBytesMax, 'a payment leaves room for other headers')

@@ -70,14 +70,22 @@ export function parseSignedReceipt(token: string): SignedReceipt | undefined {
 
 /** Whether the key signed the root of the group that the path leads to. Of the key it says nothing. */
 export function isSignedByKey({ market, receipt, path, key, signature }: SignedReceipt): boolean {
+  const root = merkleRootOf(receiptLeaf(receipt), path)
+  return isSignedWith(key, receiptGroupMessage(root, marketSeparator(market)), signature)
+}
+
+/** Whether a provider's key signed a message, in the one form that each signature has here. */
+export function isSignedWith(
+  { x, y }: { readonly x: Hex; readonly y: Hex },
+  message: Uint8Array,
+  signature: Hex,
+): boolean {
   const bytes = Buffer.from(signature.slice(2), 'hex')
   if (bytes.length !== 64 || lowerS(bytes) !== bytes) return false
-  const root = merkleRootOf(receiptLeaf(receipt), path)
   const encode = (hex: Hex) => base64url.encode(Buffer.from(hex.slice(2), 'hex'))
   try {
-    const jwk = { kty: 'EC', crv: 'P-256', x: encode(key.x), y: encode(key.y) }
+    const jwk = { kty: 'EC', crv: 'P-256', x: encode(x), y: encode(y) }
     const publicKey = createPublicKey({ key: jwk, format: 'jwk' })
-    const message = receiptGroupMessage(root, marketSeparator(market))
     return verify('sha256', message, { key: publicKey, dsaEncoding: 'ieee-p1363' }, bytes)
   } catch {
     return false // No point of the curve.

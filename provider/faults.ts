@@ -1,12 +1,27 @@
+import type { Hex } from 'viem'
+import type { Clock } from '../protocol/base/clock.ts'
 import { isDevChain } from '../protocol/dev-chain.ts'
 import { ProtocolError } from '../protocol/errors.ts'
+import type { UpstreamExchange } from '../protocol/http/upstream.ts'
+import { limits } from '../protocol/limits.ts'
+import type { Ledger } from './ledger/ledger.ts'
+import type { Instance } from './runtime/runtime.ts'
 
-/** Ways to lie on purpose, because half of this network is about catching liars. Dev chains only. */
-export const faults = ['wrong-id'] as const
+/**
+ * Ways to lie on purpose, because half of this network is about catching liars. Dev chains only.
+ *
+ * - `wrong-id`: says that another program ran
+ * - `flip-output`: changes a byte of every answer, and signs for it
+ * - `silent`: takes calls and never answers
+ * - `slow`: answers each call after a minute
+ */
+export const faults = ['wrong-id', 'flip-output', 'silent', 'slow'] as const
 export type Fault = (typeof faults)[number]
 
 /**
- * Reads `--fault`. @throws ProtocolError `config_invalid` for an unknown fault, and for any on a chain with real money
+ * Reads `--fault`.
+ *
+ * @throws ProtocolError `config_invalid` for an unknown fault, `fault_refused` for any on a chain with real money
  */
 export function parseFault(text: string, chainId: number): Fault {
   const fault = faults.find((name) => name === text)
@@ -15,10 +30,69 @@ export function parseFault(text: string, chainId: number): Fault {
       hint: `Faults: ${faults.join(', ')}.`,
     })
   }
-  if (!isDevChain({ chainId })) {
-    throw new ProtocolError('config_invalid', `Faults are refused on chain ${chainId}.`, {
-      hint: 'Inject faults on a development chain, such as that of "npm start".',
-    })
-  }
+  assertFaultAllowed(chainId)
   return fault
+}
+
+/** @throws ProtocolError `fault_refused` */
+export function assertFaultAllowed(chainId: number): void {
+  if (isDevChain({ chainId })) return
+  throw new ProtocolError('fault_refused', `Faults are refused on chain ${chainId}.`, {
+    hint: 'Inject faults on a development chain, such as that of "npm start".',
+  })
+}
+
+/** A program as a provider with this fault lets it answer. */
+export function withFault(instance: Instance, fault: Fault | undefined, clock: Clock): Instance {
+  const call = fault && faultyCalls[fault]?.(instance, clock)
+  return call
+    ? new Proxy(instance, {
+        get: (target, name) => (name === 'call' ? call : Reflect.get(target, name, target)),
+      })
+    : instance
+}
+
+export const wrongId: Hex = `0x${'00'.repeat(32)}`
+
+/** Votes for another program than the one that ran. */
+export const withWrongId =
+  (signVote: Ledger['signVote']): Ledger['signVote'] =>
+  (vote) =>
+    signVote({ ...vote, programId: wrongId })
+
+type FaultyCall = (instance: Instance, clock: Clock) => Instance['call']
+
+const faultyCalls: Readonly<Partial<Record<Fault, FaultyCall>>> = {
+  'flip-output': (instance) => (request, handler) => {
+    let isFlipped = false
+    return instance.call(request, {
+      ...handler,
+      onData(chunk) {
+        if (isFlipped || chunk.length === 0) return handler.onData(chunk)
+        isFlipped = true
+        const flipped = Buffer.from(chunk)
+        flipped[0] = (flipped[0] as number) ^ 1
+        handler.onData(flipped)
+      },
+    })
+  },
+  silent: () => () => ({ pause() {}, resume() {}, abort() {} }),
+  slow: (instance, clock) => (request, handler) => {
+    const over = new AbortController()
+    let exchange: UpstreamExchange | undefined
+    clock
+      .sleep(limits.faultSlowMs, over.signal)
+      .then(() => {
+        exchange = instance.call(request, handler)
+      })
+      .catch(() => undefined)
+    return {
+      pause: () => exchange?.pause(),
+      resume: () => exchange?.resume(),
+      abort() {
+        over.abort()
+        exchange?.abort()
+      },
+    }
+  },
 }

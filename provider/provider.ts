@@ -7,6 +7,7 @@ import { createChainTime, createDevChainTime } from '../protocol/chain/chain-tim
 import { assertChain, createChainClient } from '../protocol/chain/client.ts'
 import { createGrantMirror, type MirrorStatus } from '../protocol/chain/grant-mirror.ts'
 import { createNameReader } from '../protocol/chain/name-reader.ts'
+import { createSeedBlocks } from '../protocol/chain/seed-blocks.ts'
 import { createTransactionSender } from '../protocol/chain/transaction-sender.ts'
 import { isDevChain } from '../protocol/dev-chain.ts'
 import type { EgressOffer } from '../protocol/egress.ts'
@@ -27,10 +28,12 @@ import { createIdleChecks } from './admission/idle-checks.ts'
 import { createPlaces } from './admission/places.ts'
 import { createUnpaidRuns } from './admission/unpaid-runs.ts'
 import { createAnnouncer } from './announcer.ts'
+import { createBallots } from './ballots/ballots.ts'
+import { serveReveal } from './ballots/serve-reveal.ts'
 import { type ProviderControl, serveControl } from './control/serve-control.ts'
 import { createDeployments } from './deployments/deployments.ts'
 import { createEgressNetwork } from './egress/egress-network.ts'
-import type { Fault } from './faults.ts'
+import { type Fault, withFault, withWrongId } from './faults.ts'
 import { createAccountPages } from './http/account-pages.ts'
 import { createBodyRoom } from './http/call-body.ts'
 import { createCallIds } from './http/call-ids.ts'
@@ -339,6 +342,9 @@ export async function createProvider(
   const askContract = contractSignatures.ask
   const idleChecks = createIdleChecks({ clock })
   starting.defer(ledger.onCharged((_, payer) => idleChecks.addPaid(payer)))
+  const ballots = starting.use(
+    createBallots({ clock, seedBlocks: createSeedBlocks({ client, clock }) }, { provider: account.address }),
+  )
   const callDeps: CallDeps = {
     clock,
     log,
@@ -363,14 +369,19 @@ export async function createProvider(
     rules,
     x402,
     grants: mirror,
-    ledger,
-    instanceOf: (deployment, callSignal) =>
-      programs.acquire(
-        deployment,
-        (loadSignal) => deployments.readProgram(deployment, loadSignal),
-        callSignal,
+    ledger: options.fault === 'wrong-id' ? { ...ledger, signVote: withWrongId(ledger.signVote) } : ledger,
+    instanceOf: async (deployment, callSignal) =>
+      withFault(
+        await programs.acquire(
+          deployment,
+          (loadSignal) => deployments.readProgram(deployment, loadSignal),
+          callSignal,
+        ),
+        options.fault,
+        clock,
       ),
     needsOf: programs.needsOf,
+    ballots,
     programLog,
     metrics,
     bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
@@ -392,7 +403,11 @@ export async function createProvider(
     ...(options.fault && { fault: options.fault }),
   })
   const callOptions = { ...payee, priceUsdc: () => priceUsdc, noticeHours: options.noticeHours }
-  const front = createFront({ log, pages, runCall: (call) => runCall(callDeps, callOptions, call) })
+  const front = createFront({
+    ...{ log, pages },
+    runCall: (call) => runCall(callDeps, callOptions, call),
+    reveal: (request, response) => serveReveal(ballots, request, response),
+  })
   handler = front.onRequest
 
   const registerDeps = {

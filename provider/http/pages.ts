@@ -9,7 +9,7 @@ import type { ProviderInfo } from '../../protocol/provider.ts'
 import { type Receipt, receiptToJson } from '../../protocol/receipt.ts'
 import type { Deployments } from '../deployments/deployments.ts'
 import { describeDeployment } from '../deployments/describe.ts'
-import type { Fault } from '../faults.ts'
+import { type Fault, wrongId } from '../faults.ts'
 import type { Rules } from '../policy/rules.ts'
 import { providerPage } from './provider-page.ts'
 
@@ -67,7 +67,7 @@ export function createPages({
       refusal: rules.refusalOf(deployment),
     }
     const described = describeDeployment(deployment, facts)
-    return c.json(fault === 'wrong-id' ? { ...described, programId: `0x${'00'.repeat(32)}` } : described)
+    return c.json(fault === 'wrong-id' ? { ...described, programId: wrongId } : described)
   })
 
   app.get('/_/receipts/:call', async (c) => {

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { Hono } from 'hono'
-import { getAddress } from 'viem'
+import { type Address, getAddress, type Hex } from 'viem'
 import { expect, test } from 'vitest'
 import { createTestClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
@@ -11,7 +11,12 @@ import { limits } from '../../protocol/limits.ts'
 import type { Payer } from '../../protocol/payer.ts'
 import type { ProgramId } from '../../protocol/program.ts'
 import { resolveLimits } from '../../protocol/program-limits.ts'
+import { parseSignedReceipt } from '../../protocol/read-receipt.ts'
+import { formatBallot } from '../../protocol/swarm/ballot.ts'
+import { formatProof, revealPath } from '../../protocol/swarm/reveal.ts'
+import { formatVote, parseVote, type SignedVote } from '../../protocol/swarm/vote.ts'
 import { usdc } from '../../protocol/usdc.ts'
+import { verifyReceipt } from '../../protocol/verify-receipt.ts'
 import {
   addressOf,
   createTempDir,
@@ -24,8 +29,11 @@ import {
   provider,
 } from '../../test/support/money.ts'
 import { until } from '../../test/support/tunnels.ts'
+import { createVoter, digestOf } from '../../test/support/votes.ts'
 import { createPlaces } from '../admission/places.ts'
 import { createUnpaidRuns } from '../admission/unpaid-runs.ts'
+import { createBallots } from '../ballots/ballots.ts'
+import { serveReveal } from '../ballots/serve-reveal.ts'
 import type { Deployment } from '../deployments/deployments.ts'
 import type { CallHandler, Instance } from '../runtime/runtime.ts'
 import { createBodyRoom } from './call-body.ts'
@@ -50,7 +58,10 @@ const deployment: Deployment = {
 } as Deployment
 
 /** Calls over a real socket, with real books; what their programs do the test says. */
-async function setup(onCall: (handler: CallHandler, target: string) => void) {
+async function setup(
+  onCall: (handler: CallHandler, target: string) => void,
+  changes: { readonly providers?: readonly Address[] } = {},
+) {
   const stack = new AsyncDisposableStack()
   const dir = stack.use(createTempDir())
   const clock = createTestClock()
@@ -63,18 +74,30 @@ async function setup(onCall: (handler: CallHandler, target: string) => void) {
       return { pause() {}, resume() {}, abort() {} }
     },
   } as Partial<Instance> as Instance
+  const served = () => ({ ...deployment, spec: { ...deployment.spec, ...changes } }) as Deployment
+  const ballots = stack.use(
+    createBallots(
+      {
+        ...base,
+        seedBlocks: { find: async (number) => (number === 8n ? { number, hash: blockHash } : undefined) },
+      },
+      { provider },
+    ),
+  )
   const deps: CallDeps = {
     ...base,
     createCallId: createCallIds(base),
     deployments: {
-      peek: () => deployment,
-      read: async () => deployment,
+      peek: served,
+      read: async () => served(),
       readProgram: () => Promise.reject(),
     },
     findPayer: async ({ headers }): Promise<Payer> =>
       headers['x-pays'] === 'owner'
         ? { kind: 'owner', address: owner }
-        : { kind: 'pass', address: payer, pass: passOf({ maxSpend: usdc(10n ** 9n) }) },
+        : headers['x-pays'] === 'x402'
+          ? { kind: 'x402', address: payer, payment: {} as never }
+          : { kind: 'pass', address: payer, pass: passOf({ maxSpend: usdc(10n ** 9n) }) },
     unpaidRuns: createUnpaidRuns(base),
     places: createPlaces(base, { capacity: { memoryMiB: 1_024, cores: 64 } }),
     rules: {
@@ -84,6 +107,7 @@ async function setup(onCall: (handler: CallHandler, target: string) => void) {
     },
     grants: { grant: (of) => grantOf({ payer: of }), credits: () => undefined },
     ledger,
+    ballots,
     async instanceOf(_, signal) {
       if (!starting.isSlow) return instance
       starting.begun += 1
@@ -103,12 +127,20 @@ async function setup(onCall: (handler: CallHandler, target: string) => void) {
     log: base.log,
     pages: new Hono(),
     runCall: (call) => runCall(deps, options, call),
+    reveal: (request, response) => serveReveal(ballots, request, response),
   })
   const { url } = stack.use(await listen({ host: '127.0.0.1', port: 0, onRequest: front.onRequest }))
   const send = (target: string, headers: Record<string, string>, signal?: AbortSignal) =>
     fetch(new URL(`/${cid}${target}`, url), { headers, ...(signal && { signal }) })
-  return { send, starting, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+  const show = async (callId: string, votes: readonly SignedVote[], body = true) =>
+    fetch(new URL(`${revealPath}${callId}`, url), {
+      method: 'POST',
+      body: formatProof({ votes: votes.map(formatVote), body }),
+    })
+  return { send, show, starting, ledger, ballots, clock, [Symbol.asyncDispose]: () => stack.disposeAsync() }
 }
+
+const blockHash = digestOf(8)
 
 const refused = new ProtocolError('body_too_large', 'The request body has more than 7 bytes.', {
   hint: 'Less.',
@@ -156,4 +188,143 @@ test('who has a program started and does not wait for it has had a run for nothi
   await until(() => alice.starting.left === calls.length)
   alice.starting.isSlow = false
   expect((await alice.send('/', headers)).status).toBe(429)
+})
+
+const [bob, carol] = [await createVoter(), await createVoter()]
+const providers = [provider, bob.address, carol.address]
+const ballot = { swarm: digestOf(1), block: 8n, members: 3, agreeing: 2, timeoutMs: 3_000 }
+const ballotHeader = { 'x-pays': 'pass', 'khachapuri-ballot': formatBallot(ballot) }
+
+const sayHello = (handler: CallHandler) => {
+  handler.onHead(404, ['X-Mine', 'a', 'X-Mine', 'b', 'Content-Length', '5'])
+  handler.onData(Buffer.from('hello'))
+  handler.onEnd({ kind: 'answered' })
+}
+
+async function vote(alice: Awaited<ReturnType<typeof setup>>): Promise<SignedVote> {
+  const answer = await alice.send('/a?b', ballotHeader)
+  const signed = parseVote(answer.headers.get('khachapuri-vote') ?? '')
+  expect(answer.status).toBe(202)
+  expect(await answer.text()).not.toContain('hello')
+  if (!signed) throw new Error('it has not voted')
+  return signed
+}
+
+async function receiptOf({ ledger }: Awaited<ReturnType<typeof setup>>, callId: Hex) {
+  for (;;) {
+    const receipt = await ledger.readReceipt(callId)
+    if (receipt) return receipt
+  }
+}
+
+test('a ballot is answered with a vote; whoever shows enough votes has the answer, for one charge', async () => {
+  await using alice = await setup(sayHello, { providers })
+  const own = await vote(alice)
+  const { callId } = own.vote
+  expect(await alice.ledger.readReceipt(callId)).toBeUndefined()
+  const votes = [own, bob.sign({ ...own.vote, callId: digestOf(7) })]
+  const [answer, again, receiptOnly] = [
+    await alice.show(callId, votes),
+    await alice.show(callId, votes),
+    await alice.show(callId, votes, false),
+  ]
+  expect([answer.status, await answer.text(), answer.headers.get('x-mine')]).toEqual([404, 'hello', 'a, b'])
+  expect([again.status, await again.text()]).toEqual([404, 'hello'])
+  expect([receiptOnly.status, await receiptOnly.text()]).toEqual([204, ''])
+  const words = [answer, again, receiptOnly].map(({ headers }) => headers.get('khachapuri-receipt') ?? '')
+  expect(new Set(words).size).toBe(1)
+  const receipt = parseSignedReceipt(words[0] as string)
+  if (!receipt) throw new Error('there is no receipt')
+  const { requestDigest, responseDigest, status } = own.vote
+  const checks = await verifyReceipt(receipt, {
+    callId,
+    requestDigest,
+    responseDigest,
+    status,
+    provider,
+    market,
+  })
+  expect(checks.filter(({ verdict }) => verdict === 'wrong')).toEqual([])
+  expect(receipt.receipt).toMatchObject({ outcome: 'answered', priceUsdc: 500n })
+})
+
+test('too few votes show nothing: no answer, no charge, and the time ends it', async () => {
+  await using alice = await setup(sayHello, { providers })
+  const { callId, ...rest } = (await vote(alice)).vote
+  const own = await vote(alice)
+  const tries: SignedVote[][] = [
+    [],
+    [bob.sign({ ...own.vote, answerDigest: digestOf(99) })],
+    [bob.sign({ ...own.vote, swarm: digestOf(99) })],
+    [{ ...own, key: { ...own.key, provider: bob.address } }],
+    [own, own, own],
+  ]
+  for (const others of tries) {
+    const answer = await alice.show(own.vote.callId, [own, ...others])
+    expect([answer.status, await answer.json()]).toEqual([
+      403,
+      expect.objectContaining({ code: 'votes_missing' }),
+    ])
+  }
+  await alice.clock.advance(ballot.timeoutMs + limits.ballotGraceMs)
+  const late = await alice.show(callId, [own, bob.sign({ ...rest, callId })])
+  expect(await late.json()).toMatchObject({ code: 'ballot_unknown' })
+  for (const id of [callId, own.vote.callId])
+    expect(await receiptOf(alice, id)).toMatchObject({ outcome: 'outvoted', priceUsdc: 0n })
+  expect(alice.ballots.held).toBe(0)
+})
+
+test('what is held when the provider stops is released', async () => {
+  await using alice = await setup(sayHello, { providers })
+  const { callId } = (await vote(alice)).vote
+  await alice.ballots[Symbol.asyncDispose]()
+  expect(await receiptOf(alice, callId)).toMatchObject({ outcome: 'outvoted', priceUsdc: 0n })
+})
+
+test('a program’s fault is no vote, and costs its owner nothing; nor is an answer that is too large to be held', async () => {
+  await using alice = await setup(
+    (handler, target) => {
+      handler.onHead(200, [])
+      if (target === '/large') handler.onData(Buffer.alloc(limits.ballotAnswerBytesMax + 1))
+      handler.onEnd({ kind: 'crashed', message: 'Oops.' })
+    },
+    { providers },
+  )
+  const owned = { ...ballotHeader, 'x-pays': 'owner' }
+  for (const [path, code, outcome] of [
+    ['/', 'program_crashed', 'program_crashed'],
+    ['/large', 'ballot_answer_too_large', 'outvoted'],
+  ] as const) {
+    const answer = await alice.send(path, owned)
+    expect(await answer.json()).toMatchObject({ code })
+    const callId = answer.headers.get('khachapuri-call') as Hex
+    expect(await receiptOf(alice, callId)).toMatchObject({ outcome, priceUsdc: 0n })
+  }
+  expect(alice.ballots.held).toBe(0)
+})
+
+test('a ballot that cannot be one is refused before anything runs', async () => {
+  let runs = 0
+  const named: { providers: readonly Address[] } = { providers }
+  await using alice = await setup((handler) => {
+    runs += 1
+    sayHello(handler)
+  }, named)
+  const refusals: [string, Record<string, string>, readonly Address[]][] = [
+    ['ballot_invalid', { 'khachapuri-ballot': 'n=3' }, providers],
+    ['ballot_invalid', { ...ballotHeader, 'idempotency-key': 'k' }, providers],
+    ['ballot_payment_unsupported', { ...ballotHeader, 'x-pays': 'x402' }, providers],
+    ['swarm_members_unknown', ballotHeader, []],
+    ['ballot_not_selected', ballotHeader, [bob.address, carol.address, addressOf(7)]],
+    [
+      'ballot_block_other',
+      { ...ballotHeader, 'khachapuri-ballot': formatBallot({ ...ballot, block: 16n }) },
+      providers,
+    ],
+  ]
+  for (const [code, headers, of] of refusals) {
+    named.providers = of
+    const answer = await alice.send('/', { 'x-pays': 'pass', ...headers })
+    expect([await answer.json(), runs]).toEqual([expect.objectContaining({ code }), 0])
+  }
 })

@@ -24,6 +24,9 @@ import { sourceOf } from '../admission/asker.ts'
 import type { FindPayer } from '../admission/find-payer.ts'
 import type { Place, Places, PlaceWish } from '../admission/places.ts'
 import type { Run, UnpaidRuns } from '../admission/unpaid-runs.ts'
+import type { Ballots, Drawn } from '../ballots/ballots.ts'
+import { assertPaysForBallot, noKeyedBallots, readBallot } from '../ballots/read-ballot.ts'
+import { runVote } from '../ballots/run-vote.ts'
 import type { Deployment, Deployments } from '../deployments/deployments.ts'
 import type { ClaimedKey } from '../ledger/keys.ts'
 import type { Ledger } from '../ledger/ledger.ts'
@@ -63,7 +66,7 @@ export interface CallDeps {
   readonly places: Pick<Places, 'take'>
   readonly rules: Pick<Rules, 'assertRuns' | 'countCall' | 'limitsOf'>
   readonly grants: MirroredMoney
-  readonly ledger: GrantMoneyDeps['ledger'] & Pick<Ledger, 'claimKey'>
+  readonly ledger: GrantMoneyDeps['ledger'] & Pick<Ledger, 'claimKey' | 'signVote'>
   /** The running program of a deployment, started if need be. */
   readonly instanceOf: (deployment: Deployment, signal: AbortSignal) => Promise<Instance>
   readonly needsOf: Programs['needsOf']
@@ -73,6 +76,7 @@ export interface CallDeps {
   readonly metrics: Pick<ProviderMetrics, 'countCall'>
   /** For the bodies of calls with an `Idempotency-Key` or an x402 payment. */
   readonly bodyRoom: BodyRoom
+  readonly ballots: Ballots
   /** For how long the chain has not answered, and grants are the last known ones; undefined while it does. */
   readonly chainLostForMs: () => number | undefined
 }
@@ -110,6 +114,8 @@ interface Call extends CallRequest {
   readonly terms: PaymentTerms | undefined
   readonly startedAt: number
   readonly startedMs: number
+  /** Set for a ballot of a swarm, for which this provider was drawn. */
+  readonly drawn: Drawn | undefined
 }
 
 /**
@@ -121,8 +127,9 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
   const deployment = deps.deployments.peek(cid) ?? (await deps.deployments.read(cid, signal))
   deps.rules.assertRuns(deployment)
   assertMaySwitch(request, deployment)
+  const ballot = readBallot(request)
   const priceUsdc = options.priceUsdc()
-  const terms = request.switchesTo ? undefined : x402Terms(deps.x402, deployment, priceUsdc)
+  const terms = request.switchesTo || ballot ? undefined : x402Terms(deps.x402, deployment, priceUsdc)
   const refuse = refuseWithTerms(incoming, { ...options, priceUsdc }, terms)
   try {
     const payer = await deps.findPayer({
@@ -132,6 +139,7 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
       priceUsdc,
     })
     assertPaysForSwitch(request, payer)
+    if (ballot) assertPaysForBallot(payer)
     const call: Call = {
       ...incoming,
       refuse,
@@ -142,9 +150,11 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
       terms,
       startedAt: deps.clock.nowMs(),
       startedMs: deps.clock.monotonicMs(),
+      drawn: ballot && (await deps.ballots.draw(ballot, deployment, signal)),
     }
     const key = readIdempotencyKey(request)
-    if (key === undefined && call.payer.kind !== 'x402') await runStreamed(deps, options, call)
+    if (ballot) await runBallot(deps, options, call, key)
+    else if (key === undefined && call.payer.kind !== 'x402') await runStreamed(deps, options, call)
     else await runOnce(deps, options, call, key)
   } catch (thrown) {
     if (!isProtocolError(thrown) || thrown.status !== 402) throw thrown
@@ -195,6 +205,22 @@ async function runOnce(
     return sendStored(call, { ...claim, result: await deps.x402?.desk.resultOf(claim.callId) })
   const claimed = claim && held.use(claim.key)
   await start(deps, options, { call, body, key: claimed, payment, held: held.move() })
+}
+
+/** The way of a ballot: the body is read first, because what was asked is part of the vote. */
+async function runBallot(
+  deps: CallDeps,
+  options: CallOptions,
+  call: Call,
+  key: string | undefined,
+): Promise<void> {
+  if (key !== undefined) throw noKeyedBallots()
+  const bytesMax = limits.idempotentRequestBytesMax
+  const body = await readWholeBody(call.request, { bytesMax, room: deps.bodyRoom })
+  await start(deps, options, {
+    ...{ call, body, key: undefined, payment: undefined },
+    held: { dispose: body.release },
+  })
 }
 
 /** Keys of payments and those of `Idempotency-Key` are names of two kinds. */
@@ -328,11 +354,11 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
   const { call, body, money, place, instance, key, payment, held } = run
   const { request, response, priceUsdc } = call
 
-  async function book(ending: Ending): Promise<Booked> {
+  async function book(ending: Ending, mayCharge = true): Promise<Booked> {
     // The program is done with it; what follows is ours.
     place[Symbol.dispose]()
     deps.rules.countCall(call.deployment, ending.outcome)
-    const isPaid = isCharged(ending.outcome, call.payer.kind === 'owner')
+    const isPaid = mayCharge && isCharged(ending.outcome, call.payer.kind === 'owner')
     const receipt = toReceipt(call, ending, {
       provider: options.provider,
       requestDigest: digestRequest(call, body),
@@ -358,7 +384,7 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
   }
 
   const isOurs = call.terms ? isPaymentHeader : isNobodys
-  return relay({
+  const way = {
     instance,
     request: {
       method: request.method ?? 'GET',
@@ -377,10 +403,21 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
       call.payer.kind,
       ...chainAge(deps),
     ],
-    keptBytesMax: key || payment ? limits.idempotentAnswerBytesMax : 0,
     book,
-    refuse: (error, rawHeaders) => call.refuse(error, call.id, rawHeaders),
+    refuse: (error: ProtocolError, rawHeaders?: RawHeaders) => call.refuse(error, call.id, rawHeaders),
     isOurs,
+  }
+  if (call.drawn) {
+    const { drawn, deployment, id: callId } = call
+    const { signVote } = deps.ledger
+    return runVote(
+      { ballots: deps.ballots, signVote, releasePlace: () => place[Symbol.dispose]() },
+      { ...way, drawn, deployment, callId, requestDigest: digestRequest(call, body) },
+    )
+  }
+  return relay({
+    ...way,
+    keptBytesMax: key || payment ? limits.idempotentAnswerBytesMax : 0,
     ...(payment && { waitsForBooks: { earlyHeaders: pendingHeaders(call, payment) } }),
   })
 }

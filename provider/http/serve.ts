@@ -5,10 +5,11 @@ import type { Hex } from 'viem'
 import type { Log } from '../../protocol/base/log.ts'
 import { callHeaders } from '../../protocol/call.ts'
 import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
-import type { RequestListener } from '../../protocol/http/listener.ts'
+import type { IncomingRequest, OutgoingResponse, RequestListener } from '../../protocol/http/listener.ts'
 import { problemResponse, sendProblem } from '../../protocol/http/problem-response.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
+import { revealPath } from '../../protocol/swarm/reveal.ts'
 import { parseRoute } from './call-path.ts'
 import type { CallRequest } from './run-call.ts'
 
@@ -16,6 +17,8 @@ export interface ServeDeps {
   readonly log: Log
   readonly pages: Hono
   readonly runCall: (call: CallRequest) => Promise<void>
+  /** Serves what stands below `revealPath`. */
+  readonly reveal: (request: IncomingRequest, response: OutgoingResponse) => Promise<void>
 }
 
 /** The provider's whole HTTP surface. */
@@ -26,7 +29,7 @@ export interface Front {
 }
 
 /** Calls go the fast way, everything else to the pages. */
-export function createFront({ log, pages, runCall }: ServeDeps): Front {
+export function createFront({ log, pages, runCall, reveal }: ServeDeps): Front {
   const servePage = getRequestListener(pages.fetch, {
     overrideGlobalObjects: false,
     errorHandler: (thrown) => problemResponse(thrown instanceof RequestError ? badRequest() : thrown),
@@ -45,6 +48,10 @@ export function createFront({ log, pages, runCall }: ServeDeps): Front {
       const route = parseRoute(request.url ?? '/')
       if (route.kind === 'page') {
         if (request.switchesTo) throw noWebSockets()
+        if (request.url?.startsWith(revealPath)) {
+          reveal(request, response).catch((thrown) => refuse(toProtocolError(thrown)))
+          return
+        }
         servePage(request as IncomingMessage, response as unknown as ServerResponse)
         return
       }

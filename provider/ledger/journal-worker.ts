@@ -6,7 +6,7 @@ import { type BatchStore, createBatchStore } from './batches.ts'
 import { decodeGroup, type GroupWire } from './group-wire.ts'
 import { createHistory, type History } from './history.ts'
 import { createPaymentTable, type PaymentTable } from './payments.ts'
-import { createReceiptSigner, type ReceiptPoint } from './receipt-signer.ts'
+import { createReceiptSigner, type ReceiptPoint, type ReceiptSigner } from './receipt-signer.ts'
 import type { JournalTotals, LedgerIdentity } from './records.ts'
 import { createRevokedPassTable, type RevokedPassTable } from './revoked-passes.ts'
 import { openDatabase } from './schema.ts'
@@ -53,6 +53,7 @@ export interface JournalQueries {
   sumPayments: History['sumPayments']
   readAllLanes: History['readAllLanes']
   readUsageProofs: UsageProofs['readUsageProofs']
+  signVote: ReceiptSigner['signVote']
 }
 
 export interface JournalOptions {
@@ -131,6 +132,7 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
       findPayment: payments.find,
       findPaymentByCall: payments.findByCall,
       recoverPayments: payments.recover,
+      signVote: signer.signVote,
     }
     port.on('message', (request: JournalRequest) => {
       if (request.kind === 'commit') answer(commit(charges, request.group))

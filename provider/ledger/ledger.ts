@@ -11,6 +11,8 @@ import type { Pass } from '../../protocol/pass.ts'
 import type { LedgerPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { delegateReceiptKey } from '../../protocol/receipt-key.ts'
+import type { SignedVote } from '../../protocol/swarm/vote.ts'
+import type { Vote } from '../../protocol/swarm/vote-message.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import { formatUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import type { SignedVoucher } from '../../protocol/voucher.ts'
@@ -146,6 +148,8 @@ export interface Ledger extends AsyncDisposable {
   /** See `KeyDesk.claim`. Dispose of a claimed key when the call has ended, in whatever way. */
   claimKey: KeyDesk['claim']
   readReceipt(callId: Hex): Promise<Receipt | undefined>
+  /** Has the key of receipts sign a vote in a swarm. Nothing is written. @throws ProtocolError `ledger_unavailable` */
+  signVote(vote: Vote): Promise<SignedVote>
   /** As `formatSignedReceipt` writes it; undefined where there is none, or one from before receipts were signed. */
   readSignedReceipt(callId: Hex): Promise<string | undefined>
   /** Those whose grants could pay something now. */
@@ -380,6 +384,7 @@ export async function openLedger(
     },
 
     claimKey: keys.claim,
+    signVote: async (vote) => ({ market, vote, ...(await journal.query('signVote', vote)) }),
     readReceipt: (callId) => journal.query('readReceipt', callId),
     readSignedReceipt: (callId) => journal.query('readSignedReceipt', callId),
 

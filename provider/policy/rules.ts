@@ -119,7 +119,7 @@ export async function openRules(
     countCall({ cid, digest, specDigest }, outcome) {
       const rule = policy.faults
       if (!rule || outcome === 'platform_fault' || outcome === 'payment_failed') return
-      const isFault = outcome !== 'answered' && outcome !== 'caller_gone'
+      const isFault = outcome !== 'answered' && outcome !== 'caller_gone' && outcome !== 'outvoted'
       const { calls, faults } = rates.add(specDigest, { isFault, windowMs: rule.windowSeconds * 1000 })
       if (calls < rule.callsMin || faults * 100 <= calls * rule.faultPercentMax) return
       rates.forget(specDigest)

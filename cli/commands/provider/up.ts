@@ -4,7 +4,7 @@ import { type EgressOffer, egressOffers } from '../../../protocol/egress.ts'
 import { limits } from '../../../protocol/limits.ts'
 import { parseName } from '../../../protocol/name.ts'
 import { formatUsdc, parseUsdc } from '../../../protocol/usdc.ts'
-import { parseFault } from '../../../provider/faults.ts'
+import { faults, parseFault } from '../../../provider/faults.ts'
 import { readPolicy, writePolicy } from '../../../provider/policy/policy-file.ts'
 import { createProvider } from '../../../provider/provider.ts'
 import { changeSettings, readSettings } from '../../../provider/settings.ts'
@@ -73,7 +73,7 @@ export const providerUp = defineCommand({
     fault: {
       type: 'string',
       value: '<name>',
-      help: 'Misbehave on purpose, on development chains only: wrong-id',
+      help: `Misbehave on purpose, on development chains only: ${faults.join(', ')}`,
     },
     'metrics-port': {
       type: 'string',
