@@ -32,14 +32,15 @@ export interface HeldAnswer {
   readonly drawn: Drawn
   readonly signed: SignedVote
   readonly answer: WholeAnswer
+  /** Ours that go with it: call, price, payer. */
+  readonly callHeaders: RawHeaders
   /** Charges for it, once. @throws ProtocolError `ledger_unavailable` */
   readonly charge: () => Promise<Booked>
   /** Gives the money back, once. Never fails. */
   readonly release: () => Promise<void>
 }
 
-export interface ShownAnswer {
-  readonly answer: WholeAnswer
+export interface ShownAnswer extends Pick<HeldAnswer, 'answer' | 'callHeaders'> {
   readonly booked: Booked
 }
 
@@ -135,7 +136,7 @@ export function createBallots(
       // Its time may have come while the votes were looked at.
       if (held.get(callId) !== kept) throw unknown()
       kept.booked ??= kept.charge()
-      return { answer: kept.answer, booked: await kept.booked }
+      return { answer: kept.answer, callHeaders: kept.callHeaders, booked: await kept.booked }
     },
 
     async [Symbol.asyncDispose]() {

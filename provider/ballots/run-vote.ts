@@ -111,7 +111,7 @@ export function runVote(
     try {
       const signed = await signVote(voteOf(answer, bodyDigest))
       ballots.hold(callId, {
-        ...{ drawn, signed, answer, release },
+        ...{ drawn, signed, answer, release, callHeaders: run.callHeaders },
         charge: () => book({ ...ending, outcome: 'answered' }, true),
       })
       const word = formatVote(signed)

@@ -1,5 +1,5 @@
 import { readBounded, sha256 } from '../../protocol/base/bytes.ts'
-import { callHeaders, formatContentDigest } from '../../protocol/call.ts'
+import { formatContentDigest } from '../../protocol/call.ts'
 import { parseJson } from '../../protocol/canonical-json.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
@@ -27,9 +27,9 @@ export async function serveReveal(
     throw new ProtocolError('ballot_invalid', 'This does not show votes.', {
       hint: 'Send {"votes": ["kvt1.…"], "body": true}.',
     })
-  const { answer, booked } = await ballots.reveal(callId, proof.votes)
+  const { answer, callHeaders, booked } = await ballots.reveal(callId, proof.votes)
   if (booked.refusal) throw booked.refusal
-  const ours = [callHeaders.call, callId, ...booked.headers]
+  const ours = [...callHeaders, ...booked.headers]
   if (!proof.body) {
     response.writeHead(204, ours)
     response.end()
