@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
+// What takes so long hangs. How fast something is says no limit here: Vitest's own are short for a busy machine.
+const limits = { testTimeout: 180_000, hookTimeout: 180_000, expect: { poll: { timeout: 60_000 } } }
+
 // Units stand beside the code and have no sockets to the outside; what needs a chain or several folders is in test/.
 export default defineConfig({
   test: {
@@ -20,15 +23,14 @@ export default defineConfig({
             'test/tidy.test.ts',
           ],
           exclude: ['**/node_modules/**'],
-          testTimeout: 20_000,
+          ...limits,
         },
       },
       {
         test: {
           name: 'system',
           include: ['test/{chain,system,hostile,interop}/**/*.test.ts'],
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          ...limits,
         },
       },
       {
@@ -36,7 +38,7 @@ export default defineConfig({
         test: {
           name: 'acme',
           include: ['test/acme/**/*.test.ts'],
-          testTimeout: 60_000,
+          ...limits,
           hookTimeout: 600_000,
         },
       },

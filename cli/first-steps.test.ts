@@ -1,16 +1,13 @@
 import { readFile } from 'node:fs/promises'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { requestHttp } from './http.ts'
 import { createUserInMarket, type UserInMarket } from './market/testing-user.ts'
 import { startServing } from './testing.ts'
 
-// A whole market runs here, on machines that may be busy.
-vi.setConfig({ testTimeout: 120_000 })
-
 let at: UserInMarket
 beforeAll(async () => {
   at = await createUserInMarket()
-}, 60_000)
+})
 afterAll(() => at[Symbol.asyncDispose]())
 
 /** The lines of the first block of code under a heading of the project's README, without their comments. */
@@ -45,7 +42,7 @@ test('the five minutes of the README go as they are written', async () => {
     } else if (words[0] === 'curl') {
       const { body } = await requestHttp(
         { url: new URL(words[1] as string), bytesMax: 1024 },
-        AbortSignal.timeout(30_000),
+        AbortSignal.timeout(60_000),
       )
       expect(JSON.parse(Buffer.from(body).toString())).toEqual({ greeting: 'Gamarjoba, Ada!' })
     } else if (command === 'dev') {

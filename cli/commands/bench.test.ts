@@ -1,11 +1,8 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
 import { startServing } from '../testing.ts'
-
-// A whole market runs here, on machines that may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 interface Measured {
   readonly sent: number
@@ -18,7 +15,7 @@ interface Measured {
 let at: UserInMarket
 beforeAll(async () => {
   at = await createUserInMarket()
-}, 60_000)
+})
 afterAll(() => at[Symbol.asyncDispose]())
 
 const run = (line: string) => at.user.run(line.split(' '))

@@ -102,7 +102,7 @@ test('the zip holds the bundle, the static files and the manifest, and nothing t
   })
   const { path, files } = (await user.run(['build', '--json'])).json<Built>()
   const zip = await readFile(path)
-  const entries = await readZip(zip, AbortSignal.timeout(5_000))
+  const entries = await readZip(zip, AbortSignal.timeout(60_000))
   expect(entries.map((entry) => entry.path)).toEqual(['khachapuri.json', 'src/index.js', 'static/logo.svg'])
   expect(files.map((file) => file.path).sort()).toEqual([
     'khachapuri.json',
@@ -132,7 +132,7 @@ test('a bundled program runs: packages for workers, modules of node under the on
     'node_modules/events/main.js': 'module.exports = "a package of this name goes first"',
   })
   const { path } = (await user.run(['build', '--json'])).json<Built>()
-  const entries = await readZip(await readFile(path), AbortSignal.timeout(5_000))
+  const entries = await readZip(await readFile(path), AbortSignal.timeout(60_000))
   const code = Buffer.from(entries.find((entry) => entry.path === 'index.js')!.bytes).toString()
   expect(code).toContain('"node:path"')
   const { facts } = await import(`data:text/javascript;base64,${Buffer.from(code).toString('base64')}`)

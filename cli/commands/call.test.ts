@@ -1,11 +1,8 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
-
-// A whole market runs here, on machines that may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 let at: UserInMarket
 let url: string
@@ -25,7 +22,7 @@ beforeAll(async () => {
   const deployed = await run('deploy teller --provider alice --payer caller --json')
   url = deployed.json<{ urls: Record<string, string> }>().urls['alice'] as string
   await approve('approve alice --account payer --signer payer --price 0.001 --budget 1 --yes')
-}, 60_000)
+})
 afterAll(() => at[Symbol.asyncDispose]())
 
 const run = (line: string, options?: Parameters<UserInMarket['user']['run']>[1]) =>

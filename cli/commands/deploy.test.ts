@@ -1,6 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { listen } from '../../protocol/http/listen.ts'
 import { requestHttp } from '../http.ts'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
@@ -16,13 +16,10 @@ interface Deployed {
 
 const signal = new AbortController().signal
 
-// A whole market runs here, on machines that may be busy.
-vi.setConfig({ testTimeout: 60_000 })
-
 let at: UserInMarket
 beforeAll(async () => {
   at = await createUserInMarket()
-}, 60_000)
+})
 afterAll(() => at[Symbol.asyncDispose]())
 
 const deploy = (...argv: string[]) => at.user.run(['deploy', ...argv])
@@ -247,4 +244,4 @@ test('a provider that lies about the programId is caught, with both ids', async 
   expect(stdout).toBe('')
   expect(stderr).toContain(`and it is ${programId}.`)
   expect(stderr).toMatch(/it says that the programId is 0x[0-9a-f]{64}, and/)
-}, 60_000)
+})

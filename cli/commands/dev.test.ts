@@ -1,10 +1,7 @@
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { createTestUser, type ServingCommand, startServing, type TestUser } from '../testing.ts'
-
-// Programs are started here, on machines that may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 interface Dev extends ServingCommand {
   readonly url: string

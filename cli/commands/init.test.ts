@@ -14,7 +14,7 @@ test.each(['ts', 'js'])('a new %s program builds and answers', async (template) 
     files: ['khachapuri.json', `src/index.${template}`, '.gitignore', 'README.md'],
   })
   const { path } = (await user.run(['build', 'My App', '--json'])).json<{ path: string }>()
-  const entries = await readZip(await readFile(path), AbortSignal.timeout(5_000))
+  const entries = await readZip(await readFile(path), AbortSignal.timeout(60_000))
   const code = entries.find((entry) => entry.path === 'src/index.js')!.bytes
   const program = await import(`data:text/javascript;base64,${Buffer.from(code).toString('base64')}`)
   const ask = (target: string, init?: RequestInit) =>

@@ -1,10 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
-
-// A whole market runs here, on machines that may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 const source = `export default {
   fetch(request, env) {
@@ -28,7 +25,7 @@ beforeAll(async () => {
   deployed = (await run('deploy chatty --provider alice --provider bob --json')).json()
   for (const path of ['ok?token=callers-secret', 'none', 'throw'])
     await run(`call ${deployed.urls.alice}${path}`)
-}, 60_000)
+})
 afterAll(() => at[Symbol.asyncDispose]())
 
 const run = (line: string, options?: Parameters<UserInMarket['user']['run']>[1]) =>

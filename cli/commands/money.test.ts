@@ -12,13 +12,13 @@ import type { CliResult, RunOptions } from '../testing.ts'
 let at: TestMarket
 beforeAll(async () => {
   at = await createTestMarket()
-}, 60_000)
+})
 afterAll(() => at[Symbol.asyncDispose]())
 
 const run = (line: string, options?: RunOptions): Promise<CliResult> => at.user.run(line.split(' '), options)
 const free = () => {
   const { escrow } = at.contracts
-  return readBalance(at.client, { escrow, account: at.developer.address }, AbortSignal.timeout(5_000))
+  return readBalance(at.client, { escrow, account: at.developer.address }, AbortSignal.timeout(60_000))
 }
 
 /** What differs from run to run: addresses, hashes, ports, times. */

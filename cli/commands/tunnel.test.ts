@@ -3,14 +3,12 @@ import { cp } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import { type AddressInfo, connect, createServer as createTcpServer } from 'node:net'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { listProcessTree, startProcess } from '../../test/support/child-process.ts'
 import { mayUnshareNetwork, onLoopbackOnly } from '../../test/support/namespaces.ts'
 import { requestHttp } from '../http.ts'
 import { createTestMarket, type TestMarket } from '../market/testing-market.ts'
 import { startServing } from '../testing.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 let market: TestMarket
 let web: Server
@@ -25,7 +23,7 @@ beforeAll(async () => {
   }).listen(0, '127.0.0.1')
   await once(web, 'listening')
   webPort = (web.address() as AddressInfo).port
-}, 60_000)
+})
 afterAll(async () => {
   web.close()
   web.closeAllConnections()
@@ -74,20 +72,17 @@ test('one command registers a name and puts a web server on a public URL, and Ct
 })
 
 test('people see where it is, each request, and a web server that is down as what it is', async () => {
-  const free = createTcpServer().listen(0, '127.0.0.1')
-  await once(free, 'listening')
-  const { port } = free.address() as AddressInfo
-  free.close()
-  // Registered before, so no chain is needed.
-  const line = ['tunnel', '--to', `http://localhost:${port}`, '--domain', 'laptop', '--account', 'developer']
+  // Nobody is ever there.
+  const service = 'http://localhost:1'
+  const line = ['tunnel', '--to', service, '--domain', 'laptop', '--account', 'developer']
   const running = await startServing(market.user, line)
   const url = `http://laptop.${market.gateway.domain}/`
-  expect(running.first).toContain(`${url}\n  to       http://localhost:${port}\n`)
+  expect(running.first).toContain(`${url}\n  to       ${service}\n`)
   const answer = await call(url, '/x?secret=1')
   expect([answer.status, JSON.parse(answer.text).code]).toEqual([502, 'local_service_down'])
   const { exitCode, stderr } = await running.stop()
   expect(exitCode).toBe(0)
-  expect(stderr).toContain(`http://localhost:${port} does not answer (ECONNREFUSED)`)
+  expect(stderr).toContain(`${service} does not answer (ECONNREFUSED)`)
   expect(stderr).toMatch(/^GET \/x {2}502 {2}\d+ ms/m)
 })
 

@@ -1,12 +1,9 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { requestHttp } from '../http.ts'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
 import type { RunOptions } from '../testing.ts'
-
-// A whole market runs here, on machines that may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 interface Deployed {
   readonly cid: string
@@ -20,7 +17,7 @@ interface Deployed {
 let at: UserInMarket
 beforeAll(async () => {
   at = await createUserInMarket()
-}, 60_000)
+})
 afterAll(() => at[Symbol.asyncDispose]())
 
 const run = (line: string, options?: RunOptions) => at.user.run(line.split(' '), options)

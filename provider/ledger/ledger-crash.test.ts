@@ -44,7 +44,7 @@ test('kill -9 in the middle of charging loses no charge that was acknowledged', 
     expect(calls).toBeLessThanOrEqual(acknowledged.length + 16 * 5)
   }
   expect(new Set(acknowledged).size).toBe(acknowledged.length)
-}, 60_000)
+})
 
 test('on a full disk nothing is charged without its row, and the ledger says no from then on', async () => {
   using dir = createTempDir()
@@ -67,4 +67,4 @@ test('on a full disk nothing is charged without its row, and the ledger says no 
   // With room again, the same ledger goes on.
   await using ledger = await openTestLedger(dir.path)
   await chargeCall(ledger)
-}, 60_000)
+})

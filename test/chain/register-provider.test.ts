@@ -80,19 +80,19 @@ test('a name is renewed while its provider runs; where that fails somebody is to
       await new Promise((resolve) => setImmediate(resolve))
   }
 
-  await rpc.cut()
+  rpc.cut()
   await look('name_not_renewed')
   expect(told.lines.at(-1)).toMatchObject({
     level: 'error',
     facts: { name: 'lasting', error: 'chain_unreachable' },
   })
-  await rpc.restore()
+  rpc.restore()
   const { timestamp } = await client.getBlock()
   await pass(expiry - Number(timestamp) - 60)
   await look('name_renewed')
   expect(await readExpiry(client, key, signal)).toBe(expiry + 365 * 86_400)
   // Known to last for long now.
-  await rpc.cut()
+  rpc.cut()
   await look('name_not_looked_at')
   expect(told.lines.at(-1)).toMatchObject({ level: 'warn' })
 })

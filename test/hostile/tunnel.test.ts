@@ -8,6 +8,7 @@ import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import { encodeFrame, encodeFullFrame, encodeHeadFrame, frameTypes } from '../../protocol/frames/codec.ts'
 import { limits } from '../../protocol/limits.ts'
 import { createSessionKey, type SessionKey } from '../../protocol/tunnel-ticket.ts'
+import { freePort } from '../support/free-port.ts'
 import { connectRawProvider, openRaw, type RawProvider } from '../support/raw-provider.ts'
 import {
   createPresentClock,
@@ -138,9 +139,10 @@ describe('whoever does not own the name', () => {
 describe('resume tickets', () => {
   test('spare the signature of the account, also at the gateway process that comes after', async () => {
     const ticketKey = Buffer.alloc(32, 1)
-    await using market = await setup({ ticketKey })
+    const port = await freePort()
+    await using market = await setup({ ticketKey, port })
     const sessionKey = createSessionKey()
-    const { tunnelUrl, port } = market.gateway
+    const { tunnelUrl } = market.gateway
     await using first = await connectRawProvider(tunnelUrl, { account: market.owner, sessionKey })
     await using second = await connectRawProvider(tunnelUrl, {
       account: newAccount(),

@@ -20,7 +20,7 @@ import { createHeliaNode } from '../../protocol/ipfs/helia-node.ts'
 import { importFile, storeFile } from '../../protocol/ipfs/import-file.ts'
 import { openBlockstore } from '../../protocol/ipfs/open-blockstore.ts'
 
-const signal = AbortSignal.timeout(30_000)
+const { signal } = new AbortController()
 const log = createTestLog()
 const program = new Uint8Array(3 * MiB + 17).map((_, i) => (i * 13) % 253)
 

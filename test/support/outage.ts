@@ -22,6 +22,7 @@ import { parseUsdc } from '../../protocol/usdc.ts'
 import { createProvider, type Provider } from '../../provider/provider.ts'
 import { startScript, type TestProcess } from './child-process.ts'
 import { type CurlAnswer, type CurlRequest, curl } from './curl.ts'
+import { freePort } from './free-port.ts'
 import { openRpcProxy, type RpcProxy } from './rpc-proxy.ts'
 
 type Party = 'deployer' | 'developer' | 'alice' | 'bob'
@@ -41,7 +42,7 @@ export interface OutageMarket extends AsyncDisposable {
   /** The command line of the developer. */
   readonly user: TestUser
   senderOf(account: MarketAccount): TransactionSender
-  /** Starts the gateway in this process, at the port that it had before. */
+  /** Starts the gateway in this process, at the same port each time. */
   startGateway(): Promise<Gateway>
   /** Lets the command line and its processes find a gateway. */
   announce(gatewayUrl: URL): Promise<void>
@@ -81,7 +82,7 @@ export async function openOutageMarket(): Promise<OutageMarket> {
     await endowNames(senderOf(accounts.deployer), contracts, { account, names: 50 }, signal)
   }
   await endowDeveloper(senderOf(accounts.developer), contracts, accounts)
-  let gatewayPort = 0
+  const gatewayPort = await freePort()
   const announce = (url: URL) =>
     writeMarket(user.dir, {
       gateway: { url },
@@ -113,7 +114,6 @@ export async function openOutageMarket(): Promise<OutageMarket> {
         },
         signal,
       )
-      gatewayPort = gateway.port
       await announce(gateway.url)
       return gateway
     },

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 
@@ -15,9 +15,9 @@ export interface RpcProxy extends AsyncDisposable {
   /** Stays the same over cuts. */
   readonly url: URL
   readonly calls: readonly RpcCall[]
-  /** Breaks all connections, and takes no more. */
-  cut(): Promise<void>
-  restore(): Promise<void>
+  /** Breaks all connections, and every one that is tried from now on. */
+  cut(): void
+  restore(): void
 }
 
 /** What a test does at a certain request. A call whose hook throws is broken off. */
@@ -37,8 +37,7 @@ export interface RpcAnswer {
 /** Puts a proxy before a JSON-RPC server. */
 export async function openRpcProxy(target: URL, hooks: RpcHooks = {}): Promise<RpcProxy> {
   const calls: RpcCall[] = []
-  let server: Server | undefined
-  let port = 0
+  let isCut = false
 
   async function forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const body = await buffer(request)
@@ -67,25 +66,32 @@ export async function openRpcProxy(target: URL, hooks: RpcHooks = {}): Promise<R
     return { ...envelope, ...(hooks.falsify?.(call, answer) ?? answer) }
   }
 
-  async function restore(): Promise<void> {
-    if (server) return
-    server = createServer((request, response) => {
-      // Whoever is cut off in the middle has nobody to tell.
-      forward(request, response).catch(() => response.destroy())
-    }).listen(port, '127.0.0.1')
-    await once(server, 'listening')
-    port = (server.address() as AddressInfo).port
+  const server = createServer((request, response) => {
+    // Whoever is cut off in the middle has nobody to tell.
+    forward(request, response).catch(() => response.destroy())
+  })
+  // It listens all the time: a port that it gave up could be somebody else's when it wants it back.
+  server.on('connection', (socket) => isCut && socket.resetAndDestroy())
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+
+  function cut(): void {
+    isCut = true
+    server.closeAllConnections()
   }
 
-  async function cut(): Promise<void> {
-    const last = server
-    server = undefined
-    if (!last) return
-    last.close()
-    last.closeAllConnections()
-    await once(last, 'close')
+  return {
+    url: new URL(`http://127.0.0.1:${port}`),
+    calls,
+    cut,
+    restore() {
+      isCut = false
+    },
+    async [Symbol.asyncDispose]() {
+      server.close()
+      server.closeAllConnections()
+      await once(server, 'close')
+    },
   }
-
-  await restore()
-  return { url: new URL(`http://127.0.0.1:${port}`), calls, cut, restore, [Symbol.asyncDispose]: cut }
 }

@@ -48,7 +48,7 @@ beforeAll(async () => {
   for (const payer of ['owner', 'caller'] as const)
     cids[payer] = (await at.deploy(echoProgram, ...flags, '--payer', payer)).cid
   await stop()
-}, 60_000)
+})
 afterAll(async () => {
   await dave[Symbol.asyncDispose]()
   await at[Symbol.asyncDispose]()
@@ -143,7 +143,7 @@ test('what a kill or a full disk cuts off is answered to nobody as whole, and pa
     await stop()
   })
   expect(moved).toEqual(sumMoney([allPrices(), allPrices()]))
-}, 120_000)
+})
 
 /** From now on no file of the process may grow beyond so many bytes, as on a full disk. */
 async function limitFiles({ pid }: TestProcess, bytes: string): Promise<void> {

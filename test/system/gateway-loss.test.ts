@@ -9,6 +9,7 @@ import { parseUsdc, usdc } from '../../protocol/usdc.ts'
 import { voucherHeader } from '../../protocol/voucher-token.ts'
 import type { Provider } from '../../provider/provider.ts'
 import type { TestProcess } from '../support/child-process.ts'
+import { freePort } from '../support/free-port.ts'
 import { askUntil, callThrough, type OutageMarket, openCall, openOutageMarket } from '../support/outage.ts'
 import { signVoucherToken } from '../support/ways-to-pay.ts'
 
@@ -39,12 +40,12 @@ async function startGateway(port: number): Promise<void> {
 beforeAll(async () => {
   at = await openOutageMarket()
   await at.announce(new URL('http://localhost:1'))
-  await startGateway(0)
+  await startGateway(await freePort())
   await at.announce(new URL(`http://localhost:${place.port}`))
   bob = await at.startProvider('bob', { port: place.port, info: place })
   for (const payer of ['owner', 'caller'] as const)
     cids[payer] = await at.deploy('--provider', 'bob', '--timeout', '60000', '--payer', payer)
-}, 120_000)
+})
 afterAll(async () => {
   await bob[Symbol.asyncDispose]()
   await gateway[Symbol.asyncDispose]()

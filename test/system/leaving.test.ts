@@ -31,7 +31,7 @@ beforeAll(async () => {
   at = await openMarket()
   provider = await start()
   deployed = await at.deploy(echoProgram, '--provider', 'dave', '--payer', 'caller')
-}, 120_000)
+})
 afterAll(async () => {
   await provider[Symbol.asyncDispose]()
   await at[Symbol.asyncDispose]()
@@ -55,9 +55,7 @@ async function createCaller(name: string): Promise<MarketAccount> {
 async function untilGrantIsSeen(pass: string): Promise<void> {
   const call = () => at.call({ provider: 'dave', cid: deployed.cid, pass })
   let first = await call()
-  const stop = AbortSignal.timeout(20_000)
   while (first.status === 402 && first.problem().code === 'grant_missing') {
-    stop.throwIfAborted()
     first = await call()
   }
   expect(first.status).toBe(200)
@@ -94,10 +92,8 @@ test('who is asked to stop ends the calls that it has, sends others away with a 
   await begun.promise
 
   provider.signal('SIGTERM')
-  const stop = AbortSignal.timeout(20_000)
   let other = await at.call({ provider: 'dave', cid: deployed.cid, pass })
   while (other.status === 200) {
-    stop.throwIfAborted()
     other = await at.call({ provider: 'dave', cid: deployed.cid, pass })
   }
   expect(other.problem()).toMatchObject({ status: 503, code: 'provider_stopping' })
@@ -108,7 +104,7 @@ test('who is asked to stop ends the calls that it has, sends others away with a 
   // What was answered is settled before the end.
   expect(await freeOf(dave)).toBeGreaterThanOrEqual(before + price)
   provider = await start()
-}, 120_000)
+})
 
 test('ten calls are paid within the notice, though their payer left at once; then the payer alone has the rest, though the provider is dead', async () => {
   const paid = await createCaller('paid')
@@ -142,4 +138,4 @@ test('ten calls are paid within the notice, though their payer left at once; the
     expect(await walletOf(at.dev, payer.account.address)).toBe(depositedUsdc - costsUsdc)
   }
   expect(await freeOf(dave)).toBe(before + 10n * price)
-}, 120_000)
+})

@@ -177,14 +177,14 @@ describe('while the chain is away', () => {
     await register('unseen', before.url)
     expect((await ask(name)).text).toBe('before')
 
-    await at.rpc.gateway.cut()
+    at.rpc.gateway.cut()
     const unseen = await ask('unseen')
     expect(unseen.problem()).toMatchObject({ status: 503, code: 'chain_unreachable', retryable: true })
     expect((await ask(name)).text).toBe('before')
     await sender.run(resolverCalls(resolver).setServer(after.url), signal)
     expect((await ask(name)).header(gatewayHeaders.nameAge)).toBeUndefined()
 
-    await at.rpc.gateway.restore()
+    at.rpc.gateway.restore()
     await askUntil(
       () => ask(name),
       ({ text }) => text === 'after',

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { PassThrough } from 'node:stream'
 import type { LocalAccount } from 'viem'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { callHeaders } from '../../protocol/call.ts'
@@ -7,7 +8,7 @@ import { parseUsdc } from '../../protocol/usdc.ts'
 import { emptyPolicy } from '../../provider/policy/policy.ts'
 import { writePolicy } from '../../provider/policy/policy-file.ts'
 import type { Provider } from '../../provider/provider.ts'
-import { curl } from '../support/curl.ts'
+import { type CurlAnswer, curl } from '../support/curl.ts'
 import { echoProgram, nothing, openMarket, type TestMarket } from '../support/market.ts'
 
 /** What a deployment may use and what a provider gives away, on a real market: each breach has its code, and a refusal costs nothing. */
@@ -30,23 +31,44 @@ async function start(name: string, policy = emptyPolicy): Promise<Provider> {
 const deploy = async (provider: string, ...flags: string[]) =>
   (await at.deploy(echoProgram, '--provider', provider, '--payer', 'caller', ...flags)).cid
 
+interface Held {
+  readonly path: string
+  readonly body: PassThrough
+  readonly onData: () => void
+}
+
+/** Makes a call that has begun when this resolves, and goes on until it is told to end. */
+async function hold(call: (held: Held) => Promise<CurlAnswer>) {
+  const body = new PassThrough()
+  const begun = Promise.withResolvers<void>()
+  const answered = call({ path: '/body', body, onData: begun.resolve })
+  body.write('begun ')
+  await Promise.race([begun.promise, answered])
+  return {
+    end(): Promise<CurlAnswer> {
+      body.end('and ended')
+      return answered
+    },
+  }
+}
+
 describe('concurrency', () => {
   test('of one: a second call waits for the first, and is told so where that takes too long', async () => {
     const { address } = await start('single')
-    const cid = await deploy('single', '--concurrency', '1', '--timeout', '8000')
+    const cid = await deploy('single', '--concurrency', '1', '--timeout', '60000')
     const pass = await at.pass({ payer: payer.address, providers: [address] }, payer)
-    const call = (path: string, signal?: AbortSignal) =>
-      at.call({ provider: 'single', cid, pass, path, ...(signal && { signal }) })
+    const call = (path: string) => at.call({ provider: 'single', cid, pass, path })
     expect((await call('/answer')).status).toBe(200)
     const both = await Promise.all([call('/wait/300'), call('/wait/300')])
     expect(both.map(({ status }) => status)).toEqual([200, 200])
 
     const costs = await at.costsOf(async () => {
-      const [long, late] = await Promise.all([call('/wait/6000'), call('/answer')])
-      const refused = [long, late].find(({ status }) => status !== 200)!
+      const held = await hold((call) => at.call({ provider: 'single', cid, pass, ...call }))
+      const refused = await call('/answer')
       expect(refused.problem()).toMatchObject({ status: 503, code: 'concurrency_reached', concurrency: 1 })
       expect(refused.header('retry-after')).toBe(String(limits.busyRetryAfterSeconds))
       expect(refused.header(callHeaders.call)).toBeUndefined()
+      expect((await held.end()).status).toBe(200)
     })
     expect(costs.earned).toEqual({ single: 500n })
     const { stdout } = await at.user.run(['logs', cid, '--provider', 'single'])
@@ -87,8 +109,8 @@ describe('capacity', () => {
   test('is shared: who is idle makes room, who is busy is not disturbed, and what never fits is told so at once', async () => {
     const { address } = await start('small', { ...emptyPolicy, capacityMiB: 200 })
     const [one, two, huge] = [
-      await deploy('small', '--timeout', '20000'),
-      await deploy('small', '--timeout', '20000'),
+      await deploy('small', '--timeout', '60000'),
+      await deploy('small', '--timeout', '60000'),
       // Published for anybody: for this provider, the command line would refuse it.
       (await at.deploy(echoProgram, '--public', '--payer', 'caller', '--memory', '300')).cid,
     ]
@@ -98,15 +120,14 @@ describe('capacity', () => {
     for (const cid of [one, two, one]) expect((await call(cid, '/answer')).status).toBe(200)
     expect((await call(huge, '/answer')).problem()).toMatchObject({ status: 403, code: 'limits_too_high' })
 
-    const busy = call(one, '/wait/7000')
-    // Under way once another call of the same program is answered beside it.
-    expect((await call(one, '/answer')).status).toBe(200)
+    const busy = await hold((held) => at.call({ provider: 'small', cid: one, pass, ...held }))
     const refused = await call(two, '/answer')
     expect(refused.problem()).toMatchObject({ status: 503, code: 'provider_busy', retryable: true })
     expect(refused.header('retry-after')).toBe('1')
     // What waits is let in when the program before it is idle.
-    expect((await call(two, '/answer')).status).toBe(200)
-    expect((await busy).status).toBe(200)
+    const waiting = call(two, '/answer')
+    expect((await busy.end()).status).toBe(200)
+    expect((await waiting).status).toBe(200)
   })
 })
 
@@ -135,26 +156,19 @@ describe('a provider that pauses what fails', () => {
 describe('shutting down', () => {
   test('finishes the calls in flight, and tells others when to come back', async () => {
     const provider = await start('leaver')
-    const cid = await deploy('leaver', '--timeout', '20000')
+    const cid = await deploy('leaver', '--timeout', '60000')
     const pass = await at.pass({ payer: payer.address, providers: [provider.address] }, payer)
     const { port, host } = provider.url!
-    const call = (path: string) =>
-      curl({
-        port: Number(port),
-        host,
-        path: `/${cid}${path}`,
-        rawHeaders: ['authorization', `Bearer ${pass}`],
-      })
-    expect((await call('/answer')).status).toBe(200)
-    const running = call('/wait/1500')
-    // Both were sent in this order, to one process: the first is under way.
-    expect((await call('/answer')).status).toBe(200)
+    const rawHeaders = ['authorization', `Bearer ${pass}`]
+    const call = ({ path, ...rest }: Held | { path: string }) =>
+      curl({ port: Number(port), host, path: `/${cid}${path}`, rawHeaders, ...rest })
+    const running = await hold(call)
     const stopped = provider[Symbol.asyncDispose]()
-    const refused = await call('/answer')
+    const refused = await call({ path: '/answer' })
     expect(refused.problem()).toMatchObject({ status: 503, code: 'provider_stopping', retryable: true })
     expect(refused.header('retry-after')).toBe(String(limits.stoppingRetryAfterSeconds))
-    expect(await running).toMatchObject({ status: 200, text: 'waited' })
+    expect(await running.end()).toMatchObject({ status: 200, text: 'begun and ended' })
     await stopped
-    await expect(call('/answer')).rejects.toThrow('ECONNREFUSED')
+    await expect(call({ path: '/answer' })).rejects.toThrow('ECONNREFUSED')
   })
 })

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Hex, LocalAccount } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { readBalance } from '../../protocol/chain/escrow.ts'
 import { limits } from '../../protocol/limits.ts'
 import { statementPaths } from '../../protocol/statement.ts'
@@ -11,8 +11,6 @@ import { type Deployed, echoProgram, openMarket, type TestMarket } from '../supp
 import { payingFetch } from '../support/x402.ts'
 
 /** A payer's statement: each line leads to receipts and a settlement, and all of it is what the chain says. */
-
-vi.setConfig({ testTimeout: 60_000 })
 
 let at: TestMarket
 let deployed: Deployed

@@ -103,4 +103,4 @@ test('500 calls of 20 payers at once are 500 answers; after a kill -9 at most 5 
   const skipped = { ...escrowEvents(), eventName: 'Skipped' } as const
   expect(await at.dev.client.getContractEvents(skipped)).toEqual([])
   expect((before + provider.output()).toLowerCase()).not.toContain('nonce')
-}, 120_000)
+})

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { createTestLog } from '../../protocol/base/log.ts'
 import type { OutgoingResponse, RequestListener } from '../../protocol/http/listener.ts'
 import { limits } from '../../protocol/limits.ts'
+import { freePort } from '../support/free-port.ts'
 import {
   createPresentClock,
   createTunnelGateway,
@@ -203,7 +204,7 @@ describe('a gateway', () => {
     const clock = createPresentClock()
     const log = createTestLog()
     const resolveProvider = asOwner(account)
-    const options = { provider: account.address, resolveProvider }
+    const options = { provider: account.address, resolveProvider, port: await freePort() }
     const first = await createTunnelGateway(options)
     await using tunnel = openTunnel(first, account, (_, response) => void response.end('here'), {
       clock,
@@ -227,7 +228,7 @@ describe('a gateway', () => {
     }
     // 10, 20, 40, … 320 ms; the jitter's random number stands still in the middle.
     expect(waitedMs).toBeGreaterThanOrEqual(10 + 20 + 40 + 80 + 160 + 320)
-    await using again = await createTunnelGateway({ ...options, port: first.port })
+    await using again = await createTunnelGateway(options)
     await until(() => clock.sleepers > 1)
     await clock.advance(limits.tunnelRestartDelayMsMax)
     await until(() => again.hub.connected().length === 1)
@@ -237,7 +238,8 @@ describe('a gateway', () => {
   test('that was away for a minute has its tunnels back within three seconds of its return', async () => {
     const account = newAccount()
     const clock = createPresentClock()
-    const options = { provider: account.address, resolveProvider: asOwner(account) }
+    const port = await freePort()
+    const options = { provider: account.address, resolveProvider: asOwner(account), port }
     const first = await createTunnelGateway(options)
     await using tunnel = openTunnel(first, account, (_, response) => void response.end('here'), { clock })
     await until(() => tunnel.status().sockets.length === 2)
@@ -248,7 +250,7 @@ describe('a gateway', () => {
       // Long enough for a dial to find nobody.
       await fetch(first.url).catch(() => undefined)
     }
-    await using again = await createTunnelGateway({ ...options, port: first.port })
+    await using again = await createTunnelGateway(options)
     await until(() => clock.sleepers >= 3)
     await clock.advance(3_000)
     await until(() => again.hub.connected().length === 2)
@@ -278,7 +280,8 @@ describe('a gateway', () => {
   test('that leaves is replaced by the next one before it has gone', async () => {
     const account = newAccount()
     const log = createTestLog()
-    const options = { provider: account.address, resolveProvider: asOwner(account), isShared: true }
+    const port = await freePort()
+    const options = { provider: account.address, resolveProvider: asOwner(account), isShared: true, port }
     const responses: OutgoingResponse[] = []
     const first = await createTunnelGateway(options)
     await using tunnel = openTunnel(first, account, (_, response) => void responses.push(response), {
@@ -289,7 +292,7 @@ describe('a gateway', () => {
     const waiting = fetch(first.url)
     await until(() => responses.length === 1)
     const stopped = first.stopListening()
-    await using second = await createTunnelGateway({ ...options, port: first.port })
+    await using second = await createTunnelGateway(options)
     const drained = first.hub.drain(new AbortController().signal)
     await until(() => second.hub.connected().length === 1)
     await until(() => tunnel.status().sockets.length === 2)

@@ -7,6 +7,7 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import { marketDomain } from '../../protocol/typed-data.ts'
 import { connectTunnel } from '../../tunnel-client/index.ts'
 import { listListeningPorts, listProcessTree, type TestProcess } from '../support/child-process.ts'
+import { freePort } from '../support/free-port.ts'
 import { askUntil, callThrough, type OutageMarket, openCall, openOutageMarket } from '../support/outage.ts'
 
 /** KH-15: bob at home. His gateway and his provider are processes, so that they can be looked at and killed. */
@@ -34,11 +35,11 @@ async function startBob(): Promise<void> {
 beforeAll(async () => {
   at = await openOutageMarket()
   await at.announce(new URL('http://localhost:1'))
-  await startGateway(0)
+  await startGateway(await freePort())
   await at.announce(new URL(`http://localhost:${place.port}`))
   await startBob()
   cid = await at.deploy('--provider', 'bob', '--timeout', '60000')
-}, 120_000)
+})
 afterAll(async () => {
   await bob[Symbol.asyncDispose]()
   await gateway[Symbol.asyncDispose]()

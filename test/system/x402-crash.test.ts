@@ -53,7 +53,7 @@ beforeAll(async () => {
   })
   await startProvider()
   deployed = await at.deploy(echoProgram, '--provider', 'dave', '--payer', 'caller')
-}, 120_000)
+})
 afterAll(async () => {
   await provider[Symbol.asyncDispose]()
   await rpc[Symbol.asyncDispose]()

@@ -445,10 +445,10 @@ describe('at a provider whose way to the chain is in our hands', () => {
 
   test('nothing runs on a payment that the chain cannot be asked about; later the same payment pays', async () => {
     const { payer, send } = await prepare()
-    await rpc.cut()
+    rpc.cut()
     for (let time = 0; time < 3; time += 1)
       expect(await send()).toMatchObject({ status: 503, code: 'chain_unreachable', callId: null })
-    await rpc.restore()
+    rpc.restore()
     expect(await walletOf(at.dev, payer.address)).toBe(price)
     expect(await send()).toMatchObject({ status: 200, replayed: false, result: { success: true } })
     expect(await walletOf(at.dev, payer.address)).toBe(0n)

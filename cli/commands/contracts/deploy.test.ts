@@ -17,7 +17,7 @@ let user: TestUser
 beforeAll(async () => {
   user = await createTestUser()
   chains = [await createDevChain({ port: 0 }), await createDevChain({ port: 0 })]
-}, 60_000)
+})
 afterAll(async () => {
   for (const chain of chains) await chain[Symbol.asyncDispose]()
   await user[Symbol.asyncDispose]()

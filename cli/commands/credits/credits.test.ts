@@ -7,7 +7,7 @@ import type { CliResult, RunOptions } from '../../testing.ts'
 let at: TestMarket
 beforeAll(async () => {
   at = await createTestMarket()
-}, 60_000)
+})
 afterAll(() => at[Symbol.asyncDispose]())
 
 const run = (line: string, options?: RunOptions): Promise<CliResult> => at.user.run(line.split(' '), options)

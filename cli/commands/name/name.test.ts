@@ -1,11 +1,8 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type CurlAnswer, curl } from '../../../test/support/curl.ts'
 import { createUserInMarket, type UserInMarket } from '../../market/testing-user.ts'
-
-// A whole market runs here, on machines that may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 let at: UserInMarket
 /** CIDs of two deployments of the same program, which say different things. */
@@ -21,7 +18,7 @@ beforeAll(async () => {
   }
   hello = await deploy('Hello')
   hi = await deploy('Hi')
-}, 60_000)
+})
 afterAll(() => at[Symbol.asyncDispose]())
 
 const call = (host: string, path = '/'): Promise<CurlAnswer> =>

@@ -1,11 +1,8 @@
 import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { generatePrivateKey } from 'viem/accounts'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createUserInMarket, type UserInMarket } from '../../market/testing-user.ts'
-
-// A whole market runs here, on machines that may be busy.
-vi.setConfig({ testTimeout: 60_000 })
 
 let at: UserInMarket
 let urls: Record<'alice' | 'bob', string>
@@ -13,7 +10,7 @@ beforeAll(async () => {
   at = await createUserInMarket()
   const deployed = await run('deploy app --provider alice --provider bob --payer caller --json')
   urls = deployed.json<{ urls: typeof urls }>().urls
-}, 60_000)
+})
 afterAll(() => at[Symbol.asyncDispose]())
 
 const run = (line: string, options?: Parameters<UserInMarket['user']['run']>[1]) =>

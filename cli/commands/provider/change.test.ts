@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { systemClock } from '../../../protocol/base/clock.ts'
 import { importFile } from '../../../protocol/ipfs/import-file.ts'
 import { uploadCar } from '../../../protocol/ipfs/upload-client.ts'
@@ -14,16 +14,13 @@ import { type ServingCommand, startServing } from '../../testing.ts'
 
 /** KH-16: what an operator changes without deploying anything anew. */
 
-// Whole providers start here, on machines that may be busy.
-vi.setConfig({ testTimeout: 90_000 })
-
 let at: UserInMarket
 let running: ServingCommand
 const up = ['provider', 'up', '--domain', 'carol', '--json']
 beforeAll(async () => {
   at = await createUserInMarket()
   running = await startServing(at.user, [...up, '--price', '0.0002'])
-}, 60_000)
+})
 afterAll(async () => {
   await running.stop()
   await at[Symbol.asyncDispose]()

@@ -1,12 +1,9 @@
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, test } from 'vitest'
 import { requestHttp } from '../../http.ts'
 import { createUserInMarket, type UserInMarket } from '../../market/testing-user.ts'
 import { type ServingCommand, startServing } from '../../testing.ts'
 
 /** KH-16: an operator's own rules, on a provider that runs. */
-
-// Whole providers start here, on machines that may be busy.
-vi.setConfig({ testTimeout: 90_000 })
 
 let at: UserInMarket
 let running: ServingCommand
@@ -23,7 +20,7 @@ beforeAll(async () => {
   url = (answer as { urls: Record<string, string> }).urls['carol']!
   // The provider hears of a grant with its next look at the chain.
   while ((await call()).text.includes('grant_missing'));
-}, 60_000)
+})
 afterAll(async () => {
   await running.stop()
   await at[Symbol.asyncDispose]()
