@@ -1,6 +1,6 @@
-import { open } from 'node:fs/promises'
+import { access, constants, open } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { readBounded } from '../protocol/base/bytes.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 
@@ -25,6 +25,26 @@ export async function readFileBounded(path: string, bytesMax: number): Promise<U
   }
   throw new ProtocolError('config_invalid', `${path} has more than ${bytesMax} bytes.`, {
     hint: 'This is more than the command reads.',
+  })
+}
+
+/** Sees to it that a file can be written, before anything is paid for what goes into it. @throws ProtocolError `config_invalid` */
+export async function assertWritable(path: string): Promise<void> {
+  try {
+    await using _file = await open(path, 'r+')
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cannotWrite(path, cause)
+    await access(dirname(path), constants.W_OK).catch((reason: unknown) => {
+      throw cannotWrite(path, reason)
+    })
+  }
+}
+
+export function cannotWrite(path: string, cause: unknown): ProtocolError {
+  const { code } = cause as NodeJS.ErrnoException
+  return new ProtocolError('config_invalid', `${path} cannot be written: ${code ?? String(cause)}.`, {
+    hint: 'Choose another place for it.',
+    cause,
   })
 }
 

@@ -1,7 +1,6 @@
-import { createWriteStream } from 'node:fs'
+import { open } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
 import { resolve } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { readBounded } from '../../protocol/base/bytes.ts'
 import { callHeaders } from '../../protocol/call.ts'
 import { parseJson } from '../../protocol/canonical-json.ts'
@@ -9,25 +8,28 @@ import { type Problem, ProtocolError, parseProblem, problemType } from '../../pr
 import { limits } from '../../protocol/limits.ts'
 import type { AnswerFacts } from '../../protocol/voucher-session.ts'
 import type { CommandContext } from '../command.ts'
+import { cannotWrite } from '../files.ts'
 
 /** The head of an answer; a refusal of this network with its document. */
 export interface Answer extends AnswerFacts {
   readonly response: IncomingMessage
+  /** To be read once, unless it is a refusal. */
+  readonly body: AsyncIterable<Uint8Array>
 }
 
 /** A refusal is read whole, anything else stays to be streamed. */
-export async function readHead(response: IncomingMessage): Promise<Answer> {
+export async function readHead(response: IncomingMessage, body: AsyncIterable<Uint8Array>): Promise<Answer> {
   const status = response.statusCode ?? 0
   const header = (name: string) => {
     const value = response.headers[name]
     return Array.isArray(value) ? value.join(', ') : value
   }
   const isProblem = status >= 400 && header('content-type') === problemType
-  return { response, status, header, problem: isProblem ? await readProblem(response) : undefined }
+  return { response, body, status, header, problem: isProblem ? await readProblem(body) : undefined }
 }
 
-async function readProblem(response: IncomingMessage): Promise<Problem | undefined> {
-  const bytes = await readBounded(response, limits.problemBytesMax * 4)
+async function readProblem(body: AsyncIterable<Uint8Array>): Promise<Problem | undefined> {
+  const bytes = await readBounded(body, limits.problemBytesMax * 4)
   return bytes && parseProblem(parseJson(bytes))
 }
 
@@ -50,7 +52,7 @@ export async function showAnswer(
   { output, include = false, json = false }: ShowFlags,
   context: CommandContext,
 ): Promise<void> {
-  const { response, status, header } = answer
+  const { response, body, status, header } = answer
   const facts = {
     status,
     call: header(callHeaders.call) ?? null,
@@ -60,18 +62,26 @@ export async function showAnswer(
     headers: response.headers,
   }
   if (output !== undefined) {
-    await pipeline(response, createWriteStream(resolve(context.cwd, output)), { signal: context.signal })
+    await writeBody(body, resolve(context.cwd, output))
     if (json) context.print('', { ...facts, output })
     return
   }
   if (json) {
-    const bytes = await readBounded(response, limits.stateFileBytesMax)
+    const bytes = await readBounded(body, limits.stateFileBytesMax)
     if (!bytes) throw tooLarge()
     context.print('', { ...facts, body: Buffer.from(bytes).toString('utf8') })
     return
   }
   if (include) await context.writeBytes(Buffer.from(formatHead(response)))
-  for await (const chunk of response) await context.writeBytes(chunk as Buffer)
+  for await (const chunk of body) await context.writeBytes(chunk)
+}
+
+async function writeBody(body: AsyncIterable<Uint8Array>, path: string): Promise<void> {
+  const refuse = (cause: unknown): never => {
+    throw cannotWrite(path, cause)
+  }
+  await using file = await open(path, 'w').catch(refuse)
+  for await (const chunk of body) await file.appendFile(chunk).catch(refuse)
 }
 
 function formatHead({ httpVersion, statusCode, statusMessage, rawHeaders }: IncomingMessage): string {

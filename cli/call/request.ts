@@ -48,7 +48,7 @@ export async function parseRequest(
   if (data !== undefined && !Object.keys(headers).some((name) => name.toLowerCase() === 'content-type'))
     headers['content-type'] = 'application/x-www-form-urlencoded'
   return {
-    url: parseHttpUrl('url', urlText),
+    url: parseHttpUrl('<url>', urlText),
     method,
     headers,
     body: data === undefined ? undefined : await readData(data, context),

@@ -1,6 +1,5 @@
 import { connect as connectTcp } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import { ProtocolError } from '../../protocol/errors.ts'
 import { createHttpPool, type HttpPool } from '../../protocol/http/h1-client.ts'
 import type { UpstreamRequest } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -48,8 +47,8 @@ export const bench = defineCommand({
     if (seconds > limits.benchDurationSecondsMax)
       throw usageError('That is too long.', `Use at most ${limits.benchDurationSecondsMax}s.`)
     const own = values.header ?? []
-    const url = parseHttpUrl('url', urlText)
-    const terms = await readTerms(url, signal)
+    const url = parseHttpUrl('<url>', urlText)
+    const terms = await readCallTerms(url, signal)
     // Who asks for no money need not see what is worth some.
     const pass = values.pass ?? (terms && context.env['KHACHAPURI_PASS'])
     const isPaid = own.some((line) => /^authorization:/i.test(line))
@@ -70,16 +69,6 @@ export const bench = defineCommand({
     context.print(formatResult(result), factsOf(result))
   },
 })
-
-async function readTerms(url: URL, signal: AbortSignal): Promise<CallTerms | undefined> {
-  return readCallTerms(url, signal).catch((cause: unknown) => {
-    signal.throwIfAborted()
-    throw new ProtocolError('provider_unreachable', `Nobody answers at ${url.origin}.`, {
-      hint: 'Check the address, and that the server runs.',
-      cause,
-    })
-  })
-}
 
 function parseMax(text: string | undefined, terms: CallTerms | undefined): number {
   if (text !== undefined) return parseCount('max-calls', text, { min: 1, max: limits.benchCallsMax })

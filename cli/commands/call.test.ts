@@ -2,6 +2,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openOrigin } from '../../test/support/http-origin.ts'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
 
 let at: UserInMarket
@@ -66,6 +67,38 @@ test('an answer of the program is an answer; a refusal of the network ends with 
   expect((await call(' --voucher')).stderr).toMatch(/approve alice --signer 0x/)
   expect((await call(' -H nonsense')).exitCode).toBe(2)
   expect((await call(' --voucher --pass kp1.x')).exitCode).toBe(2)
+})
+
+test('nobody there, and a file that cannot be written, are told as what they are, before anything is paid', async () => {
+  const spent = async () => Number((await call(` ${byVoucher} --json`)).json()['spent'])
+  const before = await spent()
+  for (const flags of ['', ' --voucher --account payer --provider alice'])
+    expect((await run(`call http://127.0.0.1:1/${flags} --json`)).json()).toMatchObject({
+      code: 'provider_unreachable',
+      hint: expect.stringContaining('Check the address'),
+    })
+  for (const place of ['nothing/here.txt', 'teller', 'words.txt/below']) {
+    const refused = await call(` -o ${place} ${byVoucher} --json`)
+    expect([refused.exitCode, refused.json()]).toMatchObject([1, { code: 'config_invalid' }])
+  }
+  expect(await spent()).toBe(before + 500)
+  expect((await run('call ftp://127.0.0.1/')).stderr).not.toContain('--url')
+})
+
+test('an answer that breaks off, and one that never comes, are no bugs of ours', async () => {
+  await using broken = await openOrigin((_, response) => {
+    response.writeHead(200, { 'content-length': 10 })
+    response.write('half', () => response.destroy())
+  })
+  const interrupt = new AbortController()
+  await using silent = await openOrigin(() => interrupt.abort(new DOMException('Interrupted.', 'AbortError')))
+  for (const flags of ['', ' --json', ' -o half.txt'])
+    expect(await run(`call ${broken.url}/${flags}`)).toMatchObject({ exitCode: 1 })
+  expect(await run(`verify ${broken.url}/`)).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining('provider_unreachable'),
+  })
+  expect((await run(`call ${silent.url}/`, { signal: interrupt.signal })).exitCode).toBe(130)
 })
 
 test('a pass pays, too, from a variable that other users of the machine do not see', async () => {

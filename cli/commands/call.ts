@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { limits } from '../../protocol/limits.ts'
 import { parseUsdc } from '../../protocol/usdc.ts'
 import { assertAnswered, readHead, showAnswer } from '../call/answer.ts'
@@ -5,7 +6,8 @@ import { callByVoucher } from '../call/by-voucher.ts'
 import { parseRequest, requestOptions } from '../call/request.ts'
 import { commonOptions, defineCommand, usageError } from '../command.ts'
 import { parseCount } from '../duration.ts'
-import { openHttp } from '../http.ts'
+import { assertWritable } from '../files.ts'
+import { openHttp, readBody } from '../http.ts'
 import { accountOptions, marketOptions, pinOptions } from '../market/options.ts'
 
 export const call = defineCommand({
@@ -49,13 +51,15 @@ export const call = defineCommand({
     if (values.voucher && values.pass !== undefined)
       throw usageError('--voucher and --pass exclude each other.', 'Use one.')
     const request = await parseRequest(urlText, values, context)
+    if (values.output !== undefined) await assertWritable(resolve(context.cwd, values.output))
     const maxPriceUsdc = values.max === undefined ? undefined : parseUsdc(values.max)
     const windowCalls = parseCount('window', values.window, { min: 1, max: limits.voucherCallsOpenMax })
     const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limits.requestTimeoutMs)])
     const send = async (headers: Readonly<Record<string, string>>) => {
       const { url, method, body } = request
       const whole = { url, method, headers: { ...request.headers, ...headers }, ...(body && { body }) }
-      return readHead(await openHttp(whole, signal))
+      const response = await openHttp(whole, signal)
+      return readHead(response, readBody(response, whole, signal))
     }
     const answer = values.voucher
       ? await callByVoucher(values, { url: request.url, maxPriceUsdc, windowCalls, send }, context)

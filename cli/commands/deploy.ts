@@ -82,7 +82,7 @@ export const deploy = defineCommand({
       draft,
       targets,
       envOrigin: secrets.origin,
-      keeperUrl: parseHttpUrl('keeper', values.keeper ?? gateway.keeper),
+      keeperUrl: parseHttpUrl('--keeper', values.keeper ?? gateway.keeper),
       isPublic,
       isEncrypted,
       message,

@@ -58,7 +58,7 @@ async function diffFiles(
   let opened: ReturnType<typeof openAccount> | undefined
   const open = () => (opened ??= openAccount(flags, market, context))
   const read = async (version: Version) => {
-    const keeperUrl = parseHttpUrl('keeper', flags.keeper ?? version.keeper)
+    const keeperUrl = parseHttpUrl('--keeper', flags.keeper ?? version.keeper)
     const zip = await fetchProgram(version, { keeperUrl, openAccount: open }, context.signal)
     return readZip(zip, context.signal)
   }

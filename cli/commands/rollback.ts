@@ -42,7 +42,7 @@ export const rollback = defineCommand({
     const all = await readVersions(key, context)
     const version = chooseVersion(all, numberText)
 
-    const keeperUrl = parseHttpUrl('keeper', values.keeper ?? version.keeper)
+    const keeperUrl = parseHttpUrl('--keeper', values.keeper ?? version.keeper)
     const openAccount = async () => account
     const zip = await fetchProgram(version, { keeperUrl, openAccount }, context.signal)
     const secrets = await gatherEnv({ path: values.dir, project, account }, values, context)

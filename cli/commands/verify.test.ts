@@ -3,9 +3,11 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { hashRequest } from '../../protocol/call.ts'
+import { ProtocolError, problemType } from '../../protocol/errors.ts'
 import { createMerkleTree } from '../../protocol/merkle.ts'
 import { type Receipt, receiptLeaf } from '../../protocol/receipt.ts'
 import { formatSignedReceipt } from '../../protocol/signed-receipt.ts'
+import { openOrigin } from '../../test/support/http-origin.ts'
 import { claimOf, createTestSigner, market, provider, receiptOf } from '../../test/support/money.ts'
 import { createTestUser, type TestUser } from '../testing.ts'
 
@@ -107,5 +109,22 @@ test('what is no receipt says what would be one', async () => {
   ]) {
     await writeFile(join(user.dir, 'kept'), word)
     expect((await user.run(argv)).exitCode).toBe(2)
+  }
+})
+
+test('a URL at which nobody is, or whose answer is a refusal of the network, is told as that', async () => {
+  await using user = await createTestUser()
+  const nobody = await user.run(['verify', 'http://127.0.0.1:1/x', '--json'])
+  expect([nobody.exitCode, nobody.json()]).toMatchObject([1, { code: 'provider_unreachable' }])
+  const refusal = new ProtocolError('provider_unknown', 'No provider has the name nobody.', {
+    hint: 'Check it.',
+  })
+  await using gateway = await openOrigin((_, response) => {
+    response.writeHead(refusal.status, { 'content-type': problemType })
+    response.end(JSON.stringify(refusal.toProblem()))
+  })
+  for (const path of ['/x', '/_/receipts/0x01']) {
+    const refused = await user.run(['verify', gateway.url + path, '--json'])
+    expect(refused.json()).toMatchObject({ code: 'provider_unknown', hint: 'Check it.' })
   }
 })

@@ -62,15 +62,12 @@ export async function checkProvider(
 async function ask(provider: ReachableProvider, path: string, signal: AbortSignal): Promise<unknown> {
   const url = new URL(path, provider.url)
   const headers = { accept: 'application/json' }
-  const { status, body } = await requestHttp({ url, headers, bytesMax: limits.specBytesMax }, signal).catch(
-    (cause: unknown) => {
-      signal.throwIfAborted()
-      throw new ProtocolError('provider_unreachable', `${provider.name} does not answer at ${url.origin}.`, {
-        hint: 'Try again when it is back; what was published stays published.',
-        cause,
-      })
-    },
-  )
+  const silence = {
+    code: 'provider_unreachable',
+    message: `${provider.name} does not answer at ${url.origin}.`,
+    hint: 'Try again when it is back; what was published stays published.',
+  } as const
+  const { status, body } = await requestHttp({ url, headers, bytesMax: limits.specBytesMax, silence }, signal)
   const answer = parseJson(body)
   if (status === 200) return answer
   const problem = parseProblem(answer)

@@ -4,7 +4,7 @@ import { ProtocolError, parseProblem } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type CommandContext, usageError } from '../command.ts'
 import { requestHttp } from '../http.ts'
-import type { MarketPlace } from '../market/market.ts'
+import { gatewaySilence, type MarketPlace } from '../market/market.ts'
 
 const foundSchema = z.object({
   domain: z.string(),
@@ -23,15 +23,8 @@ export async function findDomain(
   { signal }: CommandContext,
 ): Promise<FoundDomain> {
   const url = new URL(`/_/domains/${domain}`, gateway)
-  const { status, body } = await requestHttp({ url, bytesMax: limits.problemBytesMax * 4 }, signal).catch(
-    (cause: unknown) => {
-      signal.throwIfAborted()
-      throw new ProtocolError('market_not_running', `The gateway ${gateway.origin} does not answer.`, {
-        hint: 'Start the local market with "npm start", or check --gateway.',
-        cause,
-      })
-    },
-  )
+  const silence = gatewaySilence(gateway)
+  const { status, body } = await requestHttp({ url, bytesMax: limits.problemBytesMax * 4, silence }, signal)
   const value = parseJson(body)
   const found = foundSchema.safeParse(value)
   if (status === 200 && found.success) return found.data

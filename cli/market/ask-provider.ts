@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import { utf8 } from '../../protocol/base/bytes.ts'
 import { parseJson } from '../../protocol/canonical-json.ts'
-import { isProtocolError, ProtocolError, parseProblem } from '../../protocol/errors.ts'
+import { ProtocolError, parseProblem } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { describeIssues } from '../../protocol/schema.ts'
 import { signStatementRequest } from '../../protocol/statement-request.ts'
@@ -77,16 +77,14 @@ export async function askProvider<T extends z.ZodType>(
       bytesMax: limits.statementPageBytesMax,
       headers,
       ...(body !== undefined && { method: 'POST', body: utf8.encode(body) }),
+      silence: {
+        code: 'provider_unreachable',
+        message: `${name} does not answer at ${url.host}.`,
+        hint: 'Try again later; what was asked for changes nothing.',
+      },
     },
     signal,
-  ).catch((cause: unknown) => {
-    signal.throwIfAborted()
-    if (isProtocolError(cause)) throw cause
-    throw new ProtocolError('provider_unreachable', `${name} does not answer at ${url.host}.`, {
-      hint: 'Try again later; what was asked for changes nothing.',
-      cause,
-    })
-  })
+  )
   const value = parseJson(answer.body)
   const problem = answer.status === 200 ? undefined : parseProblem(value)
   if (problem) {

@@ -55,7 +55,7 @@ test('an error and a flood are refused, too', async () => {
   })
   await using flood = await answering('x'.repeat(2 ** 20))
   await expect(readGatewayInfo(flood.url, AbortSignal.timeout(60_000))).rejects.toMatchObject({
-    code: 'market_not_running',
+    code: 'content_too_large',
   })
 })
 

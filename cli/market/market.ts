@@ -6,7 +6,7 @@ import { type GatewayInfo, gatewayInfoSchema } from '../../protocol/gateway.ts'
 import { limits } from '../../protocol/limits.ts'
 import { describeIssues } from '../../protocol/schema.ts'
 import { type CommandContext, usageError } from '../command.ts'
-import { requestHttp } from '../http.ts'
+import { requestHttp, type Silence } from '../http.ts'
 import type { KeyDirectory } from '../keys/key-directory.ts'
 import { findMarketFile } from './market-file.ts'
 import type { MarketFlags } from './options.ts'
@@ -67,7 +67,7 @@ export async function findGateway(
   const settings = await readSettingsFile(env)
   const gatewayText = named.gateway ?? settings.gateway
   if (gatewayText === undefined) throw noMarket()
-  const gateway = parseHttpUrl('gateway', gatewayText)
+  const gateway = parseHttpUrl('--gateway', gatewayText)
   const rpcText = named.rpc ?? settings.rpc
   const rpcs = rpcText === undefined ? { rpc: undefined, moreRpcs: [] } : parseRpcs(rpcText)
   const { chainId, escrow, registry, usdc } = await readGatewayInfo(gateway, signal)
@@ -94,15 +94,8 @@ export async function findKeysPlace({ cwd, env }: CommandContext): Promise<Pick<
  */
 export async function readGatewayInfo(gateway: URL, signal: AbortSignal): Promise<GatewayInfo> {
   const url = new URL('/_/info', gateway)
-  const { status, body } = await requestHttp({ url, bytesMax: limits.problemBytesMax * 4 }, signal).catch(
-    (cause: unknown) => {
-      signal.throwIfAborted()
-      throw new ProtocolError('market_not_running', `The gateway ${gateway.origin} does not answer.`, {
-        hint: 'Start the local market with "npm start", or check --gateway.',
-        cause,
-      })
-    },
-  )
+  const silence = gatewaySilence(gateway)
+  const { status, body } = await requestHttp({ url, bytesMax: limits.problemBytesMax * 4, silence }, signal)
   const parsed = gatewayInfoSchema.safeParse(parseJson(body))
   const fault = status === 200 ? findInfoFault(parsed) : `it answers ${status}`
   if (parsed.success && fault === undefined) return parsed.data
@@ -111,6 +104,13 @@ export async function readGatewayInfo(gateway: URL, signal: AbortSignal): Promis
   })
 }
 
+/** What is said of a gateway that does not answer. */
+export const gatewaySilence = ({ origin }: URL): Silence => ({
+  code: 'market_not_running',
+  message: `The gateway ${origin} does not answer.`,
+  hint: 'Start the local market with "npm start", or check --gateway.',
+})
+
 /** The URL of a provider at a gateway: its name as a subdomain. */
 export function providerUrl(gateway: URL, domain: string, name: string): URL {
   return new URL(`${gateway.protocol}//${name}.${domain}/`)
@@ -118,18 +118,18 @@ export function providerUrl(gateway: URL, domain: string, name: string): URL {
 
 /** Reads one URL, or several with commas between. @throws ProtocolError `usage_invalid` */
 function parseRpcs(text: string): Pick<MarketPlace, 'rpc' | 'moreRpcs'> {
-  const [rpc = parseHttpUrl('rpc', text), ...moreRpcs] = text
+  const [rpc = parseHttpUrl('--rpc', text), ...moreRpcs] = text
     .split(',')
-    .map((part) => parseHttpUrl('rpc', part.trim()))
+    .map((part) => parseHttpUrl('--rpc', part.trim()))
   return { rpc, moreRpcs }
 }
 
-/** Reads the value of a flag. @throws ProtocolError `usage_invalid` */
-export function parseHttpUrl(flag: string, text: string): URL {
+/** @param place - Where it was written, as in `--gateway`. @throws ProtocolError `usage_invalid` */
+export function parseHttpUrl(place: string, text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url && (url.protocol === 'http:' || url.protocol === 'https:')) return url
   throw usageError(
-    `"${text.slice(0, 80)}" is not a URL for --${flag}.`,
+    `"${text.slice(0, 80)}" is not a URL for ${place}.`,
     'Write it as in http://localhost:8080.',
   )
 }

@@ -58,7 +58,7 @@ async function untilGrantIsSeen(pass: string): Promise<void> {
   while (first.status === 402 && first.problem().code === 'grant_missing') {
     first = await call()
   }
-  expect(first.status).toBe(200)
+  expect(first.status, first.text).toBe(200)
 }
 
 /** The payer's own command line. */

@@ -60,7 +60,7 @@ export const contractsDeploy = defineCommand({
         'Name one with --rpc <url>. Code and addresses do not depend on what it says; repeat with another to compare.',
       )
     }
-    const rpc = parseHttpUrl('rpc', rpcText)
+    const rpc = parseHttpUrl('--rpc', rpcText)
     const { chainId, client } = await openChain(rpc, signal)
     const chain = { chainId, rpc }
     const bondUsdc = parseUsdc(values.bond)
