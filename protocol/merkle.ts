@@ -1,5 +1,5 @@
 import type { Hex } from 'viem'
-import { keccak256, toHex } from './base/bytes.ts'
+import { keccak256Hex } from './base/bytes.ts'
 
 /** Root of a tree without leaves. */
 export const emptyRoot: Hex = `0x${'00'.repeat(32)}`
@@ -7,7 +7,7 @@ export const emptyRoot: Hex = `0x${'00'.repeat(32)}`
 /** An inner node: the two hashes in ascending order, as OpenZeppelin's `MerkleProof` wants them. */
 function hashPair(a: Hex, b: Hex): Hex {
   const [first, second] = a < b ? [a, b] : [b, a]
-  return toHex(keccak256(Buffer.from(first.slice(2) + second.slice(2), 'hex')))
+  return keccak256Hex(Buffer.from(first.slice(2) + second.slice(2), 'hex'))
 }
 
 /** A tree over leaves in their order. */

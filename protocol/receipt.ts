@@ -1,5 +1,5 @@
 import type { Address, Hex } from 'viem'
-import { keccak256, toHex, utf8 } from './base/bytes.ts'
+import { keccak256, keccak256Hex, utf8 } from './base/bytes.ts'
 import { type Outcome, outcomes } from './call.ts'
 import { typedDataTypes } from './typed-data.ts'
 import type { Usdc } from './usdc.ts'
@@ -28,10 +28,6 @@ export interface Receipt {
  * every call since the last one and viem takes fifty times as long; a property test keeps them equal.
  */
 export function hashReceipt(receipt: Receipt): Hex {
-  return toHex(digestReceipt(receipt))
-}
-
-function digestReceipt(receipt: Receipt): Uint8Array {
   const words = Buffer.alloc(13 * wordBytes)
   words.set(receiptTypeHash)
   const writeHex = (index: number, hex: Hex) =>
@@ -50,7 +46,7 @@ function digestReceipt(receipt: Receipt): Uint8Array {
   writeNumber(10, receipt.priceUsdc)
   writeNumber(11, BigInt(receipt.startedAt))
   writeNumber(12, BigInt(receipt.durationMs))
-  return keccak256(words)
+  return keccak256Hex(words)
 }
 
 const wordBytes = 32
@@ -60,7 +56,7 @@ const receiptTypeHash = keccak256(
 
 /** A leaf of a usage tree: hashed once more than an inner node, so that neither can stand for the other. */
 export function receiptLeaf(receipt: Receipt): Hex {
-  return toHex(keccak256(digestReceipt(receipt)))
+  return keccak256Hex(Buffer.from(hashReceipt(receipt).slice(2), 'hex'))
 }
 
 /** JSON for people and files: amounts as decimal strings. */

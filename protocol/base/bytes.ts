@@ -21,6 +21,9 @@ export function keccak256(...parts: readonly Uint8Array[]): Uint8Array {
   return digest.digest()
 }
 
+/** The same as `0x…`. OpenSSL's bytes as an object of their own take as long as the hash. */
+export const keccak256Hex = (bytes: Uint8Array): `0x${string}` => `0x${hash('keccak-256', bytes, 'hex')}`
+
 const textEncoder = new TextEncoder()
 
 export const utf8 = {

@@ -30,9 +30,9 @@ interface Waiter {
 }
 
 /**
- * A group costs a switch of threads and back, and a transaction: together more than all else of a call. So groups leave
- * at most once in `ledgerGatherMs` while more calls are under way. A call that is alone never waits, and neither does a
- * disk that takes longer than that.
+ * A group costs a switch of threads and back, a transaction and a signature: together more than all else of a call. So
+ * groups leave at most once in `ledgerGatherMs` while more calls are under way. A call that is alone never waits, and
+ * neither does a disk that takes longer than that.
  */
 export function createChargeGroups({ clock, send }: ChargeGroupsDeps): ChargeGroups {
   let queued: ChargeRecord[] = []

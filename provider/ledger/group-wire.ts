@@ -1,5 +1,6 @@
 import type { Receipt } from '../../protocol/receipt.ts'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
+import type { Lane } from './lanes.ts'
 import type { ChargeRecord, OwnerTotal, PassTotal } from './records.ts'
 
 /**
@@ -13,26 +14,30 @@ export interface GroupWire {
 }
 
 type Extra = Omit<ChargeRecord, Common>
-type Common = 'receiptId' | 'receipt' | 'chargedUsdc' | 'calls' | 'pass' | 'ownerUsage'
+type Common = 'receiptId' | 'receipt' | 'chargedUsdc' | 'calls' | 'lane' | 'pass' | 'ownerUsage'
 
 export function encodeGroup(group: readonly ChargeRecord[]): GroupWire {
   const extras = new Map<number, Extra>()
-  const rows = group.map(({ receiptId, receipt, chargedUsdc, calls, pass, ownerUsage, ...extra }, index) => {
-    // Whatever else a record holds, so that none of it is ever left behind.
-    if (Object.values(extra).some((value) => value !== undefined)) extras.set(index, extra)
-    const totals = [pass ? passRow(pass) : null, ownerUsage ? ownerRow(ownerUsage) : null] as const
-    return [receiptId, chargedUsdc.toString(), calls, receiptRow(receipt), ...totals] as const
-  })
+  const rows = group.map(
+    ({ receiptId, receipt, chargedUsdc, calls, lane, pass, ownerUsage, ...extra }, index) => {
+      // Whatever else a record holds, so that none of it is ever left behind.
+      if (Object.values(extra).some((value) => value !== undefined)) extras.set(index, extra)
+      const totals = [pass ? passRow(pass) : null, ownerUsage ? ownerRow(ownerUsage) : null] as const
+      const of = lane ? laneRow(lane) : null
+      return [receiptId, chargedUsdc.toString(), calls, receiptRow(receipt), of, ...totals] as const
+    },
+  )
   return { rows: JSON.stringify(rows satisfies readonly RecordRow[]), extras }
 }
 
 export function decodeGroup({ rows, extras }: GroupWire): ChargeRecord[] {
   return (JSON.parse(rows) as RecordRow[]).map(
-    ([receiptId, charged, calls, receipt, pass, owner], index) => ({
+    ([receiptId, charged, calls, receipt, lane, pass, owner], index) => ({
       receiptId,
       receipt: receiptOf(receipt),
       chargedUsdc: amountOf(charged),
       calls,
+      ...(lane && { lane: laneOf(lane) }),
       pass: pass ? passOf(pass) : undefined,
       ownerUsage: owner ? ownerOf(owner) : undefined,
       ...(extras.get(index) ?? noExtra),
@@ -47,6 +52,7 @@ type RecordRow = readonly [
   charged: string,
   calls: number,
   receipt: ReturnType<typeof receiptRow>,
+  lane: ReturnType<typeof laneRow> | null,
   pass: ReturnType<typeof passRow> | null,
   owner: ReturnType<typeof ownerRow> | null,
 ]
@@ -81,6 +87,10 @@ const receiptOf = (row: ReturnType<typeof receiptRow>): Receipt => ({
   startedAt: row[10],
   durationMs: row[11],
 })
+
+const laneRow = ({ payer, signer, epoch }: Lane) => [payer, signer, epoch] as const
+
+const laneOf = ([payer, signer, epoch]: ReturnType<typeof laneRow>): Lane => ({ payer, signer, epoch })
 
 const passRow = ({ payer, id, chargedUsdc, validBefore }: PassTotal) =>
   [payer, id, chargedUsdc.toString(), validBefore] as const
