@@ -120,7 +120,7 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
     get sentBytes() {
       return socket.bytesWritten
     },
-    find: mux.find,
+    find: (streamId) => mux.find(streamId),
     closed: closed.promise,
     ending: ending.promise,
     async leave() {
@@ -131,8 +131,8 @@ export function startTunnelSession(options: SessionOptions, dialed: DialedTunnel
       await closed.promise
     },
     cut,
-    check: liveness.check,
-    suspect: liveness.suspect,
+    check: () => liveness.check(),
+    suspect: () => liveness.suspect(),
   }
   taken.remember({
     tunnelId,

@@ -25,7 +25,7 @@ import { type Admission, type AdmissionDeps, admitTunnel, type ResolveProvider }
 import { createHandshakeLimiter } from './handshake-limiter.ts'
 import { gatewayLeaves, handshakeTimedOut, tooMany, versionUnknown } from './tunnel-errors.ts'
 import { createTunnelPool, type TunnelPool } from './tunnel-pool.ts'
-import { closeCodes, closeNow, openTunnel, type TunnelSocket } from './tunnel-socket.ts'
+import { type AdmittedSocket, closeCodes, closeNow, openTunnel, type TunnelSocket } from './tunnel-socket.ts'
 
 /** Where providers without an address connect, and by which requests reach them. */
 export interface TunnelHub extends AsyncDisposable {
@@ -96,6 +96,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
   let tunnels = 0
   let isLeaving = false
   let onIdle = () => {}
+  const allClosed = Promise.withResolvers<void>()
 
   const run = (task: Promise<void>) => {
     running.add(task)
@@ -112,27 +113,37 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
 
   const serve = async (webSocket: WebSocket, socket: Duplex, client: string): Promise<void> => {
     webSockets.add(webSocket)
-    const lifetime = new AbortController()
-    const closed = new Promise<void>((resolve) => webSocket.once('close', () => resolve()))
     webSocket.once('close', () => {
-      lifetime.abort()
       webSockets.delete(webSocket)
+      if (stop.signal.aborted && webSockets.size === 0) allClosed.resolve()
     })
     webSocket.on('error', (error) => log.debug('tunnel_socket_failed', { error: String(error) }))
+    const lifetime = new AbortController()
+    const abort = () => lifetime.abort()
+    webSocket.once('close', abort)
     const inbox = createHandshakeInbox(webSocket, limits.tunnelHandshakeBytesMax)
     const admitted = await shakeHands(webSocket, inbox, lifetime.signal).finally(() => limiter.end(client))
-    if (!admitted || webSocket.readyState !== webSocket.OPEN) {
-      await closed
-      return
-    }
+    if (!admitted || webSocket.readyState !== webSocket.OPEN) return
+    webSocket.off('close', abort)
+    takeIntoUse({ webSocket, socket, inbox, admitted })
+  }
+
+  /** What is held from here on, a gateway holds for each of its tunnels: nothing waits in an async function. */
+  const takeIntoUse = (facts: Pick<AdmittedSocket, 'webSocket' | 'socket' | 'inbox' | 'admitted'>): void => {
+    const { webSocket, admitted } = facts
     const pool = poolOf(admitted.provider)
-    const { lanes } = pool
     const tunnel = openTunnel({
-      ...{ clock, log, webSocket, socket, inbox, admitted },
-      onLarge: lanes.offer,
-      onIdle: lanes.noteIdle,
+      ...{ clock, log, ...facts },
+      onLarge: (from, stream) => pool.noteLarge(from, stream),
+      onIdle: (from) => pool.noteIdle(from),
     })
     tunnels++
+    webSocket.once('close', () => {
+      tunnels--
+      pool.leave(tunnel)
+      if (pool.sockets.size === 0) options.onPresence?.(tunnel.provider, false)
+      log.info('tunnel_lost', describe(tunnel))
+    })
     webSocket.send(
       formatTunnelMessage<'welcome'>({
         type: 'welcome',
@@ -146,11 +157,6 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     if (pool.sockets.size === 1) options.onPresence?.(admitted.provider, true)
     log.info('tunnel_connected', describe(tunnel))
     if (isLeaving) tunnel.mux.goaway()
-    await closed
-    tunnels--
-    pool.leave(tunnel)
-    if (pool.sockets.size === 0) options.onPresence?.(admitted.provider, false)
-    log.info('tunnel_lost', describe(tunnel))
   }
 
   const shakeHands = async (
@@ -165,7 +171,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     try {
       const line = { read: inbox.read, send: (text: string) => webSocket.send(text) }
       const admitted = await raceSignal(admitTunnel(admission, line, signal), signal)
-      const sockets = socketsOf(pools.get(admitted.provider))
+      const sockets = pools.get(admitted.provider)?.allSockets ?? []
       const own = sockets.filter(({ sessionKey }) => sessionKey === admitted.sessionKey).length
       if (own >= limits.tunnelSocketsPerProcessMax) throw tooMany('tunnels of this process')
       if (sockets.length >= limits.tunnelSocketsPerProviderMax) throw tooMany('tunnels of this provider')
@@ -196,7 +202,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
       await clock.sleep(limits.tunnelTickMs, stop.signal).catch(() => undefined)
       for (const [provider, pool] of pools) {
         pool.expire(clock.monotonicMs())
-        for (const tunnel of socketsOf(pool)) tunnel.checkLiveness()
+        for (const tunnel of pool.allSockets) tunnel.checkLiveness()
         if (pool.isForgotten(clock.monotonicMs())) pools.delete(provider)
       }
     }
@@ -211,7 +217,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     return limiter.tryBegin(client) ? undefined : tooMany('handshakes')
   }
 
-  const allSockets = () => [...pools.values()].flatMap(socketsOf)
+  const allSockets = () => [...pools.values()].flatMap(({ allSockets: sockets }) => sockets)
   const inFlight = () => [...pools.values()].reduce((sum, pool) => sum + pool.inFlight, 0)
 
   return {
@@ -237,7 +243,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
         .flatMap(({ sockets }) => [...sockets])
         .map((tunnel) => ({ ...describe(tunnel), rttMs: tunnel.mux.rttMs })),
     async recheck(provider, signal) {
-      for (const tunnel of socketsOf(pools.get(getAddress(provider)))) {
+      for (const tunnel of pools.get(getAddress(provider))?.allSockets ?? []) {
         const now = await resolveProvider(tunnel.name, signal)
         if (!now || !isAddressEqual(now.address, tunnel.provider))
           tunnel.close(closeCodes.refused, 'tunnel_refused')
@@ -260,14 +266,11 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
       for (const pool of pools.values()) pool.close()
       for (const webSocket of webSockets) closeNow(webSocket, closeCodes.leaving, 'leaving')
       await Promise.all(running)
+      if (webSockets.size > 0) await allClosed.promise
       server.close()
     },
   }
 }
-
-/** Those for requests, and those for lanes. */
-const socketsOf = (pool: TunnelPool | undefined): readonly TunnelSocket[] =>
-  pool ? [...pool.sockets, ...pool.lanes.sockets] : []
 
 function describe({ tunnelId, provider, name, mux, connectedAtMs }: TunnelSocket) {
   return { tunnelId, provider, name, streams: mux.streams, connectedAtMs }

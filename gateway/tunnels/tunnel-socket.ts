@@ -49,46 +49,65 @@ export interface AdmittedSocket {
 }
 
 /** Begins to speak frames on a connection whose handshake is over. */
-export function openTunnel(options: AdmittedSocket): TunnelSocket {
-  const { clock, log, webSocket, socket, inbox, admitted } = options
-  const tunnelId = randomBytes(16).toString('hex')
-  let isLeaving = false
-  // The gateway closes, because it alone knows when it has nothing more on the way.
-  const closeIfLeft = () => {
-    if (isLeaving && mux.streams === 0) closeNow(webSocket, closeCodes.done, 'done')
+export const openTunnel = (options: AdmittedSocket): TunnelSocket => new AdmittedTunnel(options)
+
+/** A class, because there may be thousands that do nothing. */
+class AdmittedTunnel implements TunnelSocket {
+  readonly tunnelId = randomBytes(16).toString('hex')
+  readonly provider: Address
+  readonly name: string
+  readonly sessionKey: Hex
+  readonly purpose: 'requests' | 'lanes'
+  readonly mux: Mux
+  readonly connectedAtMs: number
+  isLeaving = false
+  readonly #clock: Clock
+  readonly #webSocket: WebSocket
+  #liveness: Liveness | undefined
+
+  constructor({ clock, log, webSocket, socket, inbox, admitted, onLarge, onIdle }: AdmittedSocket) {
+    const { tunnelId } = this
+    this.provider = admitted.provider
+    this.name = admitted.name
+    this.sessionKey = admitted.sessionKey
+    this.purpose = admitted.purpose
+    this.connectedAtMs = clock.nowMs()
+    this.#clock = clock
+    this.#webSocket = webSocket
+    this.mux = createMux({
+      transport: createWebSocketTransport(webSocket, socket),
+      clock,
+      onGoaway: () => {
+        this.isLeaving = true
+        this.#closeIfLeft()
+      },
+      onIdle: () => {
+        this.#closeIfLeft()
+        onIdle(this)
+      },
+      onLarge: (stream) => onLarge(this, stream),
+      onInvalid: (error) => log.warn('tunnel_invalid', { ...admitted, tunnelId, error: error.message }),
+    })
+    inbox.handOver((message) => this.mux.receive(message))
   }
-  const mux = createMux({
-    transport: createWebSocketTransport(webSocket, socket),
-    clock,
-    onGoaway() {
-      isLeaving = true
-      closeIfLeft()
-    },
-    onIdle() {
-      closeIfLeft()
-      options.onIdle(tunnel)
-    },
-    onLarge: (stream) => options.onLarge(tunnel, stream),
-    onInvalid: (error) => log.warn('tunnel_invalid', { ...admitted, tunnelId, error: error.message }),
-  })
-  inbox.handOver((message) => mux.receive(message))
-  // Not before the welcome has been sent: the provider takes what follows it for frames.
-  let liveness: Liveness | undefined
-  const tunnel: TunnelSocket = {
-    ...admitted,
-    tunnelId,
-    mux,
-    connectedAtMs: clock.nowMs(),
-    get isLeaving() {
-      return isLeaving
-    },
-    checkLiveness() {
-      if (liveness) liveness.check()
-      else liveness = createLiveness({ mux, clock, onDead: () => webSocket.terminate() })
-    },
-    close: (code, reason) => closeNow(webSocket, code, reason),
+
+  checkLiveness(): void {
+    // Not before the welcome has been sent: the provider takes what follows it for frames.
+    if (this.#liveness) this.#liveness.check()
+    else {
+      const onDead = () => this.#webSocket.terminate()
+      this.#liveness = createLiveness({ mux: this.mux, clock: this.#clock, onDead })
+    }
   }
-  return tunnel
+
+  close(code: number, reason: string): void {
+    closeNow(this.#webSocket, code, reason)
+  }
+
+  /** The gateway closes, because it alone knows when it has nothing more on the way. */
+  #closeIfLeft(): void {
+    if (this.isLeaving && this.mux.streams === 0) closeNow(this.#webSocket, closeCodes.done, 'done')
+  }
 }
 
 /** Says why, and waits for no answer. */

@@ -51,76 +51,83 @@ export interface FrameParser {
 }
 
 /** Cuts a byte stream into frames. It holds at most one frame that is not data. */
-export function createFrameParser(sink: FrameSink): FrameParser {
-  const header = Buffer.alloc(frameHeaderBytes)
-  let headerBytes = 0
-  let type: FrameType = frameTypes.data
-  let streamId = 0
-  let dataBytesLeft = 0
-  let payload: Buffer | undefined
-  let payloadBytes = 0
+export const createFrameParser = (sink: FrameSink): FrameParser => new StreamedFrames(sink)
 
-  const readHeader = (bytes: Buffer, at: number): number => {
-    type = bytes[at] as FrameType
-    streamId = bytes.readUInt32BE(at + 1)
+class StreamedFrames implements FrameParser {
+  readonly #sink: FrameSink
+  /** Of a header that came in pieces. */
+  #header: Buffer | undefined
+  #headerBytes = 0
+  #type: FrameType = frameTypes.data
+  #streamId = 0
+  #dataBytesLeft = 0
+  #payload: Buffer | undefined
+  #payloadBytes = 0
+
+  constructor(sink: FrameSink) {
+    this.#sink = sink
+  }
+
+  receive(chunk: Buffer): void {
+    let at = 0
+    while (at < chunk.length) {
+      if (this.#dataBytesLeft > 0) at += this.#continueData(chunk, at)
+      else if (this.#payload) at += this.#continuePayload(this.#payload, chunk, at)
+      else at += this.#continueHeader(chunk, at)
+    }
+  }
+
+  #readHeader(bytes: Buffer, at: number): number {
+    this.#type = bytes[at] as FrameType
+    this.#streamId = bytes.readUInt32BE(at + 1)
     const length = bytes.readUInt32BE(at + 5)
-    checkHeader(type, streamId, length)
+    checkHeader(this.#type, this.#streamId, length)
     return length
   }
 
   /** @returns how many bytes of `chunk` from `at` belong to the frame whose header was just read. */
-  const startPayload = (length: number, chunk: Buffer, at: number): number => {
-    if (type === frameTypes.data) {
-      dataBytesLeft = length
+  #startPayload(length: number, chunk: Buffer, at: number): number {
+    if (this.#type === frameTypes.data) {
+      this.#dataBytesLeft = length
       return 0
     }
     if (chunk.length - at >= length) {
-      sink.onFrame(type, streamId, chunk.subarray(at, at + length))
+      this.#sink.onFrame(this.#type, this.#streamId, chunk.subarray(at, at + length))
       return length
     }
-    payload = Buffer.allocUnsafeSlow(length)
-    payloadBytes = chunk.copy(payload, 0, at)
-    return payloadBytes
+    this.#payload = Buffer.allocUnsafeSlow(length)
+    this.#payloadBytes = chunk.copy(this.#payload, 0, at)
+    return this.#payloadBytes
   }
 
-  const continuePayload = (whole: Buffer, chunk: Buffer, at: number): number => {
-    const taken = chunk.copy(whole, payloadBytes, at)
-    payloadBytes += taken
-    if (payloadBytes === whole.length) {
-      payload = undefined
-      sink.onFrame(type, streamId, whole)
+  #continuePayload(whole: Buffer, chunk: Buffer, at: number): number {
+    const taken = chunk.copy(whole, this.#payloadBytes, at)
+    this.#payloadBytes += taken
+    if (this.#payloadBytes === whole.length) {
+      this.#payload = undefined
+      this.#sink.onFrame(this.#type, this.#streamId, whole)
     }
     return taken
   }
 
-  const continueData = (chunk: Buffer, at: number): number => {
-    const taken = Math.min(dataBytesLeft, chunk.length - at)
-    dataBytesLeft -= taken
-    sink.onData(streamId, taken === chunk.length ? chunk : chunk.subarray(at, at + taken))
+  #continueData(chunk: Buffer, at: number): number {
+    const taken = Math.min(this.#dataBytesLeft, chunk.length - at)
+    this.#dataBytesLeft -= taken
+    this.#sink.onData(this.#streamId, taken === chunk.length ? chunk : chunk.subarray(at, at + taken))
     return taken
   }
 
-  const continueHeader = (chunk: Buffer, at: number): number => {
-    if (headerBytes === 0 && chunk.length - at >= frameHeaderBytes) {
-      const length = readHeader(chunk, at)
-      return frameHeaderBytes + startPayload(length, chunk, at + frameHeaderBytes)
+  #continueHeader(chunk: Buffer, at: number): number {
+    if (this.#headerBytes === 0 && chunk.length - at >= frameHeaderBytes) {
+      const length = this.#readHeader(chunk, at)
+      return frameHeaderBytes + this.#startPayload(length, chunk, at + frameHeaderBytes)
     }
-    const taken = chunk.copy(header, headerBytes, at)
-    headerBytes += taken
-    if (headerBytes < frameHeaderBytes) return taken
-    headerBytes = 0
-    return taken + startPayload(readHeader(header, 0), chunk, at + taken)
-  }
-
-  return {
-    receive(chunk) {
-      let at = 0
-      while (at < chunk.length) {
-        if (dataBytesLeft > 0) at += continueData(chunk, at)
-        else if (payload) at += continuePayload(payload, chunk, at)
-        else at += continueHeader(chunk, at)
-      }
-    },
+    this.#header ??= Buffer.alloc(frameHeaderBytes)
+    const taken = chunk.copy(this.#header, this.#headerBytes, at)
+    this.#headerBytes += taken
+    if (this.#headerBytes < frameHeaderBytes) return taken
+    this.#headerBytes = 0
+    return taken + this.#startPayload(this.#readHeader(this.#header, 0), chunk, at + taken)
   }
 }
 

@@ -17,50 +17,60 @@ export interface Liveness {
  *
  * @param onDead - Called once.
  */
-export function createLiveness({
-  mux,
-  clock,
-  onDead,
-}: {
-  mux: Pick<Mux, 'ping' | 'pingsUnanswered' | 'streams' | 'heardAtMs'>
-  clock: Pick<Clock, 'monotonicMs'>
-  onDead: () => void
-}): Liveness {
-  let nextPingMs = clock.monotonicMs()
-  let probe: { readonly sentMs: number; readonly timeoutMs: number } | undefined
-  let isDead = false
-
-  const die = () => {
-    isDead = true
-    onDead()
-  }
-
-  const ask = (nowMs: number, timeoutMs: number) => {
-    mux.ping()
-    probe = { sentMs: nowMs, timeoutMs }
-  }
-
-  const pingInTurn = (nowMs: number) => {
-    if (nowMs < nextPingMs) return
-    if (mux.pingsUnanswered >= limits.tunnelPingsLostMax) die()
-    else mux.ping()
-    nextPingMs = nowMs + limits.tunnelPingIntervalMs
-  }
-
-  const liveness: Liveness = {
-    check() {
-      if (isDead) return
-      const nowMs = clock.monotonicMs()
-      if (probe && (mux.heardAtMs > probe.sentMs || mux.pingsUnanswered === 0)) probe = undefined
-      if (probe && nowMs - probe.sentMs >= probe.timeoutMs) die()
-      else if (!probe && mux.streams > 0 && nowMs - mux.heardAtMs >= limits.tunnelSilenceMs)
-        ask(nowMs, limits.tunnelSilenceMs)
-      else if (!probe) pingInTurn(nowMs)
-    },
-    suspect() {
-      if (!isDead && !probe) ask(clock.monotonicMs(), limits.tunnelWakeTimeoutMs)
-    },
-  }
+export function createLiveness(deps: LivenessDeps): Liveness {
+  const liveness = new Watch(deps)
   liveness.check()
   return liveness
+}
+
+export interface LivenessDeps {
+  readonly mux: Pick<Mux, 'ping' | 'pingsUnanswered' | 'streams' | 'heardAtMs'>
+  readonly clock: Pick<Clock, 'monotonicMs'>
+  readonly onDead: () => void
+}
+
+class Watch implements Liveness {
+  readonly #deps: LivenessDeps
+  #nextPingMs: number
+  #probe: { readonly sentMs: number; readonly timeoutMs: number } | undefined
+  #isDead = false
+
+  constructor(deps: LivenessDeps) {
+    this.#deps = deps
+    this.#nextPingMs = deps.clock.monotonicMs()
+  }
+
+  check(): void {
+    if (this.#isDead) return
+    const { mux, clock } = this.#deps
+    const nowMs = clock.monotonicMs()
+    if (this.#probe && (mux.heardAtMs > this.#probe.sentMs || mux.pingsUnanswered === 0))
+      this.#probe = undefined
+    const probe = this.#probe
+    if (probe && nowMs - probe.sentMs >= probe.timeoutMs) this.#die()
+    else if (!probe && mux.streams > 0 && nowMs - mux.heardAtMs >= limits.tunnelSilenceMs)
+      this.#ask(nowMs, limits.tunnelSilenceMs)
+    else if (!probe) this.#pingInTurn(nowMs)
+  }
+
+  suspect(): void {
+    if (!this.#isDead && !this.#probe) this.#ask(this.#deps.clock.monotonicMs(), limits.tunnelWakeTimeoutMs)
+  }
+
+  #ask(nowMs: number, timeoutMs: number): void {
+    this.#deps.mux.ping()
+    this.#probe = { sentMs: nowMs, timeoutMs }
+  }
+
+  #pingInTurn(nowMs: number): void {
+    if (nowMs < this.#nextPingMs) return
+    if (this.#deps.mux.pingsUnanswered >= limits.tunnelPingsLostMax) this.#die()
+    else this.#deps.mux.ping()
+    this.#nextPingMs = nowMs + limits.tunnelPingIntervalMs
+  }
+
+  #die(): void {
+    this.#isDead = true
+    this.#deps.onDead()
+  }
 }

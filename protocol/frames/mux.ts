@@ -6,6 +6,7 @@ import {
   createFrameParser,
   decodeFullPayload,
   encodeFrame,
+  type FrameSink,
   type FrameType,
   frameInvalid,
   frameTypes,
@@ -80,145 +81,237 @@ export interface Mux {
  * event loop; it stops while the transport is full. All that a peer can make it hold is bounded: streams, windows,
  * held bytes and waiting control frames.
  */
-export function createMux(options: MuxOptions): Mux {
-  const { transport, clock, onStream } = options
-  const schedule = options.schedule ?? setImmediate
-  const streams = new Map<number, Stream>()
-  const budget = createWindowBudget(limits.tunnelWindowBytesMax)
-  const notePassed = createYoungCollector()
-  let control: Buffer[] = []
-  let ready: Stream[] = []
-  let isScheduled = false
-  let isWaiting = false
-  let isClosed = false
-  let heldBytes = 0
-  let nextStreamId = 1
-  let lastPeerStreamId = 0
-  let rttMs: number | undefined
-  let pings = 0
-  let pingSentMs = 0
-  let pingsUnanswered = 0
-  let heardAtMs = clock.monotonicMs()
-  let pongOwed: Buffer | undefined
+export const createMux = (options: MuxOptions): Mux => new MuxConnection(options)
 
-  const host: StreamHost = {
-    windowBudget: budget,
-    get rttMs() {
-      return rttMs
-    },
-    nowMs: () => clock.monotonicMs(),
-    sendControl(frame) {
-      control.push(frame)
-      if (control.length > limits.tunnelControlFramesMax) fail(frameInvalid('much and reads nothing'))
-      else wake()
-    },
-    withdraw(streamId) {
-      control = control.filter((frame) => frame.readUInt32BE(1) !== streamId)
-    },
-    markReady(stream) {
-      if (!stream.isMarked) {
-        stream.isMarked = true
-        ready.push(stream)
-      }
-      wake()
-    },
-    noteLarge: (stream) => options.onLarge?.(stream),
-    holdBytes(bytes) {
-      heldBytes += bytes
-      return heldBytes <= limits.tunnelQueuedBytesMax
-    },
-    forget(stream) {
-      if (streams.delete(stream.id) && streams.size === 0) options.onIdle?.()
-    },
+/** A class, because a gateway has thousands that do nothing: functions of their own would be most of what each costs. */
+class MuxConnection implements Mux, StreamHost, FrameSink {
+  readonly #options: MuxOptions
+  readonly #schedule: (flush: () => void) => void
+  readonly #streams = new Map<number, Stream>()
+  readonly windowBudget = createWindowBudget(limits.tunnelWindowBytesMax)
+  readonly #notePassed = createYoungCollector()
+  readonly #parser = createFrameParser(this)
+  readonly #flush = () => this.#sendGathered()
+  #control: Buffer[] = []
+  #ready: Stream[] = []
+  #isScheduled = false
+  #isWaiting = false
+  #isClosed = false
+  #heldBytes = 0
+  #nextStreamId = 1
+  lastPeerStreamId = 0
+  rttMs: number | undefined
+  #pings = 0
+  #pingSentMs = 0
+  pingsUnanswered = 0
+  heardAtMs: number
+  #pongOwed: Buffer | undefined
+
+  constructor(options: MuxOptions) {
+    this.#options = options
+    this.#schedule = options.schedule ?? setImmediate
+    this.heardAtMs = options.clock.monotonicMs()
   }
 
-  function wake(): void {
-    if (isScheduled || isWaiting || isClosed) return
-    isScheduled = true
-    schedule(flush)
+  get streams(): number {
+    return this.#streams.size
   }
 
-  function flush(): void {
-    isScheduled = false
-    while (!isClosed) {
+  receive(chunk: Buffer): void {
+    if (this.#isClosed) return
+    this.heardAtMs = this.nowMs()
+    this.#notePassed(chunk.length)
+    try {
+      this.#parser.receive(chunk)
+    } catch (error) {
+      if (!isProtocolError(error)) throw error
+      this.#fail(error)
+    }
+  }
+
+  open(handler: StreamHandler, head: string): MuxStream {
+    const stream = this.#openStream(handler)
+    stream.sendHead(head)
+    return stream
+  }
+
+  openWhole(handler: StreamHandler, head: string, body?: Buffer): MuxStream {
+    const stream = this.#openStream(handler)
+    stream.sendWhole(head, body)
+    return stream
+  }
+
+  ping(): void {
+    this.#pings = (this.#pings + 1) >>> 0
+    this.pingsUnanswered++
+    this.#pingSentMs = this.nowMs()
+    const payload = Buffer.alloc(8)
+    payload.writeUInt32BE(this.#pings, 4)
+    this.sendControl(encodeFrame(frameTypes.ping, 0, payload))
+  }
+
+  goaway(): void {
+    this.sendControl(encodeFrame(frameTypes.goaway, 0))
+  }
+
+  more(): void {
+    this.sendControl(encodeFrame(frameTypes.more, 0))
+  }
+
+  find(streamId: number): Stream | undefined {
+    return this.#streams.get(streamId)
+  }
+
+  close(): void {
+    if (this.#isClosed) return
+    this.#isClosed = true
+    this.#control = []
+    this.#ready = []
+    for (const stream of [...this.#streams.values()]) stream.lose()
+  }
+
+  // For its streams.
+
+  nowMs(): number {
+    return this.#options.clock.monotonicMs()
+  }
+
+  sendControl(frame: Buffer): void {
+    this.#control.push(frame)
+    if (this.#control.length > limits.tunnelControlFramesMax)
+      this.#fail(frameInvalid('much and reads nothing'))
+    else this.#wake()
+  }
+
+  withdraw(streamId: number): void {
+    this.#control = this.#control.filter((frame) => frame.readUInt32BE(1) !== streamId)
+  }
+
+  markReady(stream: Stream): void {
+    if (!stream.isMarked) {
+      stream.isMarked = true
+      this.#ready.push(stream)
+    }
+    this.#wake()
+  }
+
+  noteLarge(stream: Stream): void {
+    this.#options.onLarge?.(stream)
+  }
+
+  holdBytes(bytes: number): boolean {
+    this.#heldBytes += bytes
+    return this.#heldBytes <= limits.tunnelQueuedBytesMax
+  }
+
+  forget(stream: Stream): void {
+    if (this.#streams.delete(stream.id) && this.#streams.size === 0) this.#options.onIdle?.()
+  }
+
+  // What goes out.
+
+  #wake(): void {
+    if (this.#isScheduled || this.#isWaiting || this.#isClosed) return
+    this.#isScheduled = true
+    this.#schedule(this.#flush)
+  }
+
+  #sendGathered(): void {
+    const { transport } = this.#options
+    this.#isScheduled = false
+    while (!this.#isClosed) {
       if (transport.bufferedBytes() >= limits.tunnelBufferBytesMax) {
-        isWaiting = true
+        this.#isWaiting = true
         return
       }
       const parts: Buffer[] = []
-      let bytes = takeControl(parts)
-      bytes += takeData(parts, limits.tunnelBatchBytesMax - bytes)
+      let bytes = this.#takeControl(parts)
+      bytes += this.#takeData(parts, limits.tunnelBatchBytesMax - bytes)
       if (bytes === 0) return
-      transport.send(parts, bytes, onSent)
-      notePassed(bytes)
+      transport.send(parts, bytes, this.#onSent)
+      this.#notePassed(bytes)
     }
   }
 
-  function onSent(): void {
-    if (!isWaiting || transport.bufferedBytes() >= limits.tunnelBufferBytesMax / 2) return
-    isWaiting = false
-    wake()
+  readonly #onSent = () => {
+    const { transport } = this.#options
+    if (!this.#isWaiting || transport.bufferedBytes() >= limits.tunnelBufferBytesMax / 2) return
+    this.#isWaiting = false
+    this.#wake()
   }
 
-  function takeControl(parts: Buffer[]): number {
+  #takeControl(parts: Buffer[]): number {
     let bytes = 0
-    if (pongOwed) {
-      parts.push(pongOwed)
-      bytes += pongOwed.length
-      pongOwed = undefined
+    if (this.#pongOwed) {
+      parts.push(this.#pongOwed)
+      bytes += this.#pongOwed.length
+      this.#pongOwed = undefined
     }
     let taken = 0
-    for (const frame of control) {
+    for (const frame of this.#control) {
       if (bytes >= limits.tunnelBatchBytesMax) break
       parts.push(frame)
       bytes += frame.length
       taken++
-      noteHandOver(frame)
+      this.#noteHandOver(frame)
     }
-    if (taken === control.length) control = []
-    else control.splice(0, taken)
+    if (taken === this.#control.length) this.#control = []
+    else this.#control.splice(0, taken)
     return bytes
   }
 
-  function noteHandOver(frame: Buffer): void {
+  #noteHandOver(frame: Buffer): void {
     const type = frame[0]
     if (type !== frameTypes.full && type !== frameTypes.head) return
-    const stream = streams.get(frame.readUInt32BE(1))
+    const stream = this.#streams.get(frame.readUInt32BE(1))
     if (!stream) return
     stream.isHandedOver = true
     if (type === frameTypes.full) stream.finishOut()
   }
 
-  function takeData(parts: Buffer[], bytesMax: number): number {
+  #takeData(parts: Buffer[], bytesMax: number): number {
     let bytes = 0
-    while (bytes < bytesMax && ready.length > 0) {
-      const stream = ready.shift() as Stream
+    while (bytes < bytesMax && this.#ready.length > 0) {
+      const stream = this.#ready.shift() as Stream
       stream.isMarked = false
       if (!stream.canSend) continue
       bytes += stream.take(parts)
       // To the back of the row: nobody gets a second slice before the others have had one.
-      if (stream.canSend) host.markReady(stream)
+      if (stream.canSend) this.markReady(stream)
     }
     return bytes
   }
 
-  function onFrame(type: FrameType, streamId: number, payload: Buffer): void {
-    if (streamId === 0) onConnectionFrame(type, payload)
+  #openStream(handler: StreamHandler): Stream {
+    const stream = new Stream(this, { id: this.#nextStreamId++, handler, isHeadIn: false })
+    this.#streams.set(stream.id, stream)
+    if (this.#isClosed) queueMicrotask(() => stream.lose())
+    return stream
+  }
+
+  // What comes in.
+
+  onFrame(type: FrameType, streamId: number, payload: Buffer): void {
+    if (streamId === 0) this.#onConnectionFrame(type, payload)
     else {
-      const stream = streams.get(streamId)
-      if (stream) onStreamFrame(stream, type, payload)
-      else openForPeer(type, streamId, payload)
+      const stream = this.#streams.get(streamId)
+      if (stream) this.#onStreamFrame(stream, type, payload)
+      else this.#openForPeer(type, streamId, payload)
     }
   }
 
-  function onConnectionFrame(type: FrameType, payload: Buffer): void {
-    if (type === frameTypes.ping) owePong(payload)
-    else if (type === frameTypes.pong) notePong(payload)
-    else if (type === frameTypes.goaway) options.onGoaway?.()
-    else options.onMore?.()
+  onData(streamId: number, part: Buffer): void {
+    this.#streams.get(streamId)?.receiveData(ownBytes(part))
   }
 
-  function onStreamFrame(stream: Stream, type: FrameType, payload: Buffer): void {
+  #onConnectionFrame(type: FrameType, payload: Buffer): void {
+    if (type === frameTypes.ping) this.#owePong(payload)
+    else if (type === frameTypes.pong) this.#notePong(payload)
+    else if (type === frameTypes.goaway) this.#options.onGoaway?.()
+    else this.#options.onMore?.()
+  }
+
+  #onStreamFrame(stream: Stream, type: FrameType, payload: Buffer): void {
     if (type === frameTypes.full) {
       const { head, body } = decodeFullPayload(payload)
       stream.receiveHead(head)
@@ -232,114 +325,45 @@ export function createMux(options: MuxOptions): Mux {
     else if (type === frameTypes.continue) stream.receiveContinue()
   }
 
-  function openForPeer(type: FrameType, streamId: number, payload: Buffer): void {
+  #openForPeer(type: FrameType, streamId: number, payload: Buffer): void {
+    const { onStream } = this.#options
     if (!onStream || (type !== frameTypes.head && type !== frameTypes.full)) return
     // Order is what lets a provider say for certain which requests of a lost tunnel it took.
-    if (streamId <= lastPeerStreamId) throw frameInvalid(`stream ${streamId} after ${lastPeerStreamId}`)
-    lastPeerStreamId = streamId
-    if (streams.size >= limits.streamsPerTunnelMax) {
-      host.sendControl(encodeFrame(frameTypes.reset, streamId, Buffer.of(resetCodes.refused)))
+    if (streamId <= this.lastPeerStreamId)
+      throw frameInvalid(`stream ${streamId} after ${this.lastPeerStreamId}`)
+    this.lastPeerStreamId = streamId
+    if (this.#streams.size >= limits.streamsPerTunnelMax) {
+      this.sendControl(encodeFrame(frameTypes.reset, streamId, Buffer.of(resetCodes.refused)))
       return
     }
     const { head, body } =
       type === frameTypes.full
         ? decodeFullPayload(payload)
         : { head: payload.toString('latin1'), body: undefined }
-    const stream = new Stream(host, { id: streamId, handler: nobody, isHeadIn: true })
-    streams.set(streamId, stream)
+    const stream = new Stream(this, { id: streamId, handler: nobody, isHeadIn: true })
+    this.#streams.set(streamId, stream)
     stream.handler = onStream(stream, head)
     if (body) stream.receiveBody(ownBytes(body))
   }
 
-  function owePong(payload: Buffer): void {
+  #owePong(payload: Buffer): void {
     // Only the latest counts, so a flood of pings makes no queue.
-    pongOwed = encodeFrame(frameTypes.pong, 0, payload)
-    wake()
+    this.#pongOwed = encodeFrame(frameTypes.pong, 0, payload)
+    this.#wake()
   }
 
-  function notePong(payload: Buffer): void {
-    if (pingsUnanswered === 0 || payload.readUInt32BE(4) !== pings) return
-    pingsUnanswered = 0
-    const sampleMs = clock.monotonicMs() - pingSentMs
-    rttMs = rttMs === undefined ? sampleMs : rttMs * 0.75 + sampleMs * 0.25
+  #notePong(payload: Buffer): void {
+    if (this.pingsUnanswered === 0 || payload.readUInt32BE(4) !== this.#pings) return
+    this.pingsUnanswered = 0
+    const sampleMs = this.nowMs() - this.#pingSentMs
+    this.rttMs = this.rttMs === undefined ? sampleMs : this.rttMs * 0.75 + sampleMs * 0.25
   }
 
-  function fail(error: ProtocolError): void {
-    if (isClosed) return
-    close()
-    transport.destroy()
-    options.onInvalid?.(error)
-  }
-
-  function close(): void {
-    if (isClosed) return
-    isClosed = true
-    control = []
-    ready = []
-    for (const stream of [...streams.values()]) stream.lose()
-  }
-
-  function openStream(handler: StreamHandler): Stream {
-    const stream = new Stream(host, { id: nextStreamId++, handler, isHeadIn: false })
-    streams.set(stream.id, stream)
-    if (isClosed) queueMicrotask(() => stream.lose())
-    return stream
-  }
-
-  const parser = createFrameParser({
-    onFrame,
-    onData: (streamId, part) => streams.get(streamId)?.receiveData(ownBytes(part)),
-  })
-
-  return {
-    receive(chunk) {
-      if (isClosed) return
-      heardAtMs = clock.monotonicMs()
-      notePassed(chunk.length)
-      try {
-        parser.receive(chunk)
-      } catch (error) {
-        if (!isProtocolError(error)) throw error
-        fail(error)
-      }
-    },
-    open(handler, head) {
-      const stream = openStream(handler)
-      stream.sendHead(head)
-      return stream
-    },
-    openWhole(handler, head, body) {
-      const stream = openStream(handler)
-      stream.sendWhole(head, body)
-      return stream
-    },
-    get streams() {
-      return streams.size
-    },
-    get lastPeerStreamId() {
-      return lastPeerStreamId
-    },
-    get rttMs() {
-      return rttMs
-    },
-    ping() {
-      pings = (pings + 1) >>> 0
-      pingsUnanswered++
-      pingSentMs = clock.monotonicMs()
-      const payload = Buffer.alloc(8)
-      payload.writeUInt32BE(pings, 4)
-      host.sendControl(encodeFrame(frameTypes.ping, 0, payload))
-    },
-    get heardAtMs() {
-      return heardAtMs
-    },
-    get pingsUnanswered() {
-      return pingsUnanswered
-    },
-    more: () => host.sendControl(encodeFrame(frameTypes.more, 0)),
-    find: (streamId) => streams.get(streamId),
-    goaway: () => host.sendControl(encodeFrame(frameTypes.goaway, 0)),
-    close,
+  #fail(error: ProtocolError): void {
+    if (this.#isClosed) return
+    this.close()
+    this.#options.transport.destroy()
+    this.#options.onInvalid?.(error)
   }
 }
 

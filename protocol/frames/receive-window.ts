@@ -72,16 +72,22 @@ export function createReceiveWindow(budget: WindowBudget, nowMs: number): Receiv
   }
 }
 
-export function createWindowBudget(bytesMax: number): WindowBudget {
-  let takenBytes = 0
-  return {
-    take(bytes) {
-      if (takenBytes + bytes > bytesMax) return false
-      takenBytes += bytes
-      return true
-    },
-    giveBack(bytes) {
-      takenBytes -= bytes
-    },
+export const createWindowBudget = (bytesMax: number): WindowBudget => new Budget(bytesMax)
+
+class Budget implements WindowBudget {
+  #leftBytes: number
+
+  constructor(bytesMax: number) {
+    this.#leftBytes = bytesMax
+  }
+
+  take(bytes: number): boolean {
+    if (bytes > this.#leftBytes) return false
+    this.#leftBytes -= bytes
+    return true
+  }
+
+  giveBack(bytes: number): void {
+    this.#leftBytes += bytes
   }
 }

@@ -19,22 +19,39 @@ export const tunnelSocketOptions = {
  *
  * @param socket - What the WebSocket runs on, to write several messages in one system call.
  */
-export function createWebSocketTransport(webSocket: WebSocket, socket: Duplex): MuxTransport {
-  const binary = { binary: true, compress: false } as const
-  return {
-    send(parts, bytes, onSent) {
-      if (webSocket.readyState !== webSocket.OPEN) return
-      if (bytes <= copiedBytesMax || parts.length === 1) {
-        const message = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts as Buffer[], bytes)
-        webSocket.send(message, binary, onSent)
-        return
-      }
-      socket.cork()
-      for (const message of joinSmall(parts)) webSocket.send(message, binary, onSent)
-      socket.uncork()
-    },
-    bufferedBytes: () => webSocket.bufferedAmount,
-    destroy: () => webSocket.terminate(),
+export const createWebSocketTransport = (webSocket: WebSocket, socket: Duplex): MuxTransport =>
+  new WebSocketTransport(webSocket, socket)
+
+const binary = { binary: true, compress: false } as const
+
+class WebSocketTransport implements MuxTransport {
+  readonly #webSocket: WebSocket
+  readonly #socket: Duplex
+
+  constructor(webSocket: WebSocket, socket: Duplex) {
+    this.#webSocket = webSocket
+    this.#socket = socket
+  }
+
+  send(parts: readonly Buffer[], bytes: number, onSent: () => void): void {
+    const webSocket = this.#webSocket
+    if (webSocket.readyState !== webSocket.OPEN) return
+    if (bytes <= copiedBytesMax || parts.length === 1) {
+      const message = parts.length === 1 ? (parts[0] as Buffer) : Buffer.concat(parts as Buffer[], bytes)
+      webSocket.send(message, binary, onSent)
+      return
+    }
+    this.#socket.cork()
+    for (const message of joinSmall(parts)) webSocket.send(message, binary, onSent)
+    this.#socket.uncork()
+  }
+
+  bufferedBytes(): number {
+    return this.#webSocket.bufferedAmount
+  }
+
+  destroy(): void {
+    this.#webSocket.terminate()
   }
 }
 
