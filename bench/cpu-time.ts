@@ -55,6 +55,14 @@ function readStat(pid: number): ProcessStat | undefined {
   }
 }
 
+/** Its descendants that live. */
+export function listDescendants(pid: number): readonly number[] {
+  const stats = readStats()
+  const below = (ancestor: number): readonly number[] =>
+    [...stats].flatMap(([child, { parentPid }]) => (parentPid === ancestor ? [child, ...below(child)] : []))
+  return below(pid)
+}
+
 function sumDescendants(stats: ReadonlyMap<number, ProcessStat>, ancestor: number): number {
   let sumUs = 0
   for (const [pid, { parentPid, cpuUs }] of stats) {

@@ -175,8 +175,11 @@ http {
 `
 }
 
-async function findOnPath(name: string): Promise<string | undefined> {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
+/** Servers often lie where not everybody's path leads. */
+const serverFolder = '/usr/sbin'
+
+export async function findOnPath(name: string): Promise<string | undefined> {
+  for (const folder of [...(process.env['PATH'] ?? '').split(delimiter), serverFolder]) {
     const path = join(folder, name)
     const isThere = await access(path, constants.X_OK).then(
       () => true,

@@ -1,11 +1,8 @@
-import { once } from 'node:events'
-import { request as httpRequest, type IncomingMessage } from 'node:http'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { natsServer, startNats } from '../../test/support/nats.ts'
 import { compareTargets } from '../compare-targets.ts'
 import type { Target } from '../load.ts'
 import type { Measurement } from '../measurement.ts'
-import { originTarget, startGatewayPart, startOrigin, startOwnWay } from './setup.ts'
+import { originTarget, startGatewayPart, startOrigin, startOwnWay, untilServed } from './setup.ts'
 
 /** What it costs that a tunnel ends at another gateway: three of a cluster, and a provider at one of them. */
 export const fleetHop: Measurement = {
@@ -44,15 +41,4 @@ export const fleetHop: Measurement = {
       ],
     }
   },
-}
-
-/** The other gateways hear of the tunnel in a moment. */
-async function untilServed({ url, host }: Target, signal: AbortSignal): Promise<void> {
-  for (;;) {
-    const request = httpRequest(url, { agent: false, signal, headers: { host } }).end()
-    const [response] = (await once(request, 'response')) as [IncomingMessage]
-    response.resume()
-    if (response.statusCode === 200) return
-    await sleep(50, undefined, { signal })
-  }
 }

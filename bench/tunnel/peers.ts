@@ -1,9 +1,11 @@
-import { access, constants, mkdir, writeFile } from 'node:fs/promises'
-import { delimiter, join } from 'node:path'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { findFreePort } from '../peers.ts'
-import { type StartedProcess, startProcess } from '../processes.ts'
+import { startProcess } from '../processes.ts'
 import { buildGoPeer, type GoPeer } from './go-peers.ts'
-import type { TunnelWay, WayOptions } from './setup.ts'
+import { toWay } from './peer-way.ts'
+import { type TunnelWay, untilServed, type WayOptions } from './setup.ts'
+import { startSsh } from './ssh-peer.ts'
 
 /** Tunnels of others, each a server and a client in processes of their own; one core each, as ours has. */
 
@@ -19,43 +21,48 @@ const frp: GoPeer = {
   commands: ['cmd/frps', 'cmd/frpc'],
 }
 const chisel: GoPeer = { module: 'github.com/jpillora/chisel', version: 'v1.10.1', commands: ['.'] }
-const piko: GoPeer = { module: 'github.com/andydunstall/piko', version: 'v0.9.0', commands: ['.'] }
+const piko: GoPeer = { module: 'github.com/andydunstall/piko', version: 'v0.7.0', commands: ['.'] }
 const env = { ...process.env, GOMAXPROCS: '1' }
 
+const kinds = ['frp', 'chisel', 'ssh', 'piko'] as const
+
+/** @param options.only - One kind alone; over one line there is one server at a time. */
 export async function startPeerWays(
-  options: WayOptions & { readonly dir: string; readonly only?: 'frp' | 'chisel' },
+  options: WayOptions & { readonly dir: string; readonly only?: (typeof kinds)[number] },
   signal: AbortSignal,
 ): Promise<PeerWays> {
-  const isWanted = (name: string) => options.only === undefined || options.only === name
   await using starting = new AsyncDisposableStack()
   const ways: TunnelWay[] = []
-  const skipped = [
-    'localtunnel: its server is in no registry in a form that runs on a Node of today',
-    ...((await isOnPath('sshd'))
-      ? ['ssh -R: it needs an account to log in to']
-      : ['ssh -R: sshd is not installed here']),
-  ]
-  const frpBuilt = await buildGoPeer(frp, signal)
-  if ('skipped' in frpBuilt) skipped.push(frpBuilt.skipped)
-  else if (isWanted('frp')) {
-    // Over one line there is one server at a time.
-    for (const kind of options.relay ? (['tcp'] as const) : (['http', 'tcp'] as const))
-      ways.push(starting.use(await startFrp(kind, { ...options, path: frpBuilt.path }, signal)))
+  const skipped: string[] = []
+  for (const kind of options.only === undefined ? kinds : [options.only]) {
+    const found =
+      kind === 'ssh' ? [await startSsh(options, signal)] : await startGoPeer(kind, options, signal)
+    for (const way of found) {
+      if ('skipped' in way) skipped.push(way.skipped)
+      else ways.push(starting.use(way))
+    }
   }
-  const chiselBuilt = await buildGoPeer(chisel, signal)
-  if ('skipped' in chiselBuilt) skipped.push(chiselBuilt.skipped)
-  else if (isWanted('chisel'))
-    ways.push(starting.use(await startChisel({ ...options, path: chiselBuilt.path }, signal)))
-  const pikoBuilt = await buildGoPeer(piko, signal)
-  skipped.push(
-    'skipped' in pikoBuilt ? pikoBuilt.skipped : `piko ${piko.version}: built, and not measured yet`,
-  )
+  skipped.push('localtunnel: its server is in no registry in a form that runs on a Node of today')
   const parts = starting.move()
   return {
     ways,
     skipped: skipped.map((what) => `Skipped: ${what}.`),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
+}
+
+async function startGoPeer(
+  kind: 'frp' | 'chisel' | 'piko',
+  options: WayOptions & { readonly dir: string },
+  signal: AbortSignal,
+): Promise<readonly (TunnelWay | { readonly skipped: string })[]> {
+  const built = await buildGoPeer({ frp, chisel, piko }[kind], signal)
+  if ('skipped' in built) return [built]
+  const place = { ...options, path: built.path }
+  if (kind === 'chisel') return [await startChisel(place, signal)]
+  if (kind === 'piko') return [await startPiko(place, signal)]
+  const tcp = await startFrp('tcp', place, signal)
+  return options.relay ? [tcp] : [await startFrp('http', place, signal), tcp]
 }
 
 interface PeerOptions extends WayOptions {
@@ -135,40 +142,33 @@ async function startChisel({ origin, relay, path }: PeerOptions, signal: AbortSi
   })
 }
 
-interface PeerParts {
-  readonly name: string
-  readonly publicPort: number
-  readonly host: string | undefined
-  readonly server: StartedProcess
-  readonly client: StartedProcess
-  readonly origin: WayOptions['origin']
-  readonly starting: AsyncDisposableStack
-}
-
-function toWay({ name, publicPort, host, server, client, origin, starting }: PeerParts): TunnelWay {
-  const parts = starting.move()
-  return {
-    target: {
-      name,
-      url: `http://127.0.0.1:${publicPort}/`,
-      ...(host !== undefined && { host }),
-      processes: [
-        { role: 'gateway', pid: server.pid },
-        { role: 'client', pid: client.pid },
-        { role: 'web server', pid: origin.pid },
-      ],
-    },
-    [Symbol.asyncDispose]: () => parts.disposeAsync(),
-  }
-}
-
-async function isOnPath(name: string): Promise<boolean> {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
-    const isThere = await access(join(folder, name), constants.X_OK).then(
-      () => true,
-      () => false,
-    )
-    if (isThere) return true
-  }
-  return false
+async function startPiko({ origin, relay, path }: PeerOptions, signal: AbortSignal): Promise<TunnelWay> {
+  await using starting = new AsyncDisposableStack()
+  const [publicPort, bindPort, adminPort] = [await findFreePort(), await findFreePort(), await findFreePort()]
+  const [gossipPort, agentPort] = [await findFreePort(), await findFreePort()]
+  const command = join(path, 'piko')
+  const at = (flag: string, port: number) => [`--${flag}.bind-addr`, `127.0.0.1:${port}`]
+  const serverArgs = [
+    ...['server', '--log.level', 'error', '--usage.disable'],
+    ...[...at('proxy', publicPort), ...at('upstream', bindPort), ...at('admin', adminPort)],
+    ...at('cluster.gossip', gossipPort),
+  ]
+  const server = starting.use(
+    await startProcess({ command, args: serverArgs, env, ready: { port: bindPort } }, signal),
+  )
+  await relay?.leadTo(bindPort)
+  const agentArgs = [
+    ...['agent', 'http', 'bench', String(origin.port), '--log.level', 'error', ...at('server', agentPort)],
+    ...['--connect.url', `http://127.0.0.1:${relay?.port ?? bindPort}`],
+  ]
+  const client = starting.use(
+    await startProcess({ command, args: agentArgs, env, ready: { port: agentPort } }, signal),
+  )
+  const way = toWay({
+    name: `piko ${piko.version}`,
+    ...{ publicPort, server, client, origin, starting },
+    host: 'bench.piko.test',
+  })
+  await untilServed(way.target, signal)
+  return way
 }

@@ -1,6 +1,8 @@
 import { once } from 'node:events'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Target } from '../load.ts'
 import { type StartedProcess, startProcess } from '../processes.ts'
 import type { ClientOrder } from './client-process.ts'
@@ -119,5 +121,16 @@ export async function startOwnWay(
       ],
     },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
+  }
+}
+
+/** Waits for a way that stands a moment after its processes do. */
+export async function untilServed({ url, host }: Target, signal: AbortSignal): Promise<void> {
+  for (;;) {
+    const request = httpRequest(url, { agent: false, signal, ...(host && { headers: { host } }) }).end()
+    const [response] = (await once(request, 'response')) as [IncomingMessage]
+    response.resume()
+    if (response.statusCode === 200) return
+    await sleep(50, undefined, { signal })
   }
 }

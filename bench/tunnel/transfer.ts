@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type IncomingMessage, request } from 'node:http'
 import { MiB } from '../../protocol/base/bytes.ts'
-import { readCpuTime } from '../cpu-time.ts'
+import { listDescendants, readCpuTime } from '../cpu-time.ts'
 import type { Target } from '../load.ts'
 
 /** What one large body cost. */
@@ -93,7 +93,13 @@ function cpuOf({ processes }: Target): Map<string, number> {
   )
 }
 
+/** The process with those that it started: sshd has one for each connection. */
 async function readPeakMib(pid: number): Promise<number> {
+  const peaks = await Promise.all([pid, ...listDescendants(pid)].map(readOwnPeakMib))
+  return peaks.reduce((sum, mib) => sum + mib, 0)
+}
+
+async function readOwnPeakMib(pid: number): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '')
   return Number(/^VmHWM:\s+(\d+) kB/m.exec(status)?.[1] ?? Number.NaN) / 1024
 }

@@ -54,7 +54,7 @@ async function measureFar(context: BenchContext, signal: AbortSignal): Promise<T
   const own = await startOwnWay({ origin, relay, sockets: 1 }, signal)
   rows.set(own.target.name, [await move(own.target), await move(own.target)])
   await own[Symbol.asyncDispose]()
-  for (const kind of ['frp', 'chisel'] as const) {
+  for (const kind of ['frp', 'chisel', 'ssh'] as const) {
     const dir = join(context.dir, `tunnel-far-${kind}`)
     // One at a time: there is one line, and it leads to one server.
     await using peers = await startPeerWays({ origin, relay, dir, only: kind }, signal)
