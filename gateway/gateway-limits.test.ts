@@ -74,6 +74,21 @@ test("tunnels count for those who open them, and not for a proxy of the operator
   expect(await open.sendRaw(dial('192.0.2.1'))).toContain('x-client: 127.0.0.1\r\n')
 })
 
+test('whom a load balancer names in front of a connection has the limits of its own, and the provider hears of it', async () => {
+  await using provider = await openOrigin((request, response) =>
+    response.end(request.headers['x-forwarded-for']),
+  )
+  const rules = rulesOf({ limits: { client: quota(1) } })
+  await using front = await openGatewayFront({ alice: provider.url }, { rules, balancers: ['127.0.0.0/8'] })
+  const ask = (address: string) =>
+    front.sendRaw(
+      `PROXY TCP4 ${address} 10.0.0.1 4000 80\r\nGET /${cid} HTTP/1.1\r\nHost: ${alice}\r\nX-Forwarded-For: 9.9.9.9\r\nConnection: close\r\n\r\n`,
+    )
+  expect(await ask('192.0.2.1')).toMatch(/^HTTP\/1\.1 200[\s\S]*192\.0\.2\.1$/)
+  expect(await ask('192.0.2.1')).toMatch(/^HTTP\/1\.1 429/)
+  expect(await ask('192.0.2.2')).toMatch(/^HTTP\/1\.1 200/)
+})
+
 test('a proxy on this machine that nobody named is told to the operator, once', async () => {
   await using front = await openGatewayFront()
   await front.ask('localhost', { path: '/healthz' })

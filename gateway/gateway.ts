@@ -16,6 +16,7 @@ import { type NameReader, parseName } from '../protocol/name.ts'
 import type { Cluster } from './cluster/cluster.ts'
 import { mergeDeny } from './cluster/merge-deny.ts'
 import { createApp } from './http/app.ts'
+import { isBalancerOf } from './limits/client-network.ts'
 import type { DenySettings } from './limits/deny-list.ts'
 import { createFrontGuard, type FrontGuard } from './limits/front-guard.ts'
 import { type FrontRules, frontRulesDefault } from './limits/front-rules.ts'
@@ -122,6 +123,8 @@ export interface GatewayOptions {
   readonly hstsSeconds?: number
   /** Lets several processes share the port. */
   readonly isShared?: boolean
+  /** Addresses and networks of load balancers that say whose each connection is (PROXY protocol); none by default. */
+  readonly balancers?: readonly string[]
   /**
    * How long it goes on serving after it was asked to stop, while `/readyz` says 503 and each answer is the last of its
    * connection; 0 by default.
@@ -215,6 +218,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     await listen({
       ...options,
       admitConnection: guard.admitConnection,
+      isBalancer: isBalancerOf(options.balancers),
       onRequest: (request, response) => handlers?.onRequest(request, response, false),
       onExpectContinue: (request, response) => handlers?.onRequest(request, response, true),
       onUpgrade: (request, socket, head) => handlers?.onUpgrade(request, socket, head),

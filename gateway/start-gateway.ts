@@ -66,6 +66,8 @@ export interface StartGatewayOptions {
   readonly logsCalls?: boolean
   /** Lets several processes share the port; all of them must say so. */
   readonly isShared?: boolean
+  /** See `GatewayOptions.balancers`. */
+  readonly balancers?: readonly string[]
   /** See `GatewayOptions.drainMs`. */
   readonly drainMs?: number
   /** How long calls in flight may go on when it closes. */
@@ -146,6 +148,7 @@ export async function startGateway(
           host: options.host,
           httpPort: tlsOptions.httpPort,
           isShared: options.isShared ?? false,
+          ...(options.balancers && { balancers: options.balancers }),
           dir: join(dir, 'tls'),
           domain: domainHost(options.domain ?? 'localhost'),
         },

@@ -15,6 +15,9 @@ export const limits = {
   requestsWaitingPerUpstreamMax: 1024,
   /** For a whole request with its body. */
   requestTimeoutMs: 15 * 60_000,
+  /** What a load balancer says before a connection, with what it adds for those who want to know; and how soon. */
+  proxyHeaderBytesMax: 4 * KiB,
+  proxyHeaderTimeoutMs: 5_000,
   /** In which a body that is read has to keep up with a gateway's slowest rate. */
   bodyPaceWindowMs: 10_000,
   bodyPaceIntervalMs: 1_000,

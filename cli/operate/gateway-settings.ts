@@ -44,6 +44,12 @@ export const gatewayOptions = {
     value: '<port>',
     help: 'With TLS: where plain HTTP is led to https (default: nowhere)',
   },
+  balancer: {
+    type: 'string',
+    multiple: true,
+    value: '<network>',
+    help: 'Load balancer that speaks the PROXY protocol, such as 10.0.0.0/24; may be repeated',
+  },
   cluster: {
     type: 'string',
     multiple: true,
@@ -101,6 +107,7 @@ const settingOfFlag = {
   'acme-email': ['tls', 'acme', 'email'],
   'acme-hook': ['tls', 'acme', 'hook'],
   'http-port': ['tls', 'httpPort'],
+  balancer: ['balancers'],
   cluster: ['fleet', 'cluster'],
   'allow-private': ['allowPrivate'],
   dir: ['dir'],

@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { limits } from '../../protocol/limits.ts'
 import { addressSchema } from '../../protocol/schema.ts'
+import { networkListSchema } from '../limits/client-network.ts'
 import { frontRulesShape } from '../limits/front-rules.ts'
 
 /** Pieces of the configuration that say what they expect. */
@@ -50,6 +51,8 @@ const settingsShape = {
   workers: z.int().min(1).max(limits.gatewayWorkersMax).default(1),
   /** Lets another process of the same user listen on the same port: the next version, before this one stops. */
   sharePort: z.boolean().default(false),
+  /** Load balancers before it that say whose each connection is (PROXY protocol, versions 1 and 2). */
+  balancers: networkListSchema.default([]),
   /** How long it goes on serving after it was asked to stop, saying 503 at `/readyz`. */
   drainMs: z.int().min(0).max(600_000).default(0),
   /** How long calls in flight may go on when it closes. */

@@ -48,6 +48,11 @@ export function createAddressList(networks: readonly string[]): AddressList {
   }
 }
 
+/** @returns undefined where there is none, so that nobody is asked */
+export function isBalancerOf(networks: readonly string[] = []): ((address: string) => boolean) | undefined {
+  return networks.length === 0 ? undefined : createAddressList(networks).has
+}
+
 /**
  * Whose request it is: the last address in `X-Forwarded-For` that is none of a trusted proxy's, as each of those has added
  * whom it saw. Whatever stands before that anybody can have written.

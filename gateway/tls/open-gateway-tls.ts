@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
+import { isBalancerOf } from '../limits/client-network.ts'
 import type { AcmeOptions } from './acme/acme-options.ts'
 import { type CertificateFiles, openCertificateFiles } from './certificate-files.ts'
 import type { CertificateSource } from './certificate-source.ts'
@@ -23,6 +24,8 @@ export interface GatewayTlsOptions {
   readonly httpPort: number | undefined
   /** Lets several processes share that port. */
   readonly isShared: boolean
+  /** See `GatewayOptions`. */
+  readonly balancers?: readonly string[]
   /** For certificates and ticket keys. */
   readonly dir: string
   /** The gateway's host, without a port. */
@@ -56,6 +59,7 @@ export async function openGatewayTls(
       : opening.use(
           await openPlainListener({
             ...{ host, port: httpPort, isShared },
+            isBalancer: isBalancerOf(options.balancers),
             target: () => target,
             challenge: (token) => proofs.get(token),
           }),

@@ -11,6 +11,8 @@ export interface PlainListenerOptions {
   /** 80, unless something before it says otherwise; 0 takes a free one. */
   readonly port: number
   readonly isShared?: boolean
+  /** See `ListenOptions`. */
+  readonly isBalancer?: ((remoteAddress: string) => boolean) | undefined
   /** Where the gateway is over TLS; undefined while it is not there yet. */
   readonly target: () => PlainTarget | undefined
   /** What an ACME server is to find at `/.well-known/acme-challenge/<token>` (RFC 8555 section 8.3). */

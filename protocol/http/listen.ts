@@ -12,6 +12,7 @@ import type { Duplex } from 'node:stream'
 import { assert } from '../base/assert.ts'
 import { ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
+import { acceptProxied } from './accept-proxied.ts'
 import { createH2Server, type H2Server } from './h2-server.ts'
 import type { HttpListenerFunction, RequestListener } from './listener.ts'
 import { rawProblem } from './problem-response.ts'
@@ -38,6 +39,8 @@ export interface ListenOptions {
   readonly onSwitch?: RequestListener
   /** @returns what to call when the connection has closed; undefined for one that is to be closed at once. */
   readonly admitConnection?: ((remoteAddress: string) => (() => void) | undefined) | undefined
+  /** Whether an address is that of a load balancer that says whose each connection is (PROXY protocol). */
+  readonly isBalancer?: ((remoteAddress: string) => boolean) | undefined
   /** For a head; then `request_timeout`. Looked at every second. */
   readonly headerTimeoutMs?: number
   /** How long requests in flight may go on once the listener closes. */
@@ -97,6 +100,7 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     socket.once('close', () => void connections--)
   })
   if (admitConnection) server.on('connection', (socket: Socket) => admitSocket(socket, admitConnection))
+  if (options.isBalancer) acceptProxied(server, options.isBalancer)
   let isLeaving = false
   const lastOfItsConnection = (_: IncomingMessage, response: ServerResponse) => {
     if (isLeaving) response.shouldKeepAlive = false

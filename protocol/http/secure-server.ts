@@ -2,6 +2,7 @@ import type { ServerOptions } from 'node:http'
 import { createServer, type Server } from 'node:https'
 import type { TLSSocket } from 'node:tls'
 import { limits } from '../limits.ts'
+import { copyAddress } from './accept-proxied.ts'
 import type { H2Server } from './h2-server.ts'
 
 /** What a TLS listener shows to callers. */
@@ -25,6 +26,7 @@ export function createSecureServer(identity: TlsIdentity, h2: H2Server, options:
   const [serveH1] = server.listeners('secureConnection') as [(socket: TLSSocket) => void]
   server.removeAllListeners('secureConnection')
   server.on('secureConnection', (socket: TLSSocket) => {
+    copyAddress(socket)
     if (socket.alpnProtocol === 'h2') h2.accept(socket)
     else serveH1.call(server, socket)
   })

@@ -52,6 +52,7 @@ export const gatewayUp = defineCommand({
         version,
         logsCalls: settings.log.calls,
         isShared: settings.sharePort,
+        balancers: settings.balancers,
         workers: {
           count: settings.workers,
           rpcUrls: rpcUrls.map(({ href }) => href),
