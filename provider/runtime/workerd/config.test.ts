@@ -106,7 +106,7 @@ const config :Workerd.Config = (
     (name = "ping", http = (forwardedProtoHeader = "x-forwarded-proto"),
       service = (name = "program", entrypoint = "ping")) ],
   v8Flags = ["--initial-old-space-size=1", "--initial-heap-size=4", "--max-semi-space-size=1",
-    "--max-heap-size=128"]
+    "--max-heap-size=128", "--minor-gc-task-trigger=25"]
 );
 `
 }
