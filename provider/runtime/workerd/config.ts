@@ -54,7 +54,7 @@ export function encodeWorkerdConfig(modules: readonly WorkerModule[], options: W
 }
 
 /**
- * Small heaps that grow on demand: V8 sizes itself by the machine, and takes 250 MB for a busy program that needs 37. The
+ * Small heaps that grow on demand: V8 sizes itself by the machine, and takes 250 MB for a busy program that needs 39. The
  * price is 1 ms of each start: workerd brings its own scripts along compiled for V8's defaults, to which the first two count.
  * The last lets V8 collect young objects between calls, once a quarter of their room is used: each call leaves some that hold
  * much more outside of the heap, and 5 MB less of that stay. Calls take no more of the processor for it.
