@@ -39,7 +39,6 @@ import { createBodyRoom } from './http/call-body.ts'
 import { createCallIds } from './http/call-ids.ts'
 import { createLogPages } from './http/log-pages.ts'
 import { createPages } from './http/pages.ts'
-import { createProofPages } from './http/proof-pages.ts'
 import { type CallDeps, runCall } from './http/run-call.ts'
 import { createFront } from './http/serve.ts'
 import { keepName } from './keep-name.ts'
@@ -395,10 +394,7 @@ export async function createProvider(
     readReceipt: ledger.readReceipt,
     readSignedReceipt: ledger.readSignedReceipt,
     keeper: content.routes,
-    account: createAccountPages({ clock, askContract, ledger, grants: mirror }, payee).route(
-      '/',
-      createProofPages({ clock, askContract, ledger }, payee),
-    ),
+    account: createAccountPages({ clock, askContract, ledger, grants: mirror }, payee),
     logs: createLogPages({ clock, askContract, deployments, programLog }, payee),
     ...(options.fault && { fault: options.fault }),
   })

@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import { utf8 } from '../../protocol/base/bytes.ts'
 import { parseJson } from '../../protocol/canonical-json.ts'
-import { ProtocolError, parseProblem } from '../../protocol/errors.ts'
+import { isProtocolError, ProtocolError, parseProblem } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { describeIssues } from '../../protocol/schema.ts'
 import { signStatementRequest } from '../../protocol/statement-request.ts'
@@ -16,7 +16,10 @@ export interface ProviderPlace {
   readonly url: URL
 }
 
-/** Asks one provider for what it shows to the account that signs only. A request is signed anew before it ends. */
+/**
+ * Asks one provider for what it shows to the account that signs only. A request is signed anew before it ends, and waits
+ * where the provider has others to serve.
+ */
 export interface ProviderAccount {
   /** @throws ProtocolError what the provider says; `provider_unreachable`, `provider_answer_invalid` */
   read<T extends z.ZodType>(
@@ -54,14 +57,28 @@ export function createProviderAccount(
     async read(path, query, schema) {
       const url = new URL(path, provider.url)
       for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value)
-      return askProvider(
-        provider,
-        { url, headers: { authorization: `Bearer ${await sign()}` } },
-        schema,
-        signal,
-      )
+      for (let attempt = 1; ; attempt += 1) {
+        const headers = { authorization: `Bearer ${await sign()}` }
+        try {
+          return await askProvider(provider, { url, headers }, schema, signal)
+        } catch (error) {
+          const waitMs = attempt < attemptsMax ? busyForMs(error) : undefined
+          if (waitMs === undefined) throw error
+          await clock.sleep(waitMs, signal)
+        }
+      }
     },
   }
+}
+
+/** Others are served at this moment: a statement of thousands of pages must not end for that. */
+const attemptsMax = 10
+
+/** Set where a provider says when it has time again, and that is soon. */
+function busyForMs(error: unknown): number | undefined {
+  if (!isProtocolError(error) || error.code !== 'too_many_requests') return undefined
+  const seconds = error.details['retryAfterSeconds']
+  return typeof seconds === 'number' && seconds >= 0 && seconds <= 10 ? seconds * 1000 : undefined
 }
 
 /** Sends a provider one request for JSON. @throws as `ProviderAccount.read` */

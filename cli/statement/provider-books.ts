@@ -3,6 +3,7 @@ import type { AccountEvent } from '../../protocol/chain/account-events.ts'
 import { isChainTrouble } from '../../protocol/chain/chain-error.ts'
 import { reachChain } from '../../protocol/chain/client.ts'
 import { devUsdcAbi } from '../../protocol/chain/contracts.ts'
+import { readReceipt } from '../../protocol/chain/transaction-fate.ts'
 import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
 import { meteredSigner } from '../../protocol/grant.ts'
 import { merkleRootOf } from '../../protocol/merkle.ts'
@@ -110,14 +111,7 @@ export function createProviderBooks(
   ): Promise<Hash | null> {
     const hash = payment?.transaction
     if (hash === undefined) return null
-    const found = await reachChain(
-      client.getTransactionReceipt({ hash }).catch((error: unknown) => {
-        if (error instanceof Error && error.name === 'TransactionReceiptNotFoundError') return undefined
-        throw error
-      }),
-      'read a payment',
-      signal,
-    )
+    const found = await reachChain(readReceipt(client, hash), 'read a payment', signal)
     if (found && found.blockNumber > newest) return hash
     const logs = (found?.logs ?? []).filter(
       ({ address }) => address.toLowerCase() === options.token.toLowerCase(),

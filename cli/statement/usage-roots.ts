@@ -1,15 +1,7 @@
-import {
-  type Address,
-  type Hash,
-  type Hex,
-  type PublicClient,
-  pad,
-  parseEventLogs,
-  type RpcLog,
-  toEventSelector,
-} from 'viem'
+import { type Address, type Hash, type Hex, type PublicClient, pad, parseEventLogs, type RpcLog } from 'viem'
 import { reachChain } from '../../protocol/chain/client.ts'
 import { escrowAbi } from '../../protocol/chain/contracts.ts'
+import { escrowSelectors } from '../../protocol/chain/event-selectors.ts'
 import { readLogs } from '../../protocol/chain/read-logs.ts'
 import { readReceipt } from '../../protocol/chain/transaction-fate.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -26,9 +18,7 @@ export interface NearBlock {
   readonly newest: bigint
 }
 
-const selectors = escrowAbi
-  .filter((entry) => entry.type === 'event' && entry.name === 'BatchSettled')
-  .map((entry) => toEventSelector(entry as Parameters<typeof toEventSelector>[0]))
+const selectors = escrowSelectors(['BatchSettled'])
 
 /** Reads them for a range of blocks at once, as settlements are many; what is not among them is looked for alone. */
 export function createUsageRoots(client: PublicClient, escrow: Address, signal: AbortSignal): UsageRoots {

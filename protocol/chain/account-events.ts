@@ -13,6 +13,7 @@ import { limits } from '../limits.ts'
 import { type Usdc, usdc } from '../usdc.ts'
 import { reachChain } from './client.ts'
 import { devUsdcAbi, escrowAbi } from './contracts.ts'
+import { escrowSelectors } from './event-selectors.ts'
 import { parseUsage, type Usage } from './grant-events.ts'
 import { type LogQuery, readLogs } from './read-logs.ts'
 
@@ -94,10 +95,6 @@ const payerNames = [
 ] as const
 const incomeNames = ['Settled', 'Redeemed', 'RedeemedBySession', 'Consumed', 'Approved', 'Reclaimed'] as const
 
-const selectorsOf = (names: readonly string[]): Hex[] =>
-  escrowAbi.flatMap((entry) =>
-    entry.type === 'event' && names.includes(entry.name) ? [toEventSelector(entry)] : [],
-  )
 const transferSelector = toEventSelector('Transfer(address,address,uint256)')
 const usedSelector = toEventSelector('AuthorizationUsed(address,bytes32)')
 
@@ -129,8 +126,8 @@ async function readRange(
   const read = (address: Address, topics: LogQuery['topics']): Promise<RpcLog[]> =>
     reachChain(readLogs(client, { address, topics, ...range }), 'read what happened to an account', signal)
   const [own, income, transfers] = await Promise.all([
-    read(escrow, [selectorsOf(payerNames), who]),
-    read(escrow, [selectorsOf(withIncome ? incomeNames : ['Consumed']), null, who]),
+    read(escrow, [escrowSelectors(payerNames), who]),
+    read(escrow, [escrowSelectors(withIncome ? incomeNames : ['Consumed']), null, who]),
     withIncome
       ? read(token, [transferSelector, null, who])
       : read(token, [[transferSelector, usedSelector], who]),

@@ -1,6 +1,7 @@
-import { type Address, type Hash, type PublicClient, pad, parseEventLogs, toEventSelector } from 'viem'
+import { type Address, type Hash, type PublicClient, pad, parseEventLogs } from 'viem'
 import { type Credits, toCreditCalls } from '../credits.ts'
 import { escrowAbi } from './contracts.ts'
+import { escrowSelectors } from './event-selectors.ts'
 import { readLogs } from './read-logs.ts'
 
 /** One event of the escrow about the trial credits of a provider or of a user. */
@@ -23,9 +24,7 @@ export interface CreditsRange {
 }
 
 const eventNames = ['CreditsGranted', 'CreditsUsed'] as const
-const selectors = escrowAbi
-  .filter((entry) => entry.type === 'event' && eventNames.some((name) => name === entry.name))
-  .map((entry) => toEventSelector(entry as Parameters<typeof toEventSelector>[0]))
+const selectors = escrowSelectors(eventNames)
 
 /** Reads what happened to trial credits in a range of blocks, in the order of the chain. */
 export async function readCreditsEvents(

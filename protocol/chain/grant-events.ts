@@ -1,15 +1,8 @@
-import {
-  type Address,
-  type Hash,
-  type PublicClient,
-  pad,
-  parseEventLogs,
-  toEventSelector,
-  zeroAddress,
-} from 'viem'
+import { type Address, type Hash, type PublicClient, pad, parseEventLogs, zeroAddress } from 'viem'
 import type { Grant } from '../grant.ts'
 import { type Usdc, usdc } from '../usdc.ts'
 import { escrowAbi } from './contracts.ts'
+import { escrowSelectors } from './event-selectors.ts'
 import { readLogs } from './read-logs.ts'
 
 /** One event of the escrow about one grant of a provider. */
@@ -40,10 +33,7 @@ const eventNames = [
   'Redeemed',
   'RedeemedBySession',
 ] as const
-const grantAbi = escrowAbi.filter(
-  (entry) => entry.type === 'event' && eventNames.some((name) => name === entry.name),
-)
-const selectors = grantAbi.map((entry) => toEventSelector(entry as Parameters<typeof toEventSelector>[0]))
+const selectors = escrowSelectors(eventNames)
 
 /** Reads what happened to the grants of a provider in a range of blocks, in the order of the chain. */
 export async function readGrantEvents(client: PublicClient, range: LogRange): Promise<GrantEvent[]> {

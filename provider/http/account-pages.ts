@@ -87,14 +87,28 @@ export function createAccountPages(deps: AccountPagesDeps, { provider, market }:
 
   app.get(statementPaths.lanes, async (c) => {
     const payer = await authorize(c)
-    const lanes = await ledger.history.readLanes({ payer, after: readCount(c, 'after') })
+    const lanes = await ledger.history.readLanes({ payer, after: readCount(c, 'after', '0') })
     return page(c, lanes.map(laneToJson))
   })
 
   app.get(statementPaths.receipts, async (c) => {
     const payer = await authorize(c)
-    const at = { payer, lane: readCount(c, 'lane'), after: readCount(c, 'after') }
+    const at = { payer, lane: readCount(c, 'lane'), after: readCount(c, 'after', '0') }
     return page(c, (await ledger.history.readLaneReceipts(at)).map(chargedReceiptToJson))
+  })
+
+  let proofsRead = 0
+  app.get(statementPaths.proofs, async (c) => {
+    const payer = await authorize(c)
+    const at = { payer, lane: readCount(c, 'lane'), after: readCount(c, 'after', '0') }
+    // Each may hash all receipts of a settlement.
+    if (proofsRead >= limits.proofPagesAtOnceMax) throw busy()
+    proofsRead += 1
+    try {
+      return page(c, await ledger.history.readUsageProofs(at))
+    } finally {
+      proofsRead -= 1
+    }
   })
 
   app.get(statementPaths.passes, async (c) => {
@@ -116,8 +130,9 @@ export function createAccountPages(deps: AccountPagesDeps, { provider, market }:
   return app
 }
 
-function readCount(c: Context, name: string): number {
-  const text = c.req.query(name) ?? '0'
+/** @param otherwise - What stands for one that is left out; where there is nothing, it must be there. */
+function readCount(c: Context, name: string, otherwise = ''): number {
+  const text = c.req.query(name) ?? otherwise
   const count = /^\d{1,15}$/.test(text) ? Number(text) : undefined
   if (count !== undefined) return count
   throw badQuery(`"${name}" is a number of an entry`)
@@ -146,6 +161,12 @@ const tooManyRevocations = (perMinuteMax: number, retryAfterSeconds: number) =>
   new ProtocolError('too_many_requests', `This payer revoked ${perMinuteMax} passes within a minute.`, {
     hint: `Send it again in ${retryAfterSeconds} s, or end the grant with "khachapuri revoke".`,
     details: { retryAfterSeconds },
+  })
+
+const busy = () =>
+  new ProtocolError('too_many_requests', 'Others are shown proofs of their calls just now.', {
+    hint: 'Send it again in 1 s.',
+    details: { retryAfterSeconds: 1 },
   })
 
 const unknownPayer = (payer: Address) =>

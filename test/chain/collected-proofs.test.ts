@@ -11,6 +11,7 @@ import type { LedgerPayer } from '../../protocol/payer.ts'
 import { usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import { signVoucher } from '../../protocol/voucher.ts'
 import { trialSigner } from '../../provider/ledger/lanes.ts'
+import { createProofs } from '../../provider/settlement/prove-collected.ts'
 import { claimOf, never, passOf, receiptOf } from '../support/money.ts'
 import { openRpcProxy, type RpcAnswer, type RpcCall } from '../support/rpc-proxy.ts'
 import { openSettling } from '../support/settling.ts'
@@ -267,6 +268,27 @@ test('a server that has the transaction again, later, is asked again', async () 
   expect(await s.call(p, who)).toBe('chain_disputed')
   s.lie(undefined)
   while ((await s.call(p, who)) !== undefined) await s.clock.advance(limits.proofDelayMsMin)
+})
+
+test('what was settled by use proves nothing of a payer’s vouchers and trial calls', async () => {
+  await using s = await setup()
+  const who = await s.metered()
+  await using p = await s.start()
+  await s.callTimes(p, who, 5)
+  await p.settler.settleNow(never)
+  await p.mirror.refresh(never)
+  const transaction = p.mirror.chargedBy(who.payer)
+  await using proofs = createProofs(
+    { client: s.client, clock: s.clock, log: s.log, transactionOf: () => transaction },
+    { provider: s.provider, market: s.chain.market },
+  )
+  const said = { spentUsdc: usdc(35n), calls: 5 }
+  const signers = [who.payer, trialSigner, zeroAddress]
+  for (const signer of signers) proofs.seek({ payer: who.payer, signer }, said)
+  // They are looked for one after the other.
+  while (proofs.find({ payer: who.payer, signer: zeroAddress }).calls === 0) await setImmediate()
+  expect(signers.map((signer) => proofs.find({ payer: who.payer, signer }).calls)).toEqual([0, 0, 5])
+  expect(proofs.disputes().map(({ signer }) => signer)).toEqual([who.payer, trialSigner])
 })
 
 test('a transaction proves what its sender signed, for this chain, this escrow and this payer, and nothing else', async () => {

@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { createTestClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import { escrowCalls } from '../../protocol/chain/calls.ts'
+import { createChainClient } from '../../protocol/chain/client.ts'
 import { escrowAbi } from '../../protocol/chain/contracts.ts'
 import { readGrant } from '../../protocol/chain/escrow.ts'
 import { createGrantMirror, type GrantChange, type GrantMirror } from '../../protocol/chain/grant-mirror.ts'
@@ -12,6 +13,7 @@ import { encodeSettleRows } from '../../protocol/settlement.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { openTestChain, type TestChain } from '../support/chain.ts'
 import { never } from '../support/money.ts'
+import { openRpcProxy } from '../support/rpc-proxy.ts'
 
 const signer: Address = '0x00000000000000000000000000000000000000A5'
 
@@ -21,9 +23,10 @@ async function setup() {
   await chain.unlock(provider)
   const clock = createTestClock()
   const log = createTestLog()
-  const openMirror = (intervalMs = 1_000) =>
+  const clientOf = (rpcUrl: URL) => createChainClient({ chainId: chain.market.chainId, rpcUrls: [rpcUrl] })
+  const openMirror = (intervalMs = 1_000, rpcUrl?: URL) =>
     createGrantMirror(
-      { client: chain.rpc, clock, log },
+      { client: rpcUrl ? clientOf(rpcUrl) : chain.rpc, clock, log },
       { escrow: chain.escrow, provider, fromBlock: 0n, intervalMs },
       never,
     )
@@ -252,6 +255,56 @@ test('a re-org takes a grant back, and what was built on it is told', async () =
   expect(mirror.grant(payer)?.budgetUsdc).toBe(1_000n)
   expect(changes).toMatchObject([{ kind: 'rolled_back', payer }])
   expect(log.lines.map(({ event }) => event)).toContain('chain_reorganised')
+})
+
+test('grants count from the safe block, and not before', async () => {
+  await using s = await setup()
+  const { chain, provider } = s
+  let safe: unknown
+  const makeAllSafe = async () => {
+    safe = await chain.client.request({ method: 'eth_getBlockByNumber', params: ['latest', false] })
+  }
+  await makeAllSafe()
+  await using proxy = await openRpcProxy(chain.rpcUrl, {
+    falsify: ({ method, params }, answer) =>
+      method === 'eth_getBlockByNumber' && params.startsWith('["safe"') ? { result: safe } : answer,
+  })
+  const payer = await chain.createPayer(5_000n, { provider, priceUsdc: 10n, budgetUsdc: 1_000n })
+  await using mirror = await s.openMirror(1_000, proxy.url)
+  expect(mirror.grant(payer)).toBeUndefined()
+  await makeAllSafe()
+  await chain.approve(payer, { provider, priceUsdc: 10n, budgetUsdc: 3_000n })
+  await mirror.refresh(never)
+  expect(mirror.grant(payer)?.budgetUsdc).toBe(1_000n)
+})
+
+test('a chain that changes its history while it is asked is asked again, and its answers are not mixed', async () => {
+  await using s = await setup()
+  const { chain, provider } = s
+  let reorganise: (() => Promise<void>) | undefined
+  await using proxy = await openRpcProxy(chain.rpcUrl, {
+    async after({ method }) {
+      const now = method === 'eth_getLogs' ? reorganise : undefined
+      if (!now) return
+      reorganise = undefined
+      await now()
+    },
+  })
+  const payer = await chain.createPayer(5_000n, { provider, priceUsdc: 10n, budgetUsdc: 1_000n })
+  await using mirror = await s.openMirror(1_000, proxy.url)
+  const goBack = await chain.fork()
+  await chain.approve(payer, { provider, priceUsdc: 10n, budgetUsdc: 3_000n })
+  reorganise = async () => {
+    await goBack()
+    // Another history of the same length.
+    await chain.wait(5)
+    while ((await chain.client.getBlockNumber({ cacheTime: 0 })) <= mirror.status().blockNumber)
+      await chain.mine()
+  }
+  await mirror.refresh(never)
+  expect(mirror.grant(payer)?.budgetUsdc).toBe(1_000n)
+  await mirror.refresh(never)
+  expect(mirror.grant(payer)?.budgetUsdc).toBe(1_000n)
 })
 
 test('a re-org deeper than all checkpoints reads everything again', async () => {

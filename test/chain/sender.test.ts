@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { createTestClock, type TestClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import { escrowCalls, usdcCalls } from '../../protocol/chain/calls.ts'
+import { createChainClient } from '../../protocol/chain/client.ts'
 import { readBalance } from '../../protocol/chain/escrow.ts'
 import { isKnown } from '../../protocol/chain/transaction-fate.ts'
 import {
@@ -16,6 +17,7 @@ import { usdc } from '../../protocol/usdc.ts'
 import { openTestChain } from '../support/chain.ts'
 import { advanceUntil } from '../support/clock.ts'
 import { addressOf, never } from '../support/money.ts'
+import { openRpcProxy } from '../support/rpc-proxy.ts'
 
 /** A store in memory that can be asked what it was told. */
 function createStore(): TransactionStore & {
@@ -237,6 +239,23 @@ async function advanceLooks(clock: TestClock, looks: number): Promise<'still wai
   return 'still waiting'
 }
 
+/** Has a block take another transaction than the one that was sent: nothing, to nobody. @returns it */
+async function takeNonce({ chain, account }: Awaited<ReturnType<typeof setup>>, sent: TransactionRecord) {
+  await chain.client.request({ method: 'hardhat_dropTransaction', params: [sent.hash] } as never)
+  await chain.setMining('at once')
+  const raw = await account.signTransaction({
+    to: addressOf(0xf00),
+    value: 1n,
+    nonce: sent.nonce,
+    gas: 21_000n,
+    maxFeePerGas: parseEther('0.0000001'),
+    chainId: chain.market.chainId,
+    type: 'eip1559',
+  })
+  const hash = await chain.client.sendRawTransaction({ serializedTransaction: raw })
+  return { ...sent, purpose: `fill:${sent.nonce}`, hash, raw }
+}
+
 test('a nonce that another program took is a replacement, and a wait that is given up says why', async () => {
   await using s = await setup()
   const sender = s.createSender()
@@ -247,20 +266,39 @@ test('a nonce that another program took is a replacement, and a wait that is giv
   leaving.abort(new Error('shutting down'))
   await expect(given).rejects.toThrow('shutting down')
 
-  await s.chain.client.request({ method: 'hardhat_dropTransaction', params: [record.hash] } as never)
-  await s.chain.setMining('at once')
-  const raw = await s.account.signTransaction({
-    to: addressOf(0xf00),
-    value: 1n,
-    nonce: record.nonce,
-    gas: 21_000n,
-    maxFeePerGas: parseEther('0.0000001'),
-    chainId: s.chain.market.chainId,
-    type: 'eip1559',
-  })
-  await s.chain.client.sendRawTransaction({ serializedTransaction: raw })
+  await takeNonce(s, record)
   expect(await advanceUntil(s.clock, sender.wait(record, never))).toEqual({ kind: 'replaced' })
   expect(s.store.saved.at(-1)?.state).toBe('replaced')
+})
+
+test('so is one that was filled with something else of ours', async () => {
+  await using s = await setup()
+  const sender = s.createSender()
+  await s.chain.setMining('by hand')
+  const record = await sender.send(mintCall(s), { purpose: 'settle:1' }, never)
+  await s.store.save(await takeNonce(s, record))
+  expect(await advanceUntil(s.clock, sender.wait(record, never))).toEqual({ kind: 'replaced' })
+})
+
+test('a server that counts a transaction before it knows its receipt has not lost it', async () => {
+  await using s = await setup()
+  let hides = true
+  await using proxy = await openRpcProxy(s.chain.rpcUrl, {
+    falsify({ method }, answer) {
+      if (method !== 'eth_getTransactionReceipt' || !hides) return answer
+      hides = false
+      return { result: null }
+    },
+  })
+  const { chainId } = s.chain.market
+  const client = createChainClient({ chainId, rpcUrls: [proxy.url] })
+  const sender = createTransactionSender(
+    { client, clock: s.clock, log: s.log, store: s.store },
+    { account: s.account, chainId, open: [], pollIntervalMs: 1_000 },
+  )
+  const record = await sender.send(mintCall(s), { purpose: 'settle:1' }, never)
+  expect((await advanceUntil(s.clock, sender.wait(record, never))).kind).toBe('mined')
+  expect(hides).toBe(false)
 })
 
 test('a transaction whose chain gets five times as dear before its block is mined all the same', async () => {

@@ -131,3 +131,11 @@ test('a charge that the ledger cannot write down leaves nothing owed: the wallet
   })
   expect(await p.pay(payer)).toMatchObject({ result: { success: true } })
 })
+
+test('a payment that the ledger cannot write down runs no program', async () => {
+  await using s = await openTestDesk()
+  await using p = await s.start()
+  const payment = await signPayment(s.terms, await s.createWallet(price))
+  await p.ledger[Symbol.asyncDispose]()
+  await expect(p.reserve(payment)).rejects.toMatchObject({ code: 'ledger_unavailable' })
+})

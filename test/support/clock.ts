@@ -7,6 +7,8 @@ export async function advanceUntil<T>(clock: TestClock, promise: Promise<T>): Pr
   const settled = promise.finally(() => {
     isDone = true
   })
+  // Whoever called hears of it at the end, and not before.
+  settled.catch(() => undefined)
   while (!isDone) {
     await setImmediate()
     if (clock.sleepers > 0) await clock.advance(1_000)
