@@ -82,6 +82,8 @@ test('the list of commands', async () => {
       pass revoke           Take a pass back
       statement             Show what became of the money, call by call, and compare it with the chain
       resolve               Show what the chain says of a provider
+      ping                  Ask a provider for a signed sign of life, and compare clocks
+      did                   Fetch a provider's DID document, and hold it against the chain
       faucet                Make USDC on a development chain
 
     Operating:

@@ -173,6 +173,14 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Show what the chain says of a provider',
         load: async () => (await import('./commands/resolve.ts')).resolve,
       },
+      ping: {
+        summary: 'Ask a provider for a signed sign of life, and compare clocks',
+        load: async () => (await import('./commands/ping.ts')).ping,
+      },
+      did: {
+        summary: "Fetch a provider's DID document, and hold it against the chain",
+        load: async () => (await import('./commands/did.ts')).did,
+      },
       faucet: {
         summary: 'Make USDC on a development chain',
         load: async () => (await import('./commands/faucet.ts')).faucet,

@@ -438,6 +438,12 @@ export const limits = {
   announceGatewaysMax: 8,
   /** A provider that has said nothing for this long is gone. */
   announcementSilenceMsMax: 14_000,
+  pingBytesMax: 4 * KiB,
+  didBytesMax: 16 * KiB,
+  /** For how long a document holds; it is signed anew before that, and whenever something changed. */
+  didValidSeconds: 24 * 60 * 60,
+  didResignMs: 60 * 60_000,
+  didDocumentsKeptMax: 16,
   /** How far the clocks of provider and gateway may differ. */
   announcementSkewMsMax: 60_000,
   /** Providers that a gateway remembers, those that have gone included. */

@@ -32,6 +32,7 @@ import { createBallots } from './ballots/ballots.ts'
 import { serveReveal } from './ballots/serve-reveal.ts'
 import { type ProviderControl, serveControl } from './control/serve-control.ts'
 import { createDeployments } from './deployments/deployments.ts'
+import { createDidPage } from './did-page.ts'
 import { createEgressNetwork } from './egress/egress-network.ts'
 import { type Fault, withFault, withWrongId } from './faults.ts'
 import { createAccountPages } from './http/account-pages.ts'
@@ -39,6 +40,7 @@ import { createBodyRoom } from './http/call-body.ts'
 import { createCallIds } from './http/call-ids.ts'
 import { createLogPages } from './http/log-pages.ts'
 import { createPages } from './http/pages.ts'
+import { createPresencePages } from './http/presence-pages.ts'
 import { type CallDeps, runCall } from './http/run-call.ts'
 import { createFront } from './http/serve.ts'
 import { keepName } from './keep-name.ts'
@@ -229,6 +231,7 @@ export async function createProvider(
     ),
   )
   const payee = { provider: account.address, name, market }
+  const gateways = options.announce?.gateways ?? []
   const voice = createPresenceVoice({ nowMs: clock.nowMs }, { account, market })
   const x402 = await openX402(
     { client, clock, log, random, ledger, sender, blockNumber: () => mirror.status().blockNumber },
@@ -386,6 +389,23 @@ export async function createProvider(
     bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
     chainLostForMs: () => mirror.status().lostForMs,
   }
+  const did = createDidPage(
+    {
+      clock,
+      state: async () => ({
+        name,
+        endpoint: presence.server,
+        receiptKey: ledger.receiptKey(),
+        presenceKey: (await voice.key()).publicKey,
+        sealKeyDer: sealKeys.publicKeyDer,
+      }),
+      hosts: () => [
+        ...gateways.map((gateway) => subdomainOf(gateway, name)),
+        new URL(publicOrigin(presence.server, name)),
+      ],
+    },
+    { account, market, registry: getAddress(contracts.registry) },
+  )
   const pages = createPages({
     log,
     info,
@@ -394,6 +414,7 @@ export async function createProvider(
     readReceipt: ledger.readReceipt,
     readSignedReceipt: ledger.readSignedReceipt,
     keeper: content.routes,
+    presence: createPresencePages({ clock, voice, did, version: options.version }),
     account: createAccountPages({ clock, askContract, ledger, grants: mirror }, payee),
     logs: createLogPages({ clock, askContract, deployments, programLog }, payee),
     ...(options.fault && { fault: options.fault }),
@@ -492,10 +513,7 @@ export async function createProvider(
   })
   // Before even that: who asks for a provider from now on is to find another one.
   starting.use(
-    createAnnouncer(
-      { clock, log, voice, facts, lookup: loopbackLookup, proxyEnv: process.env },
-      options.announce?.gateways ?? [],
-    ),
+    createAnnouncer({ clock, log, voice, facts, lookup: loopbackLookup, proxyEnv: process.env }, gateways),
   )
 
   log.info('provider_started', {
@@ -538,3 +556,6 @@ function publicOrigin(server: string, name: Name): string {
   if (!isTunnelUrl(server)) return origin
   return `${protocol === 'wss:' ? 'https' : 'http'}://${name}.${host}`
 }
+
+/** Where callers of a gateway find the provider. */
+const subdomainOf = ({ protocol, host }: URL, name: Name): URL => new URL(`${protocol}//${name}.${host}`)

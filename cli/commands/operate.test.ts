@@ -124,6 +124,20 @@ test('a provider with an address listens there, and its resolver says so', async
     endpoints: [up.url, up.server],
   })
   expect(JSON.parse((await get(`${up.url}_/info`)).text)).toMatchObject({ name: 'dave' })
+
+  // It shows who it is and that it is alive, signed, and the command line checks both.
+  const pinged = await at.user.run(['ping', 'dave', '--json'])
+  expect(pinged.json()).toMatchObject({ name: 'dave', address: up.address, alive: true })
+  expect((await at.user.run(['ping', 'dave'])).stdout).toMatch(/^dave is alive\.\n.*, signed\n/)
+  const shown = await at.user.run(['did', 'dave', '--json'])
+  const { host } = new URL(up.url)
+  expect(shown.json()).toMatchObject({
+    address: up.address,
+    document: { id: `did:web:${host.replace(':', '%3A')}`, proof: { endpoint: up.server } },
+  })
+  expect((await at.user.run(['did', 'dave'])).stdout).toContain(`KhachapuriEndpoint ${up.server}`)
+  const direct = JSON.parse((await get(`${up.server}/.well-known/did.json`)).text)
+  expect(direct.id).toBe(`did:web:${new URL(up.server).host.replace(':', '%3A')}`)
   await running.stop()
   await expect.poll(listed, { timeout: 20_000 }).toBe(undefined)
   const { promise: refused, resolve } = Promise.withResolvers<string | undefined>()

@@ -34,4 +34,5 @@ export function parseRoute(url: string): Route {
   })
 }
 
-const isPage = (first: string) => first === '' || first === '_' || first === 'ipfs' || first === 'healthz'
+const isPage = (first: string) =>
+  first === '' || first === '_' || first === 'ipfs' || first === 'healthz' || first === '.well-known'

@@ -22,6 +22,8 @@ export interface PagesDeps {
   readonly readSignedReceipt: (callId: Hex) => Promise<string | undefined>
   /** The keeper's routes, `/ipfs/…`. */
   readonly keeper: Hono
+  /** Who it is and that it is alive. */
+  readonly presence: Hono
   /** What payers may ask of their accounts. */
   readonly account: Hono
   /** What owners may read of their deployments. */
@@ -38,6 +40,7 @@ export function createPages({
   readReceipt,
   readSignedReceipt,
   keeper,
+  presence,
   account,
   logs,
   fault,
@@ -84,6 +87,7 @@ export function createPages({
     return c.json({ ...receiptToJson(receipt), ...(signed && { signed }) })
   })
 
+  app.route('/', presence)
   app.route('/', account)
   app.route('/', logs)
   app.route('/', keeper)

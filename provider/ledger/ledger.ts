@@ -10,7 +10,7 @@ import type { OwnerPolicy, PayerChoice } from '../../protocol/owner.ts'
 import type { Pass } from '../../protocol/pass.ts'
 import type { LedgerPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
-import { delegateReceiptKey } from '../../protocol/receipt-key.ts'
+import { type DelegatedKey, delegateReceiptKey } from '../../protocol/receipt-key.ts'
 import type { SignedVote } from '../../protocol/swarm/vote.ts'
 import type { Vote } from '../../protocol/swarm/vote-message.ts'
 import type { Market } from '../../protocol/typed-data.ts'
@@ -145,6 +145,8 @@ export interface Ledger extends AsyncDisposable {
   reserve(claim: Claim): Reserved
   /** Keeps the receipt of a call that cost nothing. @returns it, signed. @throws ProtocolError `ledger_unavailable` */
   record(receipt: Receipt): Promise<string>
+  /** By which receipts are signed now. */
+  receiptKey(): DelegatedKey
   /** See `KeyDesk.claim`. Dispose of a claimed key when the call has ended, in whatever way. */
   claimKey: KeyDesk['claim']
   readReceipt(callId: Hex): Promise<Receipt | undefined>
@@ -240,8 +242,15 @@ export async function openLedger(
 ): Promise<Ledger> {
   signal.throwIfAborted()
   const provider = account.address
+  let receiptKey: DelegatedKey | undefined
   const journal = await openJournal(
-    { clock, delegate: (key) => delegateReceiptKey(key, account, market) },
+    {
+      clock,
+      async delegate(key) {
+        receiptKey = await delegateReceiptKey(key, account, market)
+        return receiptKey
+      },
+    },
     { dir, identity: { provider, market }, nowMs: clock.nowMs() },
   )
   const now = () => ({ nowMs: clock.nowMs(), monotonicMs: clock.monotonicMs() })
@@ -383,6 +392,10 @@ export async function openLedger(
       return keep(receipt, { key: undefined })
     },
 
+    receiptKey() {
+      assert(receiptKey, 'a ledger that is open has a key for its receipts')
+      return receiptKey
+    },
     claimKey: keys.claim,
     signVote: async (vote) => ({ market, vote, ...(await journal.query('signVote', vote)) }),
     readReceipt: (callId) => journal.query('readReceipt', callId),
