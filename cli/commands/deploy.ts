@@ -7,6 +7,7 @@ import { parseMessage } from '../history/message.ts'
 import { parseHttpUrl, readGatewayInfo } from '../market/market.ts'
 import { openWriter } from '../market/open.ts'
 import { accountOptions, marketOptions, pinOptions } from '../market/options.ts'
+import { assertOwner, readDeploymentName } from '../names/read-name.ts'
 import { parseParams } from '../project/manifest.ts'
 import { computeIds, openProgram, resolvePath } from '../project/packed-program.ts'
 import { assertNothingSecret, envOptions, gatherEnv } from '../secrets/deploy-env.ts'
@@ -18,13 +19,15 @@ export const deploy = defineCommand({
     'fetches both again before it prints the callable CID. Then each provider is asked which programId it would run.\n' +
     'Secrets come from .env (or secret), one NAME=value a line, and from "khachapuri secret put", which wins. They are sealed\n' +
     'for the providers that you name:\n' +
-    'THOSE PROVIDERS CAN READ THEM, as they run the program; nobody else can.',
+    'THOSE PROVIDERS CAN READ THEM, as they run the program; nobody else can.\n' +
+    'With --name, a name of yours ("khachapuri name register") stands for it and its providers afterwards.',
   options: {
     provider: { type: 'string', multiple: true, value: '<name>', help: 'Who may run it' },
     public: { type: 'boolean', help: 'Publish the spec unsealed; without --provider anybody may run it' },
     params: { type: 'string', value: '<json>', help: 'Public params in place of those in the manifest' },
     ...envOptions,
     'encrypt-program': { type: 'boolean', help: 'Encrypt the zip, too: only the providers can read it' },
+    name: { type: 'string', value: '<name>', help: 'Point this name of yours to it, once it is there' },
     message: { type: 'string', short: 'm', value: '<text>', help: 'A note for "khachapuri versions"' },
     ...policyOptions,
     keeper: { type: 'string', value: '<url>', help: "Where it is kept (default: the gateway's keeper)" },
@@ -37,6 +40,7 @@ export const deploy = defineCommand({
     'deploy --provider alice',
     'deploy hello --provider alice --provider bob --owner-per-day 0.5 --json',
     'deploy dist/app.zip --public --payer caller',
+    'deploy --provider alice --provider bob --name thumbs',
     'deploy --provider alice --encrypt-program -m "first try with customers"',
   ],
   async run({ positionals: [path = '.'], values }, context) {
@@ -56,6 +60,10 @@ export const deploy = defineCommand({
     const secrets = await gatherEnv({ path, project, account }, values, context)
     if (isPublic) assertNothingSecret(secrets)
     const gateway = await readGatewayInfo(market.gateway, context.signal)
+    // A name that is none, or somebody else's, is told while nothing is published.
+    const named =
+      values.name === undefined ? undefined : await readDeploymentName(values.name, writer, context)
+    if (named) assertOwner(named, account.address)
     const acceptIdentity = values['accept-identity'] ?? false
     const targets = await findTargets(names, { writer, gateway, acceptIdentity }, context)
     assertEgressOffered(targets, terms.limits.egress)
@@ -87,6 +95,7 @@ export const deploy = defineCommand({
       isEncrypted,
       message,
       from: resolvePath(context.cwd, path),
+      named,
     }
     announceRelease(release, context)
     if (values['dry-run']) {

@@ -2,7 +2,10 @@ import { base64url } from '../../protocol/base/bytes.ts'
 import { type DeploymentDraft, formatDeployment, signDeployment } from '../../protocol/deployment.ts'
 import { type Egress, formatEgress } from '../../protocol/egress.ts'
 import { encryptProgram } from '../../protocol/encrypted-program.ts'
+import { parseContentCid } from '../../protocol/ipfs/cid.ts'
 import { cidOfFile } from '../../protocol/ipfs/import-file.ts'
+import type { NamedDeployment } from '../../protocol/ipfs/named-deployment.ts'
+import { parseName } from '../../protocol/name.ts'
 import { sealSpec } from '../../protocol/seal.ts'
 import { formatUsdc } from '../../protocol/usdc.ts'
 import type { CommandContext } from '../command.ts'
@@ -17,6 +20,7 @@ import {
 import { deriveOwnKey } from '../keys/own-key.ts'
 import { marketKey } from '../market/resolve-provider.ts'
 import type { Writer } from '../market/write.ts'
+import { changeName, type PointedName } from '../names/point-name.ts'
 import type { ProgramIds } from '../project/packed-program.ts'
 import { checkCoverage } from './coverage.ts'
 import { programKeyOf } from './program-key.ts'
@@ -42,6 +46,8 @@ export interface Release {
   readonly isEncrypted: boolean
   readonly message: string | null
   readonly from: Version['from']
+  /** A name of the owner's that is to stand for it. */
+  readonly named?: NamedDeployment | undefined
 }
 
 /** Says what is about to be public, who will be able to read the secrets, and who pays, before any of it is done. */
@@ -98,6 +104,7 @@ export async function publishRelease(
   context.note(`Published ${deployment}, and fetched it again to be sure.`)
   const { number } = await remember(key, { ...release, draft }, { deployment, writer }, context)
   const answers = await askTargets(targets, { ...ids, deployment, writer, draft }, context)
+  const pointed = release.named && (await point(release.named, { deployment, targets, writer }, context))
   context.print(
     [
       `deployment  ${deployment}`,
@@ -105,7 +112,7 @@ export async function publishRelease(
       `programId   ${ids.programId}`,
       `version     ${number} of ${release.project}`,
       ...answers.map(({ name, url }) => `${name.padEnd(10)}  ${url}`),
-      ...answers.slice(0, 1).map(({ url }) => `Try it: curl ${url}`),
+      ...(pointed ? [pointed.text] : answers.slice(0, 1).map(({ url }) => `Try it: curl ${url}`)),
     ].join('\n'),
     {
       cid: deployment,
@@ -118,8 +125,32 @@ export async function publishRelease(
       policy: draft.policy,
       urls: Object.fromEntries(answers.map(({ name, url }) => [name, url])),
       providers: answers,
+      ...(pointed && { name: pointed.facts }),
     },
   )
+}
+
+/** Points the name to the new deployment, and to its providers where it has some. */
+async function point(
+  named: NamedDeployment,
+  {
+    deployment,
+    targets,
+    writer,
+  }: { readonly deployment: string; readonly targets: readonly DeployTarget[]; readonly writer: Writer },
+  context: CommandContext,
+): Promise<PointedName | undefined> {
+  const providers = targets.length === 0 ? named.providers : targets.map(({ name }) => parseName(name))
+  const wanted = { cid: parseContentCid(deployment), providers }
+  try {
+    // Whoever says --name has been asked.
+    return await changeName({ named, wanted, writer, flags: { yes: true } }, context)
+  } catch (error) {
+    context.note(
+      `The deployment is there, and ${named.name} is not pointed to it: khachapuri name set ${named.name} ${deployment}`,
+    )
+    throw error
+  }
 }
 
 /** What goes to the keeper as the program, and the spec that says where it is. */

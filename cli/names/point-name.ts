@@ -21,11 +21,23 @@ export interface Pointing {
   readonly flags: WriteFlags
 }
 
+/** A name as it is then, for people and for programs. */
+export interface PointedName {
+  readonly text: string
+  readonly facts: Readonly<Record<string, unknown>>
+}
+
 /** Points a name to another deployment or other providers, and prints it as it is then. @throws ProtocolError `name_taken` */
-export async function pointName(
+export async function pointName(pointing: Pointing, context: CommandContext): Promise<void> {
+  const pointed = await changeName(pointing, context)
+  if (pointed) context.print(pointed.text, pointed.facts)
+}
+
+/** The same without a word. @returns undefined where nothing was to be done in earnest */
+export async function changeName(
   { named, wanted, writer, flags }: Pointing,
   context: CommandContext,
-): Promise<void> {
+): Promise<PointedName | undefined> {
   const { name, resolver } = named
   const { market, client, account } = writer
   assertOwner(named, account.address)
@@ -37,8 +49,7 @@ export async function pointName(
   const after = toRecords(wanted)
   if (before.cid === after.cid && before.providers === after.providers) {
     const [text, facts] = showName(named, { ...at, expiry })
-    context.print(`${text}\nIt is so already.`, { ...facts, before: before.cid, transactions: [] })
-    return
+    return { text: `${text}\nIt is so already.`, facts: { ...facts, before: before.cid, transactions: [] } }
   }
   await askServers(wanted, { at: writer, gateway }, context)
   const plan = {
@@ -51,12 +62,12 @@ export async function pointName(
     calls: [resolverCalls(resolver).setDeployment(name, after)],
   } as const
   const transactions = await carryOut(plan, { writer, flags }, context)
-  if (!transactions) return
+  if (!transactions) return undefined
   const isFollowed = await awaitGateway(name, { market, ...after }, context)
   const [text, facts] = showName(await readDeploymentName(name, writer, context), { ...at, expiry })
   if (!isFollowed)
     context.note(`${market.gateway.host} has not followed yet; it looks for changes by itself.`)
-  context.print(text, { ...facts, before: before.cid, transactions, isFollowed })
+  return { text, facts: { ...facts, before: before.cid, transactions, isFollowed } }
 }
 
 const shownSchema = z.object({ cid: z.string(), providers: z.array(z.string()) })

@@ -68,6 +68,28 @@ test('a name is registered, called, pointed elsewhere and back; each CID goes on
   await says('Hi')
 })
 
+test('a deploy points a name in the same command; a name that is not there or not ours stops it before anything is published', async () => {
+  await writeFile(join(at.user.dir, 'app', '.env'), 'GREETING=Servus\n')
+  const before = await run('name show thumbs --json')
+  const deployed = await run('deploy app --provider alice --name thumbs --json')
+  expect(deployed.exitCode).toBe(0)
+  const { cid, name } = deployed.json<{ cid: string; name: object }>()
+  expect(name).toMatchObject({ name: 'thumbs', cid, before: hi, providers: ['alice'], isFollowed: true })
+  expect((await call('thumbs', '/hello')).text).toBe('{"greeting":"Servus, world!"}')
+  for (const [options, code] of [
+    ['--name nothing', 'name_unknown'],
+    ['--name alice', 'name_records_invalid'],
+    ['--name thumbs --account alice', 'name_taken'],
+  ] as const) {
+    const refused = await run(`deploy app --provider alice ${options} --json`)
+    expect(refused.exitCode).not.toBe(0)
+    expect(refused.stdout + refused.stderr).toContain(code)
+    expect(refused.stderr).not.toContain('Published')
+  }
+  expect(before.json()).toMatchObject({ cid: hi })
+  await run(`name set thumbs ${hi} --provider alice --provider bob --yes`)
+})
+
 test('what a name stands for is shown, and listed with the other names of its owner', async () => {
   expect(
     (await run('name show thumbs')).stdout.replace(/0x[0-9A-Fa-f]{40}|\d{4}-\S+.*|:\d{2,5}\//g, '…'),
