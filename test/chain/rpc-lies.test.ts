@@ -116,6 +116,33 @@ test.each(lies)('logs that %s are not believed beside a server that says otherwi
   expect(mirror.grant(payer)?.budgetUsdc).toBe(4_000n)
 })
 
+/** What a server adds that was not asked for, each time a grant of somebody who gave nothing. */
+const additions: readonly (readonly [string, (log: Log) => Partial<Log>])[] = [
+  ['of another contract', () => ({ address: stranger })],
+  ['of blocks to come', () => ({ blockNumber: '0xffffffff' })],
+  [
+    'for another provider',
+    ({ topics }) => ({ topics: [topics[0], pad(stranger), pad(addressOf(78))] as never }),
+  ],
+]
+
+test.each(additions)('logs %s move no money, though the only server shows them', async (_what, change) => {
+  await using s = await setup()
+  s.setLie(
+    inLogs((logs) => [
+      ...logs,
+      ...logs.map((log) => ({
+        ...log,
+        topics: [log.topics[0], pad(stranger), ...log.topics.slice(2)],
+        ...change(log),
+      })),
+    ]),
+  )
+  await using mirror = await s.openMirror(s.liar.url)
+  expect(mirror.grant(s.payer)?.budgetUsdc).toBe(1_000n)
+  expect([...mirror.grants()]).toHaveLength(1)
+})
+
 test('two of three that say the same are believed, whoever is asked first', async () => {
   await using s = await setup()
   s.setLie(inLogs(() => []))

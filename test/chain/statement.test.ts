@@ -1,7 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
 import fc from 'fast-check'
-import type { Address } from 'viem'
+import type { Address, Hash } from 'viem'
 import { expect, test } from 'vitest'
+import { z } from 'zod'
 import type { ProviderAccount } from '../../cli/market/ask-provider.ts'
 import type { OpenMarket } from '../../cli/market/open.ts'
 import { createDifferences } from '../../cli/statement/differences.ts'
@@ -17,7 +18,7 @@ import type { Receipt } from '../../protocol/receipt.ts'
 import { chargedReceiptToJson, laneToJson, statementPaths } from '../../protocol/statement.ts'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
 import type { Ledger } from '../../provider/ledger/ledger.ts'
-import { never } from '../support/money.ts'
+import { never, randomHex } from '../support/money.ts'
 import { openSettling } from '../support/settling.ts'
 
 /** Statements over a provider's real ledger and settler on a real chain, after whatever was done. */
@@ -124,14 +125,18 @@ async function tellPayer(
   return { ...(await tell(at, payer, books, false)), unproven }
 }
 
-async function tellProvider(at: Settling, { history }: Ledger): Promise<Told> {
+async function tellProvider(
+  at: Settling,
+  { history }: Ledger,
+  sumPayments = async () => (await history.sumPayments()).amountUsdc,
+): Promise<Told> {
   const books = await createLedgerBooks({
     identity: { provider: at.provider, ...at.chain.market },
     readChargesBetween: history.readChargesBetween,
     findUsageRoot: async (transaction) => (await history.findBatch(transaction))?.usageRoot,
     findPaidCall: history.findPaidCall,
     readAllLanes: (after) => history.readAllLanes({ after }),
-    sumPayments: async () => (await history.sumPayments()).amountUsdc,
+    sumPayments,
     [Symbol.dispose]: () => undefined,
   })
   return tell(at, at.provider, books, true)
@@ -343,6 +348,37 @@ test('a receipt that is not the one that its provider committed to on chain is n
   }
   const told = await tellPayer(at, process.ledger, payer, {}, account)
   expect([told.problem, told.unproven]).toEqual([undefined, 3])
+})
+
+test('a payment by x402 that is in the books and not on the chain is told, by who was to pay and who was to get it', async () => {
+  await using at = await openSettling()
+  const payer = await at.createPayer()
+  await using process = await at.start()
+  const [receipt] = (await process.charge(payer, 1, 7n)) as [Receipt]
+  await process.settler.settleNow(never)
+  // A transaction that is there, and moved nothing by this nonce.
+  const { hash } = (await tellPayer(at, process.ledger, payer)).lines.flatMap(({ kind, transaction }) =>
+    kind === 'settlement' && transaction ? { hash: transaction } : [],
+  )[0] as { hash: Hash }
+  const honest = accountOf(process.ledger, payer)
+  const paid = { receipt: { ...receipt, callId: randomHex(), priceUsdc: usdc(5n) }, chargedUsdc: usdc(7n) }
+  const payment = { nonce: randomHex(), transaction: hash }
+  const account: ProviderAccount = {
+    async read(path, query, schema) {
+      const page = await honest.read(path, query, z.object({ entries: z.array(z.unknown()) }))
+      const more =
+        path === statementPaths.receipts ? [chargedReceiptToJson({ id: 99, ...paid, payment })] : []
+      return schema.parse({ entries: [...page.entries, ...more] })
+    },
+  }
+  const difference = { statedUsdc: '5', chainUsdc: '0', transaction: hash }
+  expect((await tellPayer(at, process.ledger, payer, {}, account)).problem).toMatchObject({
+    details: { differences: [difference] },
+  })
+  const books = async () => usdc(5n)
+  expect((await tellProvider(at, process.ledger, books)).problem).toMatchObject({
+    details: { differences: [{ what: 'paid by x402', statedUsdc: '5', chainUsdc: '0' }] },
+  })
 })
 
 test('a page begins wherever a settlement did', async () => {
