@@ -167,7 +167,7 @@ export const limits = {
   instanceIdleMsMax: 5 * 60_000,
   zygotesMax: 4,
   /** From the start of a program in one that waited to the start of the next one that waits. */
-  zygoteRestMs: 100,
+  zygoteRestMs: 50,
   faultMessageBytesMax: 1 * KiB,
   /** A native program's `/tmp`, which counts as its memory, too. */
   nativeTmpBytesMax: 64 * MiB,

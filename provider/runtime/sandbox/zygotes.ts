@@ -42,8 +42,11 @@ export function createZygotes(
     }
   }
 
-  /** Whoever has taken one meanwhile has its rest, too, before the next. */
-  const isShort = () => waiting.length < count && askedRestMs === undefined && !stopping.signal.aborted
+  /** Whoever has taken one meanwhile has its rest, too; but not while so few wait that those who come next would find none. */
+  function isShort(): boolean {
+    if (stopping.signal.aborted || waiting.length >= count) return false
+    return askedRestMs === undefined || waiting.length < count / 2
+  }
 
   async function addOne(): Promise<void> {
     const cell = await spawn(stopping.signal)
