@@ -153,6 +153,18 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Call a program as curl does, and pay by voucher or pass',
         load: async () => (await import('./commands/call.ts')).call,
       },
+      'swarm call': {
+        summary: 'Ask several providers at once, take the answer that most gave, and name who lied',
+        load: async () => (await import('./commands/swarm/call.ts')).swarmCall,
+      },
+      'swarm verify-selection': {
+        summary: 'Draw the members of a swarm again, offline',
+        load: async () => (await import('./commands/swarm/verify-selection.ts')).swarmVerifySelection,
+      },
+      'verify-swarm': {
+        summary: 'Check what came of a swarm, offline',
+        load: async () => (await import('./commands/verify-swarm.ts')).verifySwarmCommand,
+      },
       'pass create': {
         summary: 'Sign a token that pays for plain curl calls',
         load: async () => (await import('./commands/pass/create.ts')).passCreate,

@@ -60,6 +60,8 @@ export function openHttp(
       // A connection of its own; through a proxy it is the agent that knows the way.
       ...(!isProxied() && { agent: false }),
       lookup: loopbackLookup,
+      // Those of a swarm's answer hold votes and receipts.
+      maxHeaderSize: 2 * limits.headerBytesMax,
     }
     const sent = open(url, options as https.RequestOptions, resolve)
     sent.on('error', (cause) => reject(toFailure(cause, { url, silence }, signal)))

@@ -1,10 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { getRequestListener } from '@hono/node-server'
 import type { Hono } from 'hono'
-import type { Address } from 'viem'
+import { type Address, getAddress } from 'viem'
 import type { Clock } from '../protocol/base/clock.ts'
 import type { Log } from '../protocol/base/log.ts'
 import { repeat } from '../protocol/base/repeat.ts'
+import type { SeedBlocks } from '../protocol/chain/seed-blocks.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import type { GatewayInfo } from '../protocol/gateway.ts'
 import { type Lookup, lookupWithSystem } from '../protocol/http/dial-checked.ts'
@@ -35,6 +36,7 @@ import { createProviderRoutes, type TunnelDirectory } from './proxy/provider-rou
 import { createHandlers, type GatewayHandlers, type TunnelDoor } from './route-requests.ts'
 import { createServingReader, type ServingDeps } from './routing/find-servers.ts'
 import { createRouter } from './routing/router.ts'
+import { forgeSwarm, type GatewayFault } from './swarm/forge-swarm.ts'
 import { strictTransport } from './tls/strict-transport.ts'
 
 /** The tunnels of one gateway; `TunnelHub` is one. */
@@ -73,6 +75,8 @@ export interface GatewayDeps {
   readonly keeper?: Hono
   /** The bytes of a deployment's spec; absent where the gateway has no content, and then knows nobody for `any`. */
   readonly fetchSpec?: ServingDeps['fetchSpec']
+  /** What members of swarms are drawn with; absent where the gateway runs none. */
+  readonly seedBlocks?: Pick<SeedBlocks, 'latest'>
   /** How the proofs of custom domains are looked up; absent where the gateway answers for no domain but its own. */
   readonly lookupTxt?: LookupTxt
   /** Uniform in [0, 1); for the choice among providers. */
@@ -131,6 +135,8 @@ export interface GatewayOptions {
    */
   readonly drainMs?: number
   readonly shutdownTimeoutMs?: number
+  /** Lies on purpose, on development chains only. */
+  readonly fault?: GatewayFault
   /** What strangers may do; what is careful unless given. */
   readonly rules?: FrontRules
   /** Whether other processes count the same quotas: see `Gateway.quotas`. */
@@ -288,6 +294,9 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     createRouter({
       ...{ clock, log, random, names, presence, routes, admitProvider: guard.admitProvider },
       hasTunnel: tunnels.hasTunnel,
+      market: { chainId: options.info.chainId, escrow: getAddress(options.info.escrow) },
+      seedBlocks: deps.seedBlocks,
+      ...(options.fault === 'forge-swarm' && { forgeSwarm }),
       ...(serving && { serving }),
     }),
   )

@@ -9,6 +9,7 @@ import type { Clock } from '../protocol/base/clock.ts'
 import type { Log, LogLevel } from '../protocol/base/log.ts'
 import { repeat } from '../protocol/base/repeat.ts'
 import { createNameReader } from '../protocol/chain/name-reader.ts'
+import { createSeedBlocks } from '../protocol/chain/seed-blocks.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import { type MetricsSource, serveMetrics } from '../protocol/http/serve-metrics.ts'
 import { createHeliaNode } from '../protocol/ipfs/helia-node.ts'
@@ -24,6 +25,7 @@ import { domainHost } from './names/resolve-host.ts'
 import type { GatewayMetrics } from './observe/metrics.ts'
 import type { TunnelDirectory } from './proxy/provider-routes.ts'
 import { createSpecFetcher } from './routing/fetch-spec.ts'
+import type { GatewayFault } from './swarm/forge-swarm.ts'
 import type { AcmeOptions } from './tls/acme/acme-options.ts'
 import type { CertificateFiles } from './tls/certificate-files.ts'
 import { openGatewayTls } from './tls/open-gateway-tls.ts'
@@ -61,6 +63,7 @@ export interface StartGatewayOptions {
     readonly registry: Address
   }
   readonly version: string
+  readonly fault?: GatewayFault
   /** Between two looks for changed names. */
   readonly pollIntervalMs?: number
   readonly logsCalls?: boolean
@@ -210,6 +213,7 @@ export async function startGateway(
       },
       keeper: keeperRoutes(() => keeper),
       fetchSpec,
+      seedBlocks: createSeedBlocks({ client, clock }),
       lookupTxt: lookupTxt ?? createTxtLookup(),
       ...(cluster && { joinCluster: joinWith({ clock, log }, cluster) }),
       ...tracing,

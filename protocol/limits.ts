@@ -587,6 +587,8 @@ export const limits = {
   // Swarms
   /** With a vote and a receipt for each, the head of an answer stays below `headerBytesMax`. */
   swarmMembersMax: 16,
+  /** Each member gets all of it. */
+  swarmRequestBytesMax: 1 * MiB,
   swarmTimeoutMsDefault: 3_000,
   swarmTimeoutMsMax: 60_000,
   /** From the count of the votes until a member has shown its answer, or its receipt. */

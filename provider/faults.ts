@@ -1,6 +1,6 @@
 import type { Hex } from 'viem'
 import type { Clock } from '../protocol/base/clock.ts'
-import { isDevChain } from '../protocol/dev-chain.ts'
+import { assertFaultAllowed } from '../protocol/dev-chain.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import type { UpstreamExchange } from '../protocol/http/upstream.ts'
 import { limits } from '../protocol/limits.ts'
@@ -32,14 +32,6 @@ export function parseFault(text: string, chainId: number): Fault {
   }
   assertFaultAllowed(chainId)
   return fault
-}
-
-/** @throws ProtocolError `fault_refused` */
-export function assertFaultAllowed(chainId: number): void {
-  if (isDevChain({ chainId })) return
-  throw new ProtocolError('fault_refused', `Faults are refused on chain ${chainId}.`, {
-    hint: 'Inject faults on a development chain, such as that of "npm start".',
-  })
 }
 
 /** A program as a provider with this fault lets it answer. */

@@ -2,8 +2,10 @@ import type { Log } from '../../protocol/base/log.ts'
 import { isProtocolError } from '../../protocol/errors.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
+import { swarmHeaders } from '../../protocol/swarm/ballot.ts'
 import { type Caller, type FrontGuard, refusalHeaders } from '../limits/front-guard.ts'
 import type { RequestRecord } from '../observe/observer.ts'
+import { noSwarm } from '../swarm/draw-swarm.ts'
 import type { Destination, FindWay, Way } from './find-way.ts'
 import { lastOfItsConnection, proxyCall } from './proxy-call.ts'
 import {
@@ -57,6 +59,11 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
     const { requestId, span } = record
     if (!way.isOwnOrigin) refuseWideServiceWorker(request, shape.target)
     const { headers } = request
+    if (way.provider && headers[swarmHeaders.swarm] !== undefined)
+      throw noSwarm(
+        `${way.provider.name} is one provider.`,
+        `Call the deployment: http://any.${options.domain}/<cid>/, or its name.`,
+      )
     const ticket = guard.admitCall(caller, { provider: way.provider, cid: cidOf(way.target), headers })
     const route = way.openRoute()
     return proxyCall(request, response, route, {

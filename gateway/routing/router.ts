@@ -2,16 +2,23 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Address } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
+import type { SeedBlocks } from '../../protocol/chain/seed-blocks.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import type { CID } from '../../protocol/ipfs/cid.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Name, ProviderName } from '../../protocol/name.ts'
+import type { SwarmTerms } from '../../protocol/swarm/ballot.ts'
+import { createDelegationChecks } from '../../protocol/swarm/vote.ts'
+import type { Market } from '../../protocol/typed-data.ts'
 import type { NameCache } from '../names/name-cache.ts'
 import type { Presence } from '../presence/presence.ts'
 import type { ProviderRoute, ProviderRoutes } from '../proxy/provider-routes.ts'
+import { drawSwarm, noSwarm, readSwarmTerms } from '../swarm/draw-swarm.ts'
+import { createSwarmUpstream, type SwarmUpstreamDeps } from '../swarm/swarm-upstream.ts'
 import { type ServingReader, selectServers } from './find-servers.ts'
 import { createHealthBook } from './health-book.ts'
 import { payableOf, readPaymentBounds } from './payment-bounds.ts'
+import { circuitOf } from './provider-health.ts'
 import { createRoutedUpstream, type RoutedDeps } from './routed-upstream.ts'
 import { watchProviders } from './watch-providers.ts'
 
@@ -28,6 +35,10 @@ export interface RouterDeps {
   readonly admitProvider: RoutedDeps['admitProvider']
   /** Absent where the gateway has no content: then `any.<gateway>` knows no deployment. */
   readonly serving?: ServingReader
+  /** Absent where the gateway does not read the chain itself: then it runs no swarms. */
+  readonly seedBlocks?: Pick<SeedBlocks, 'latest'> | undefined
+  readonly market: Market
+  readonly forgeSwarm?: SwarmUpstreamDeps['forge']
 }
 
 /** A deployment that a request is for, and who is to serve it. */
@@ -60,6 +71,7 @@ export interface Router extends AsyncDisposable {
 export function createRouter(deps: RouterDeps): Router {
   const { admitProvider, clock, hasTunnel, log, names, presence, random, routes } = deps
   const health = createHealthBook({ clock })
+  const isDelegated = createDelegationChecks()
   const watch = watchProviders({ clock, log, random, routes, health })
 
   async function findNamed(wanted: readonly Name[], signal: AbortSignal): Promise<ProviderName[]> {
@@ -103,6 +115,37 @@ export function createRouter(deps: RouterDeps): Router {
     return there.length > 0 ? there : servers
   }
 
+  async function toSwarm(
+    { cid, providers }: RoutedDeployment,
+    { terms, host }: { readonly terms: SwarmTerms; readonly host: string },
+    signal: AbortSignal,
+  ): Promise<ProviderRoute> {
+    const { seedBlocks, serving: reader } = deps
+    if (!seedBlocks || !reader) throw noSwarm('This gateway runs no swarms.', 'Use "swarm call --direct".')
+    // From then on they are known.
+    if (providers.length > 0) await findNamed(providers, signal)
+    const serving = await reader.read(cid, signal)
+    const known = onePerAccount([...names.known(), ...presence.live().map(({ record }) => record)])
+    const wish = await drawSwarm({ cid, serving, known, isThere }, terms, seedBlocks, signal)
+    const { market, forgeSwarm: forge } = deps
+    const upstream = createSwarmUpstream(
+      { clock, log, market, routes, admitProvider, isDelegated, forge },
+      { ...wish, host },
+    )
+    return { upstream, host: undefined, servedBy: upstream.servedBy }
+  }
+
+  function isThere(provider: ProviderName): boolean {
+    if (presence.isGone(provider.address) && !hasTunnel(provider.address)) return false
+    if (circuitOf(health.of(provider.address), clock.monotonicMs()) === 'open') return false
+    try {
+      routes.routeTo(provider)
+      return true
+    } catch {
+      return false
+    }
+  }
+
   return {
     async liveProviders(cid, signal) {
       const serving = await deps.serving?.read(cid, signal)
@@ -112,6 +155,8 @@ export function createRouter(deps: RouterDeps): Router {
       return selectServers(serving, onePerAccount([...tunnelled, ...live]))
     },
     async routeTo({ cid, providers }, { headers, host }, signal) {
+      const terms = readSwarmTerms(headers)
+      if (terms) return toSwarm({ cid, providers }, { terms, host }, signal)
       const able = providers.length > 0 ? await findNamed(providers, signal) : await findAny(cid, signal)
       const bounds = readPaymentBounds(headers)
       const payable = payableOf(able, bounds)

@@ -4,6 +4,7 @@ import { createLog } from '../../protocol/base/log.ts'
 import { repeat } from '../../protocol/base/repeat.ts'
 import { createChainClient } from '../../protocol/chain/client.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
+import { createSeedBlocks } from '../../protocol/chain/seed-blocks.ts'
 import { type ErrorCode, ProtocolError } from '../../protocol/errors.ts'
 import type { TlsIdentity } from '../../protocol/http/secure-server.ts'
 import type { CID } from '../../protocol/ipfs/cid.ts'
@@ -73,6 +74,7 @@ async function start(facts: WorkerStart): Promise<void> {
         return withSiblings(hub, { siblings, has: (provider) => present.has(provider) })
       },
       fetchSpec,
+      seedBlocks: createSeedBlocks({ client, clock: systemClock }),
       lookupTxt: createTxtLookup(),
       ...(tracing && {
         tracer: (await import('../observe/otlp-tracer.ts')).createOtlpTracer({

@@ -6,6 +6,7 @@ import {
   type StartTlsOptions,
   startGateway,
 } from '../../../gateway/start-gateway.ts'
+import { gatewayFaults, parseGatewayFault } from '../../../gateway/swarm/forge-swarm.ts'
 import { createLog } from '../../../protocol/base/log.ts'
 import { assertChain, createChainClient } from '../../../protocol/chain/client.ts'
 import { defineCommand } from '../../command.ts'
@@ -21,7 +22,14 @@ export const gatewayUp = defineCommand({
     '*.domain to it, and give it a certificate for both, or put something that ends TLS before it. Settings come from\n' +
     'flags, then from variables KHACHAPURI_GATEWAY_…, then from the file of --config: docs/operate-gateway.md lists them.\n' +
     'A changed certificate is shown by itself, and at once after SIGHUP; connections that are open go on.',
-  options: gatewayOptions,
+  options: {
+    ...gatewayOptions,
+    fault: {
+      type: 'string',
+      value: '<name>',
+      help: `Lie on purpose, on development chains only: ${gatewayFaults.join(', ')}`,
+    },
+  },
   examples: [
     'gateway up --port 8081 --allow-private',
     'gateway up --config gateway.json',
@@ -35,6 +43,7 @@ export const gatewayUp = defineCommand({
     const { chain, domain, publicUrl, metrics, tracing } = settings
     const tls = tlsOptions(settings, context.cwd)
     const cluster = clusterOptions(settings)
+    const fault = values.fault === undefined ? undefined : parseGatewayFault(values.fault, chain.chainId)
     const log = createLog({ level: settings.log.level })
     const rpcUrls = rpcUrlsOf(chain.rpc)
     const client = createChainClient({ chainId: chain.chainId, rpcUrls })
@@ -62,6 +71,7 @@ export const gatewayUp = defineCommand({
         shutdownTimeoutMs: settings.drainMs + settings.shutdownTimeoutMs,
         rules: settings,
         otherGateways: () => settings.fleet.gateways,
+        ...(fault && { fault }),
         ...(cluster && { cluster }),
         ...(settings.fleet.nodeUrl !== undefined && { nodeUrl: new URL(settings.fleet.nodeUrl).origin }),
         ...(tls && { tls }),
