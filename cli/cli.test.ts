@@ -42,77 +42,80 @@ test('the list of commands', async () => {
     Usage: khachapuri <command> [flags]
 
     Programs:
-      init                  Make a small working program to start from
-      build                 Bundle a program into a zip, the same bytes every time
-      id                    Compute the ids of a zip, offline
-      run                   Run a program on this machine, without chain and money
-      dev                   Run a program on this machine, and build it anew whenever it changes
-      bench                 Call a URL many times at once, and show how long answers take
-      deploy                Publish a program for providers to run, and get its callable CID
-      versions              List what was deployed of a program
-      diff                  Show what changed between two versions
-      rollback              Deploy an earlier version again
-      name register         Give a deployment a name, and so a URL that stays
-      name set              Point a name to another deployment or other providers
-      name rollback         Point a name back to the deployment before
-      name show             Show what a name stands for and who serves it
-      name list             List the names of an account
-      name renew            Keep a name for another year
-      domain add            Serve a deployment under a domain of your own
-      domain show           Show what a domain stands for
-      domain remove         Take a domain of a local market away
-      secret put            Keep a secret for the next deploys
-      secret list           List the names of the secrets that were put
-      secret rm             Forget a secret
-      limits                Show what a program may use, and what happens beyond it
-      verify                Check what a provider signed about a call
-      logs                  Read what a deployment of yours printed, and its calls
+      init                    Make a small working program to start from
+      build                   Bundle a program into a zip, the same bytes every time
+      id                      Compute the ids of a zip, offline
+      run                     Run a program on this machine, without chain and money
+      dev                     Run a program on this machine, and build it anew whenever it changes
+      bench                   Call a URL many times at once, and show how long answers take
+      deploy                  Publish a program for providers to run, and get its callable CID
+      versions                List what was deployed of a program
+      diff                    Show what changed between two versions
+      rollback                Deploy an earlier version again
+      name register           Give a deployment a name, and so a URL that stays
+      name set                Point a name to another deployment or other providers
+      name rollback           Point a name back to the deployment before
+      name show               Show what a name stands for and who serves it
+      name list               List the names of an account
+      name renew              Keep a name for another year
+      domain add              Serve a deployment under a domain of your own
+      domain show             Show what a domain stands for
+      domain remove           Take a domain of a local market away
+      secret put              Keep a secret for the next deploys
+      secret list             List the names of the secrets that were put
+      secret rm               Forget a secret
+      limits                  Show what a program may use, and what happens beyond it
+      verify                  Check what a provider signed about a call
+      logs                    Read what a deployment of yours printed, and its calls
 
     Money:
-      balance               Show what an account has
-      deposit               Bring USDC into the escrow
-      withdraw              Take free USDC back
-      approve               Reserve a budget for a provider
-      allowance             Show a grant
-      revoke                End a grant
-      reclaim               Get back what an ended grant has left
-      call                  Call a program as curl does, and pay by voucher or pass
-      pass create           Sign a token that pays for plain curl calls
-      pass list             Show passes, and what was spent of each
-      pass revoke           Take a pass back
-      statement             Show what became of the money, call by call, and compare it with the chain
-      resolve               Show what the chain says of a provider
-      ping                  Ask a provider for a signed sign of life, and compare clocks
-      did                   Fetch a provider's DID document, and hold it against the chain
-      faucet                Make USDC on a development chain
+      balance                 Show what an account has
+      deposit                 Bring USDC into the escrow
+      withdraw                Take free USDC back
+      approve                 Reserve a budget for a provider
+      allowance               Show a grant
+      revoke                  End a grant
+      reclaim                 Get back what an ended grant has left
+      call                    Call a program as curl does, and pay by voucher or pass
+      swarm call              Ask several providers at once, take the answer that most gave, and name who lied
+      swarm verify-selection  Draw the members of a swarm again, offline
+      verify-swarm            Check what came of a swarm, offline
+      pass create             Sign a token that pays for plain curl calls
+      pass list               Show passes, and what was spent of each
+      pass revoke             Take a pass back
+      statement               Show what became of the money, call by call, and compare it with the chain
+      resolve                 Show what the chain says of a provider
+      ping                    Ask a provider for a signed sign of life, and compare clocks
+      did                     Fetch a provider's DID document, and hold it against the chain
+      faucet                  Make USDC on a development chain
 
     Operating:
-      tunnel                Put a web server of this machine on a public URL, from behind any router
-      provider up           Register a name and serve programs for money, from anywhere
-      provider status       Show what a running provider is owed, and how it is
-      provider disputes     Show and decide what the chain says was paid and nobody has proved
-      provider price        Change what a call costs
-      provider policy       Say what a provider runs, and how much it gives away
-      provider statement    Show what was earned, call by call, and compare it with the chain
-      provider rotate-key   Have secrets sealed for a new key, and keep the old one for a while
-      provider endpoint     Change where callers come: an address, or the tunnel of a gateway
-      credits grant         Give a user trial calls
-      credits list          Show trial calls that were given and used
-      contracts deploy      Make escrow and registry on a chain that has none
-      gateway up            Run a gateway for providers and callers
-      gateway dev-cert      Make a certificate for a gateway on this machine
-      gateway check-config  Say what is wrong with the settings of a gateway
+      tunnel                  Put a web server of this machine on a public URL, from behind any router
+      provider up             Register a name and serve programs for money, from anywhere
+      provider status         Show what a running provider is owed, and how it is
+      provider disputes       Show and decide what the chain says was paid and nobody has proved
+      provider price          Change what a call costs
+      provider policy         Say what a provider runs, and how much it gives away
+      provider statement      Show what was earned, call by call, and compare it with the chain
+      provider rotate-key     Have secrets sealed for a new key, and keep the old one for a while
+      provider endpoint       Change where callers come: an address, or the tunnel of a gateway
+      credits grant           Give a user trial calls
+      credits list            Show trial calls that were given and used
+      contracts deploy        Make escrow and registry on a chain that has none
+      gateway up              Run a gateway for providers and callers
+      gateway dev-cert        Make a certificate for a gateway on this machine
+      gateway check-config    Say what is wrong with the settings of a gateway
 
     Keys:
-      key new               Make an account in an encrypted keystore file
-      key import            Encrypt an existing private key, read from standard input
-      key list              List the accounts of the keystore
-      key show              Show an account's address and file
+      key new                 Make an account in an encrypted keystore file
+      key import              Encrypt an existing private key, read from standard input
+      key list                List the accounts of the keystore
+      key show                Show an account's address and file
 
     Everywhere:
-      --json                One JSON object on standard output: the answer, or a problem with a "code"
-      --help                Help for a command, with examples
-      --version             The version
+      --json                  One JSON object on standard output: the answer, or a problem with a "code"
+      --help                  Help for a command, with examples
+      --version               The version
 
     Exit codes: 0 done, 1 refused, 2 wrong usage, 70 a bug of ours.
     exit 0"

@@ -1,0 +1,124 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Address } from 'viem'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { headerValues } from '../../protocol/http/headers.ts'
+import { parseMember } from '../../protocol/swarm/member.ts'
+import { parseUsdc } from '../../protocol/usdc.ts'
+import { type Deployed, nothing, openMarket, type TestMarket } from '../support/market.ts'
+
+const names = ['alice', 'bob', 'carol', 'dave', 'erin']
+const named = names.flatMap((name) => ['--provider', name])
+const priceUsdc = 500n
+
+let market: TestMarket
+let factor: Deployed
+let pass: string
+let addresses: Map<string, Address>
+
+/** Five providers, of whom dave lies, and a payer with grants for all of them. */
+beforeAll(async () => {
+  market = await openMarket()
+  addresses = new Map(Object.entries(market.dev.providers).map(([name, { address }]) => [name, address]))
+  for (const name of names.slice(2)) {
+    const provider = await market.startProvider(name, name === 'dave' ? { fault: 'flip-output' } : {})
+    addresses.set(name, provider.address)
+  }
+  const grants = [...addresses.values()].map((provider) => ({
+    provider,
+    priceUsdc: parseUsdc('0.001'),
+    budgetUsdc: parseUsdc('1'),
+  }))
+  const { account } = await market.createPayer({ name: 'swarmer', grants })
+  pass = await market.pass({ payer: account.address, providers: [...addresses.values()] }, account)
+  factor = await market.deploy(join(import.meta.dirname, '../../examples/factor'), '--public', ...named)
+  // The gateway knows whom it was asked for once.
+  for (const name of names) expect((await market.call({ provider: name, path: '/_/info' })).status).toBe(200)
+})
+afterAll(() => market[Symbol.asyncDispose]())
+
+const swarm = (terms: string, provider = 'any') =>
+  market.call({
+    ...{ provider, cid: factor.cid, method: 'POST', pass, body: '{"num":600}' },
+    rawHeaders: ['khachapuri-swarm', terms],
+  })
+
+test('one call to five: the answer once, the liar named and unpaid, and everybody else paid the price', async () => {
+  let answer: Awaited<ReturnType<typeof swarm>> | undefined
+  const costs = await market.costsOf(async () => {
+    answer = await swarm('n=5, k=3, timeout=30')
+  })
+  expect([answer?.status, answer?.body.toString()]).toEqual([200, '2,2,2,3,5,5'])
+  const rawHeaders = answer?.rawHeaders ?? []
+  expect(headerValues(rawHeaders, 'khachapuri-verdict')).toEqual(['majority'])
+  const members = headerValues(rawHeaders, 'khachapuri-swarm-member').map(parseMember)
+  expect(new Map(members.map((member) => [String(member?.name), member?.state]))).toEqual(
+    new Map(names.map((name) => [name, name === 'dave' ? 'differs' : 'agrees'])),
+  )
+  for (const member of members) expect(member?.address).toBe(addresses.get(member?.name ?? ''))
+  const honest = names.filter((name) => name !== 'dave').map((name) => [name, priceUsdc])
+  expect(costs).toEqual({ paid: { swarmer: 4n * priceUsdc }, earned: Object.fromEntries(honest) })
+})
+
+test('what cannot be a swarm is refused with what is there, and costs nothing', async () => {
+  const costs = await market.costsOf(async () => {
+    for (const [terms, status, code, provider] of [
+      ['n=6, k=3', 503, 'swarm_too_large', 'any'],
+      ['n=3, k=4', 400, 'swarm_invalid', 'any'],
+      ['n=3', 400, 'swarm_invalid', 'alice'],
+    ] as const) {
+      const answer = await swarm(terms, provider)
+      expect([answer.status, JSON.parse(answer.body.toString())]).toEqual([
+        status,
+        expect.objectContaining({ code }),
+      ])
+    }
+    const answer = JSON.parse((await swarm('n=6, k=3')).body.toString())
+    expect(answer).toMatchObject({ members: 6, live: 5 })
+    const alone = await swarm('n=5, k=5, timeout=30')
+    expect([alone.status, JSON.parse(alone.body.toString())]).toEqual([
+      502,
+      expect.objectContaining({ code: 'no_consensus', verdict: 'different' }),
+    ])
+  })
+  expect(costs).toEqual(nothing)
+})
+
+test('the command line checks all of it, by a gateway or without one, and again offline', async () => {
+  const { user, dev } = market
+  const url = `http://any.${dev.gateway.domain}/${factor.cid}/`
+  const line = [
+    'swarm',
+    'call',
+    url,
+    '--n',
+    '5',
+    '--k',
+    '3',
+    '--timeout',
+    '30',
+    '-d',
+    '{"num":600}',
+    '--pass',
+    pass,
+  ]
+  for (const flags of [[], ['--direct', ...named]]) {
+    const { exitCode, stdout, stderr } = await user.run([...line, '-o', 'out.json', ...flags])
+    expect([exitCode, stdout, stderr.includes('LIAR   liar dave')]).toEqual([0, '2,2,2,3,5,5', true])
+    const offline = await user.run(['verify-swarm', 'out.json', '--json'])
+    expect(offline.exitCode).toBe(0)
+    const { checks } = JSON.parse(offline.stdout) as { checks: { name: string; verdict: string }[] }
+    expect(checks.filter(({ verdict }) => verdict === 'liar').map(({ name }) => name)).toEqual(['liar dave'])
+    expect(checks.filter(({ name }) => name.startsWith('receipt')).map(({ verdict }) => verdict)).toEqual(
+      Array.from({ length: 4 }, () => 'ok'),
+    )
+  }
+  const path = join(user.dir, 'out.json')
+  const kept = JSON.parse(await readFile(path, 'utf8'))
+  await writeFile(path, JSON.stringify({ ...kept, body: Buffer.from('2,2,2,3,5,7').toString('base64') }))
+  const altered = await user.run(['verify-swarm', 'out.json', '--json'])
+  expect([altered.exitCode, JSON.parse(altered.stdout)]).toEqual([
+    1,
+    expect.objectContaining({ code: 'swarm_differs', wrong: ['answer'] }),
+  ])
+})
