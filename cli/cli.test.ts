@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import packageJson from '../package.json' with { type: 'json' }
 import { commandName } from './command.ts'
@@ -117,7 +118,7 @@ test('the list of commands', async () => {
       --help                  Help for a command, with examples
       --version               The version
 
-    Exit codes: 0 done, 1 refused, 2 wrong usage, 70 a bug of ours.
+    Exit codes: 0 done, 1 refused, 2 wrong usage, 70 a bug of ours, 130 interrupted.
     exit 0"
   `)
 })
@@ -276,4 +277,18 @@ test('a failure that nobody foresaw exits with 70 and asks for a report', async 
   })
   expect(exitCode).toBe(70)
   expect(stderr).toContain('This is a bug: please report it')
+})
+
+test('a place that takes no file is told as that, and is no bug of ours', async () => {
+  await using user = await createTestUser()
+  await writeFile(join(user.dir, 'file'), '')
+  await user.run(['init', 'app'])
+  const env = { KHACHAPURI_HOME: join(user.dir, 'file', 'home'), KHACHAPURI_PASSWORD: 'long enough' }
+  for (const line of ['init file/app', 'build app -o app', 'build app -o file/app.zip', 'key new me']) {
+    const { exitCode, json } = await user.run([...line.split(' '), '--json'], { env })
+    expect([exitCode, json()]).toMatchObject([
+      1,
+      { code: 'config_invalid', hint: expect.stringContaining('disk') },
+    ])
+  }
 })

@@ -2,6 +2,7 @@ import { systemClock } from '../protocol/base/clock.ts'
 import { isProtocolError, ProtocolError } from '../protocol/errors.ts'
 import { type CommandContext, usageError } from './command.ts'
 import { commandNames, findCommand } from './commands.ts'
+import { toFileRefusal } from './files.ts'
 import { formatCommandHelp, formatHelp, formatNounHelp } from './help.ts'
 import { nearestOf } from './nearest.ts'
 import { createTerminal, formatFacts, type TerminalStreams, toPlainText } from './terminal.ts'
@@ -103,10 +104,12 @@ function reportFailure(
   { world, json, signal }: { world: World; json: boolean; signal: AbortSignal },
 ): ExitCode {
   if (signal.aborted && error === signal.reason) return 130
-  if (isProtocolError(error)) {
-    if (json) void world.writeOut(`${formatFacts(error.toProblem())}\n`)
-    else world.writeError(`${toPlainText(`Error: ${error.message}\n${error.hint}\n(${error.code})`)}\n`)
-    return error.code === 'usage_invalid' ? 2 : 1
+  const refusal = isProtocolError(error) ? error : toFileRefusal(error)
+  if (refusal) {
+    const { code, message, hint } = refusal
+    if (json) void world.writeOut(`${formatFacts(refusal.toProblem())}\n`)
+    else world.writeError(`${toPlainText(`Error: ${message}\n${hint}\n(${code})`)}\n`)
+    return code === 'usage_invalid' ? 2 : 1
   }
   const bug = new ProtocolError('internal', 'The command failed in a way that it should not have.', {
     hint: 'This is a bug: please report it with the lines above.',

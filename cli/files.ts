@@ -1,4 +1,5 @@
-import { access, constants, open } from 'node:fs/promises'
+import { randomUUID } from 'node:crypto'
+import { access, constants, mkdir, open, rename, rm, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { readBounded } from '../protocol/base/bytes.ts'
@@ -43,9 +44,38 @@ export async function assertWritable(path: string): Promise<void> {
 export function cannotWrite(path: string, cause: unknown): ProtocolError {
   const { code } = cause as NodeJS.ErrnoException
   return new ProtocolError('config_invalid', `${path} cannot be written: ${code ?? String(cause)}.`, {
-    hint: 'Choose another place for it.',
+    hint: 'Check the place, its permissions, and the room on its disk.',
     cause,
   })
+}
+
+/** What the place of a file may say to a write, whoever writes: no bug of ours. */
+const refusals: ReadonlySet<unknown> = new Set(
+  'EACCES EPERM EROFS ENOSPC EDQUOT ENOTDIR EISDIR EEXIST ENAMETOOLONG ELOOP'.split(' '),
+)
+
+/** @returns undefined for anything else than the file system's refusal of a path */
+export function toFileRefusal(error: unknown): ProtocolError | undefined {
+  if (!(error instanceof Error)) return undefined
+  const { code, path } = error as NodeJS.ErrnoException
+  return path !== undefined && refusals.has(code) ? cannotWrite(path, error) : undefined
+}
+
+/**
+ * Puts a file that only this user may read at its place whole, so that no reader sees half of it, and nothing is lost where
+ * the disk is full. Makes its folder.
+ */
+export async function replaceFile(path: string, text: string): Promise<void> {
+  const folder = dirname(path)
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const draft = join(folder, `.${randomUUID()}.draft`)
+  try {
+    await writeFile(draft, text, { mode: 0o600, flush: true })
+    await rename(draft, path)
+  } catch (error) {
+    await rm(draft, { force: true })
+    throw error
+  }
 }
 
 /** The user's own directory: keys, settings and the identities that were seen. */

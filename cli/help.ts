@@ -20,7 +20,7 @@ export function formatHelp(): string {
       `  ${'--help'.padEnd(width)}  Help for a command, with examples`,
       `  ${'--version'.padEnd(width)}  The version`,
     ].join('\n'),
-    'Exit codes: 0 done, 1 refused, 2 wrong usage, 70 a bug of ours.',
+    'Exit codes: 0 done, 1 refused, 2 wrong usage, 70 a bug of ours, 130 interrupted.',
   ].join('\n\n')
 }
 

@@ -1,5 +1,4 @@
-import { randomUUID } from 'node:crypto'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import type { Clock } from '../../protocol/base/clock.ts'
@@ -10,7 +9,7 @@ import { addressSchema, usdcSchema } from '../../protocol/schema.ts'
 import { formatVoucher, parseVoucher } from '../../protocol/voucher.ts'
 import type { VoucherTab } from '../../protocol/voucher-client.ts'
 import type { TabStore } from '../../protocol/voucher-session.ts'
-import { homeOf, readFileBounded } from '../files.ts'
+import { homeOf, readFileBounded, replaceFile } from '../files.ts'
 import { takeLock } from '../lock-file.ts'
 
 const totalsSchema = z.strictObject({ amountUsdc: usdcSchema, calls: z.number().int().min(0) })
@@ -72,14 +71,12 @@ async function readTabs(path: string): Promise<TabFile> {
 }
 
 async function writeTabs(path: string, tabs: TabFile): Promise<void> {
-  const temporary = `${path}.${randomUUID()}`
   const text = JSON.stringify(
     tabs,
     (_key, value) => (typeof value === 'bigint' ? value.toString() : value),
     2,
   )
-  await writeFile(temporary, `${text}\n`, { mode: 0o600, flush: true })
-  await rename(temporary, path)
+  await replaceFile(path, `${text}\n`)
 }
 
 const toFile = ({ signed, broken, open, ...tab }: VoucherTab): z.output<typeof tabSchema> => ({

@@ -1,5 +1,5 @@
-import { createHmac, randomUUID } from 'node:crypto'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { createHmac } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Address } from 'viem'
 import { z } from 'zod'
@@ -9,7 +9,7 @@ import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { addressSchema, hexSchema, usdcSchema } from '../../protocol/schema.ts'
 import type { CommandContext } from '../command.ts'
-import { homeOf, readFileBounded } from '../files.ts'
+import { homeOf, readFileBounded, replaceFile } from '../files.ts'
 import { takeLock } from '../lock-file.ts'
 import type { Env } from '../project/env-file.ts'
 
@@ -94,9 +94,7 @@ export async function addVersion(
   let bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text) + 2, 4)
   while (bytes > limits.versionsFileBytesMax && texts.length > 1)
     bytes -= Buffer.byteLength(texts.shift() as string) + 2
-  const temporary = `${path}.${randomUUID()}`
-  await writeFile(temporary, `[\n${texts.join(',\n')}\n]\n`, { mode: 0o600, flush: true })
-  await rename(temporary, path)
+  await replaceFile(path, `[\n${texts.join(',\n')}\n]\n`)
   return added
 }
 

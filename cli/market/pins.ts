@@ -1,5 +1,3 @@
-import { randomUUID } from 'node:crypto'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Address } from 'viem'
 import { z } from 'zod'
@@ -7,7 +5,7 @@ import { parseJson } from '../../protocol/canonical-json.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { addressSchema } from '../../protocol/schema.ts'
-import { homeOf, readFileBounded } from '../files.ts'
+import { homeOf, readFileBounded, replaceFile } from '../files.ts'
 
 const identitySchema = z.strictObject({
   /** The provider's account. */
@@ -47,7 +45,10 @@ export async function pinIdentity(
   const known = pins[market]?.[name]
   if (known && known.address === identity.address && known.kid === identity.kid) return { isFirst: false }
   if (known && !accept) throw changed(name, { known, identity })
-  await writePins(path, { ...pins, [market]: { ...pins[market], [name]: identity } })
+  await replaceFile(
+    path,
+    `${JSON.stringify({ ...pins, [market]: { ...pins[market], [name]: identity } }, undefined, 2)}\n`,
+  )
   return { isFirst: known === undefined }
 }
 
@@ -68,14 +69,6 @@ async function readPins(path: string): Promise<z.output<typeof pinsSchema>> {
   throw new ProtocolError('config_invalid', `${path} does not hold identities.`, {
     hint: 'Mend it or move it away; without it every provider is met for the first time.',
   })
-}
-
-/** Written beside its place and moved there, so that a reader never sees half of it. */
-async function writePins(path: string, pins: z.output<typeof pinsSchema>): Promise<void> {
-  await mkdir(join(path, '..'), { recursive: true, mode: 0o700 })
-  const temporary = `${path}.${randomUUID()}`
-  await writeFile(temporary, `${JSON.stringify(pins, undefined, 2)}\n`, { mode: 0o600 })
-  await rename(temporary, path)
 }
 
 function changed(name: string, { known, identity }: { known: Identity; identity: Identity }): ProtocolError {

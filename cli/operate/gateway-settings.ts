@@ -182,4 +182,4 @@ function flagsLayer(values: GatewayFlags): SettingsLayer {
 
 /** What is no number stays text, so that the schema says what it expected. */
 const toNumber = (value: string | boolean | string[]) =>
-  typeof value === 'string' && /^\d{1,15}$/.test(value) ? Number(value) : value
+  typeof value === 'string' && /^-?\d{1,20}$/.test(value) ? Number(value) : value

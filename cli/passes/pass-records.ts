@@ -1,5 +1,4 @@
-import { randomUUID } from 'node:crypto'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Address } from 'viem'
 import { z } from 'zod'
@@ -8,7 +7,7 @@ import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { addressSchema, hexSchema, secondsSchema, usdcSchema } from '../../protocol/schema.ts'
 import type { CommandContext } from '../command.ts'
-import { homeOf, readFileBounded } from '../files.ts'
+import { homeOf, readFileBounded, replaceFile } from '../files.ts'
 import { takeLock } from '../lock-file.ts'
 
 const recordSchema = z.strictObject({
@@ -90,9 +89,7 @@ async function change(context: Env, next: (all: Records) => Records): Promise<vo
     (_key, value) => (typeof value === 'bigint' ? value.toString() : value),
     2,
   )
-  const temporary = `${path}.${randomUUID()}`
-  await writeFile(temporary, `${text}\n`, { mode: 0o600, flush: true })
-  await rename(temporary, path)
+  await replaceFile(path, `${text}\n`)
 }
 
 async function readAll(path: string): Promise<Records> {

@@ -1,5 +1,5 @@
-import { createCipheriv, createDecipheriv, randomBytes, randomUUID } from 'node:crypto'
-import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Address, LocalAccount } from 'viem'
 import { z } from 'zod'
@@ -9,7 +9,7 @@ import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { secondsSchema } from '../../protocol/schema.ts'
 import type { CommandContext } from '../command.ts'
-import { homeOf, readFileBounded } from '../files.ts'
+import { homeOf, readFileBounded, replaceFile } from '../files.ts'
 import { deriveOwnKey } from '../keys/own-key.ts'
 import { takeLock } from '../lock-file.ts'
 import type { Env } from '../project/env-file.ts'
@@ -135,9 +135,7 @@ async function change(project: string, context: Place, next: (all: SecretFile) =
       },
     )
   }
-  const temporary = `${path}.${randomUUID()}`
-  await writeFile(temporary, `${text}\n`, { mode: 0o600, flush: true })
-  await rename(temporary, path)
+  await replaceFile(path, `${text}\n`)
 }
 
 async function readAll(path: string): Promise<SecretFile> {
