@@ -486,7 +486,10 @@ export const limits = {
   tunnelSleptMsMin: 5_000,
   tunnelWakeTimeoutMs: 2_000,
   tunnelHandshakeTimeoutMs: 10_000,
+  /** Of a connection, so that the next wait is the shortest again: `hasStood`. */
   tunnelUptimeToResetMs: 5_000,
+  tunnelUptimeMsMin: 250,
+  tunnelUptimePerWait: 10,
   tunnelDelayMsMin: 10,
   tunnelDelayMsMax: 60_000,
   /** A gateway that cannot be reached may be restarting: for so long the wait stays so short. */

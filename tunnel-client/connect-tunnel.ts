@@ -10,7 +10,7 @@ import { createSessionKey } from '../protocol/tunnel-ticket.ts'
 import { dialTunnel } from './dial-tunnel.ts'
 import type { ProxyEnv } from './find-proxy.ts'
 import { loopbackLookup } from './loopback-lookup.ts'
-import { retryDelayMs } from './retry-delay.ts'
+import { hasStood, retryDelayMs } from './retry-delay.ts'
 import { createTakenStreams } from './taken-streams.ts'
 import { startTunnelSession, type TunnelSession } from './tunnel-session.ts'
 
@@ -208,6 +208,7 @@ export function connectTunnel(
   /** Keeps one connection open. The only place that tries again. */
   const keepConnected = async (): Promise<void> => {
     let failures = 0
+    let waitedMs = 0
     let failingSinceMs: number | undefined
     while (!stop.signal.aborted) {
       let code: ErrorCode = 'tunnel_lost'
@@ -216,7 +217,7 @@ export function connectTunnel(
         const startMs = clock.monotonicMs()
         failingSinceMs = undefined
         await session.ending
-        if (clock.monotonicMs() - startMs >= limits.tunnelUptimeToResetMs) failures = 0
+        if (hasStood({ upMs: clock.monotonicMs() - startMs, waitedMs })) failures = 0
       } catch (thrown) {
         if (stop.signal.aborted) return
         lastError = toProtocolError(thrown)
@@ -230,10 +231,10 @@ export function connectTunnel(
       }
       failingSinceMs ??= clock.monotonicMs()
       const failingMs = clock.monotonicMs() - failingSinceMs
-      const delayMs = retryDelayMs({ failures, failingMs, code }, random)
+      waitedMs = retryDelayMs({ failures, failingMs, code }, random)
       failures++
       const waiting = AbortSignal.any([stop.signal, woken.signal])
-      await clock.sleep(delayMs, waiting).catch(() => undefined)
+      await clock.sleep(waitedMs, waiting).catch(() => undefined)
     }
   }
 

@@ -25,3 +25,13 @@ export function retryDelayMs({ failures, failingMs, code }: LineTrouble, random:
     random,
   })
 }
+
+/**
+ * Whether a connection stood for so long that its line starts over with the shortest wait: ten times as long as it had been
+ * waited for, at least 250 ms, and 5 s in any case. A line that is cut now and then is back at once, however often; a gateway
+ * that takes connections and drops them is dialled four times a second at most.
+ */
+export function hasStood({ upMs, waitedMs }: { upMs: number; waitedMs: number }): boolean {
+  const longMs = Math.max(limits.tunnelUptimeMsMin, limits.tunnelUptimePerWait * waitedMs)
+  return upMs >= Math.min(limits.tunnelUptimeToResetMs, longMs)
+}
