@@ -106,7 +106,13 @@ export function forwardToService(
 function connectTo({ protocol, hostname, port }: URL): Socket {
   const host = hostname.replace(/^\[|\]$/g, '')
   const isSecure = protocol === 'https:'
-  const place = { host, port: Number(port) || (isSecure ? 443 : 80), lookup: loopbackLookup, noDelay: true }
+  const place = {
+    host,
+    port: Number(port) || (isSecure ? 443 : 80),
+    lookup: loopbackLookup,
+    noDelay: true,
+    highWaterMark: limits.socketBufferBytes,
+  }
   const socket = isSecure
     ? connectTls({ ...place, servername: host, ALPNProtocols: ['http/1.1'] })
     : connectTcp(place)

@@ -2,6 +2,7 @@ import { Writable } from 'node:stream'
 import { formatResponseHead, formatTrailers, isHopByHop } from '../protocol/frames/head.ts'
 import type { MuxStream } from '../protocol/frames/mux-stream.ts'
 import type { OutgoingResponse } from '../protocol/http/listener.ts'
+import { limits } from '../protocol/limits.ts'
 
 type HeaderValue = string | number | readonly string[]
 /** All shapes of headers that `node:http` takes. */
@@ -34,7 +35,7 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
     method: string
     maySwitch?: boolean
   }) {
-    super({ decodeStrings: true })
+    super({ decodeStrings: true, highWaterMark: limits.streamQueueBytesMax })
     this.#maySwitch = maySwitch
     this.#stream = stream
     this.#isHead = method === 'HEAD'

@@ -246,8 +246,8 @@ export class Stream implements MuxStream {
     return this.#outgoingBytes > 0 ? this.#creditBytes > 0 : this.#isEndWanted || this.#isMoveWanted
   }
 
-  /** Moves one slice into `parts`. @returns its bytes, header included. */
-  take(parts: Buffer[]): number {
+  /** Moves one slice into `parts`. @param bytesMax - Of its data. @returns its bytes, header included. */
+  take(parts: Buffer[], bytesMax: number): number {
     if (this.#outgoingBytes === 0 && this.#isMoveWanted) {
       parts.push(encodeFrame(frameTypes.moved, this.id))
       this.finishOut()
@@ -259,7 +259,7 @@ export class Stream implements MuxStream {
       this.finishOut()
       return end.length
     }
-    const bytes = Math.min(limits.tunnelSliceBytesMax, this.#creditBytes, this.#outgoingBytes)
+    const bytes = Math.min(bytesMax, this.#creditBytes, this.#outgoingBytes)
     parts.push(encodeFrameHeader(frameTypes.data, this.id, bytes))
     this.#takeBytes(parts, bytes)
     this.#outgoingBytes -= bytes

@@ -275,7 +275,9 @@ class MuxConnection implements Mux, StreamHost, FrameSink {
       const stream = this.#ready.shift() as Stream
       stream.isMarked = false
       if (!stream.canSend) continue
-      bytes += stream.take(parts)
+      // Who is alone takes nobody's turn with a whole frame.
+      const sliceBytesMax = this.#ready.length > 0 ? limits.tunnelSliceBytesMax : limits.frameBytesMax
+      bytes += stream.take(parts, sliceBytesMax)
       // To the back of the row: nobody gets a second slice before the others have had one.
       if (stream.canSend) this.markReady(stream)
     }

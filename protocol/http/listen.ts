@@ -87,6 +87,7 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     requireHostHeader: true,
     insecureHTTPParser: false,
     noDelay: true,
+    highWaterMark: limits.socketBufferBytes,
     shouldUpgradeCallback: ({ headers }) =>
       onUpgrade !== undefined && headers.upgrade?.toLowerCase() === 'websocket',
   }
