@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import packageJson from '../package.json' with { type: 'json' }
@@ -291,4 +291,12 @@ test('a place that takes no file is told as that, and is no bug of ours', async 
       { code: 'config_invalid', hint: expect.stringContaining('disk') },
     ])
   }
+})
+
+test('a directory without a provider is told, and no rules are written where nobody reads them', async () => {
+  await using user = await createTestUser()
+  const dir = join(user.dir, 'typo')
+  const { exitCode, stderr } = await user.run(['provider', 'policy', 'deny', 'native', '--dir', dir])
+  expect([exitCode, stderr]).toEqual([2, expect.stringContaining(`There is no provider in ${dir}.`)])
+  await expect(stat(dir)).rejects.toMatchObject({ code: 'ENOENT' })
 })

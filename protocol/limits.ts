@@ -171,6 +171,8 @@ export const limits = {
   /** From the start of a program in one that waited to the start of the next one that waits. */
   zygoteRestMs: 50,
   faultMessageBytesMax: 1 * KiB,
+  /** For the attacks of a provider on its own walls; what takes longer has proved nothing. */
+  selfTestMsMax: 20_000,
   /** A native program's `/tmp`, which counts as its memory, too. */
   nativeTmpBytesMax: 64 * MiB,
   /** Processes of one CGI program at a time; other calls wait for their turn, up to as long. */

@@ -92,6 +92,20 @@ test('the protocol says nothing about machines: files at its top level do no I/O
   expect(wrong).toEqual([])
 })
 
+test("IPFS's own reader serves tests only, and never asks for all blocks of a file at once", () => {
+  const everywhere = [...fenced, ...['cli', 'devnet', 'test', 'bench'].flatMap(sourceFiles)]
+  const users = everywhere.filter((path) =>
+    /from '(?:@helia\/unixfs|ipfs-unixfs-exporter)'/.test(readFileSync(join(root, path), 'utf8')),
+  )
+  expect(users.filter((path) => !path.endsWith('.test.ts'))).toEqual([])
+  const greedy = users.flatMap((path) => {
+    const source = readFileSync(join(root, path), 'utf8')
+    const reads = source.match(/\.cat\(|exporter\(/g)?.length ?? 0
+    return reads > (source.match(/blockReadConcurrency: [4-8]\b/g)?.length ?? 0) ? [path] : []
+  })
+  expect(greedy).toEqual([])
+})
+
 test('the reference of errors has one entry for each code, and no other', () => {
   const readme = readFileSync(join(root, 'protocol', 'README.md'), 'utf8')
   const described = [...readme.matchAll(/^- `([a-z_]+)`/gm)].map(([, code]) => code)

@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Name, parseName } from '../../protocol/name.ts'
 import { type CommandContext, type Options, usageError } from '../command.ts'
@@ -33,7 +33,14 @@ export async function findProviderDir(
   { domain, dir }: ProviderFlags,
   context: CommandContext,
 ): Promise<string> {
-  if (dir !== undefined) return resolvePath(context.cwd, dir)
+  if (dir !== undefined) {
+    const path = resolvePath(context.cwd, dir)
+    if ((await stat(path).catch(() => undefined))?.isDirectory()) return path
+    throw usageError(
+      `There is no provider in ${path}.`,
+      'Say where it keeps its things; "provider up" makes one.',
+    )
+  }
   const parent = join(homeOf(context.env), 'providers')
   const names = await readdir(parent).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== 'ENOENT') throw error

@@ -186,12 +186,15 @@ export function createPlaces(
   }
 }
 
-function neverFits({ memoryMiB, cores }: PlaceWish, capacity: Capacity): ProtocolError {
-  const what = (of: Capacity) => `${of.memoryMiB} MiB and ${of.cores} ${of.cores === 1 ? 'core' : 'cores'}`
+function neverFits(wish: PlaceWish, capacity: Capacity): ProtocolError {
   const given = { memoryMiB: Math.min(capacity.memoryMiB, 2 ** 24), cores: Math.min(capacity.cores, 2 ** 16) }
+  const [needed, all] =
+    wish.memoryMiB > capacity.memoryMiB
+      ? [`${wish.memoryMiB} MiB`, `${given.memoryMiB} MiB`]
+      : [`${wish.cores} cores`, given.cores === 1 ? 'one core' : `${given.cores} cores`]
   return new ProtocolError(
     'limits_too_high',
-    `With all its processes the program may use ${what({ memoryMiB, cores })}, and all programs here ${what(given)} together.`,
+    `With all its processes the program may use ${needed}, and all programs here ${all} together.`,
     {
       hint: 'Deploy it with less memoryMiB (or concurrency, where each call has its own process), or call another provider.',
       details: { capacity: given },

@@ -1,6 +1,7 @@
 import { raceSignal } from '../../protocol/base/signal.ts'
+import { limits } from '../../protocol/limits.ts'
 import { collectAnswer } from './collect-answer.ts'
-import { openDecoy } from './decoy.ts'
+import { type Decoy, openDecoy } from './decoy.ts'
 import type { ProgramFiles, Runtime } from './runtime.ts'
 import type { Sandbox } from './sandbox/sandbox.ts'
 
@@ -20,7 +21,7 @@ export interface SelfTestDeps {
 export async function attackOurselves(deps: SelfTestDeps, signal: AbortSignal): Promise<readonly string[]> {
   await using decoy = await openDecoy()
   const findings = await Promise.all([
-    deps.sandbox.walls.namespaces ? attackNatively(deps.sandbox, decoy.port, signal) : [],
+    deps.sandbox.walls.namespaces ? attackNatively(deps.sandbox, decoy, signal) : [],
     attackAsProgram(deps.runtime, decoy.port, signal),
     deps.isMachineOpen ? [] : attackThroughEgress(deps.runtime, decoy.port, signal),
     exhaustMemory(deps.runtime, signal),
@@ -37,23 +38,39 @@ const nativeAttack = `
   const attempt = (what, attack) => { try { attack(); succeeded.push(what) } catch {} }
   for (const path of ['/etc/passwd', '/etc/hostname', '/root', '/home', '/usr', '/proc/self/status', '/sys'])
     attempt('read ' + path, () => fs.statSync(path))
-  for (const folder of ['', '/tmp', '/dev', '/dev/shm', '/run', '/lib', '/usr'])
+  for (const folder of ['', '/tmp', '/dev', '/dev/shm', '/run', '/lib', '/usr']) {
     attempt('write to ' + (folder || '/'), () => fs.mkdirSync(folder + '/attack'))
+    attempt('make a file in ' + (folder || '/'), () => fs.closeSync(fs.openSync(folder + '/attack', 'w')))
+  }
   for (const name of Object.keys(process.env)) if (name !== 'PWD') succeeded.push('see the variable ' + name)
   if (process.getuid() === 0) succeeded.push('be root')
   const { error } = require('child_process').spawnSync(process.execPath, ['--version'])
   if (!error) succeeded.push('start a process')
-  const socket = net.connect(Number(process.argv[1]), '127.0.0.1')
-  const finish = () => { console.log(JSON.stringify(succeeded)); process.exit(0) }
-  socket.on('connect', () => { succeeded.push('connect'); finish() }).on('error', finish)
+  const [port, socketName] = process.argv.slice(1)
+  const knock = (where, what) => new Promise((resolve) =>
+    net.connect(where).on('connect', () => { succeeded.push(what); resolve() }).on('error', resolve))
+  const knocks = [
+    knock({ port: Number(port), host: '127.0.0.1' }, 'connect'),
+    knock({ path: '\\0' + socketName }, 'reach a socket without a file'),
+  ]
+  Promise.all(knocks).then(() => { console.log(JSON.stringify(succeeded)); process.exit(0) })
 `
 
-async function attackNatively(sandbox: Sandbox, port: number, signal: AbortSignal): Promise<string[]> {
+async function attackNatively(
+  sandbox: Sandbox,
+  { port, socketName }: Decoy,
+  signal: AbortSignal,
+): Promise<string[]> {
   const executable = await sandbox.prepare(process.execPath, signal)
-  const args = () => ['-e', nativeAttack, String(port)]
+  const args = () => ['-e', nativeAttack, String(port), socketName]
   await using cell = await sandbox.spawn({ executable, args }, signal)
   cell.stderr.resume()
-  const output = await raceSignal(cell.stdout.setEncoding('utf8').toArray(), signal)
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(limits.selfTestMsMax)])
+  const reading = raceSignal(cell.stdout.setEncoding('utf8').toArray(), deadline)
+  const output = await reading.catch(() => {
+    signal.throwIfAborted()
+    return []
+  })
   return readFindings(output.join(''), 'A native process in the sandbox')
 }
 

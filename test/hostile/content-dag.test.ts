@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { MemoryBlockstore } from 'blockstore-core'
 import fc from 'fast-check'
 import { CID } from 'multiformats/cid'
@@ -5,9 +6,9 @@ import { identity } from 'multiformats/hashes/identity'
 import { describe, expect, test } from 'vitest'
 import { KiB, MiB, utf8 } from '../../protocol/base/bytes.ts'
 import { isProtocolError } from '../../protocol/errors.ts'
-import { type Block, readVerifiedBlock } from '../../protocol/ipfs/block.ts'
+import { type Block, type ReadBlock, readVerifiedBlock } from '../../protocol/ipfs/block.ts'
 import { importFile } from '../../protocol/ipfs/import-file.ts'
-import { readVerifiedFile } from '../../protocol/ipfs/read-file.ts'
+import { readFileFrom, readVerifiedFile } from '../../protocol/ipfs/read-file.ts'
 import { dagBudget, walkDag } from '../../protocol/ipfs/walk.ts'
 import { limits } from '../../protocol/limits.ts'
 import { fileNode, nodeBlock, rawBlock, tower } from '../support/dag.ts'
@@ -163,6 +164,25 @@ test('a file is read within its own size and refused one byte below', async () =
   await expect(readVerifiedFile(blockstore, cid, { bytesMax: 2 * MiB }, signal)).rejects.toMatchObject({
     code: 'content_too_large',
   })
+})
+
+test('however many blocks a file has, few are asked for at a time, and so few are held', async () => {
+  const leaves = Array.from({ length: 200 }, (_, i) => rawBlock(Uint8Array.of(i)))
+  const root = fileNode(leaves.map(({ cid }) => ({ cid, size: 1n })))
+  const blockstore = await storeOf([root, ...leaves])
+  let asked = 0
+  let askedAtOnce = 0
+  const readBlock: ReadBlock = async (cid, s) => {
+    asked += 1
+    askedAtOnce = Math.max(askedAtOnce, asked)
+    await setImmediate()
+    asked -= 1
+    return readVerifiedBlock(blockstore, cid, s)
+  }
+  expect(await readFileFrom(readBlock, root.cid, { bytesMax: KiB }, signal)).toHaveLength(200)
+  const walked = await Array.fromAsync(walkDag(readBlock, root.cid, dagBudget(KiB), signal))
+  expect(walked).toHaveLength(201)
+  expect(askedAtOnce).toBeLessThanOrEqual(8)
 })
 
 test('any bytes as a node give a file or a refusal', async () => {

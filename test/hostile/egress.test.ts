@@ -237,7 +237,7 @@ describe('requests', () => {
     await using door = await openDoor([url])
     const inner = 'GET http://evil.example.test/ HTTP/1.1\r\n\r\nend'
     await door.send(
-      `POST ${url}/ HTTP/1.1\r\nconnection: close, x-hop\r\nx-hop: 1\r\nx-end: 2\r\nexpect: 200-maybe\r\nproxy-authorization: x\r\nte: trailers\r\ntransfer-encoding: chunked\r\n\r\n${inner.length.toString(16)};ext=1\r\n${inner}\r\n0\r\nhost: evil.example.test\r\nx-trailer: 1\r\n\r\n`,
+      `POST ${url}/ HTTP/1.1\r\nhost: evil.example.test\r\nconnection: close, x-hop\r\nx-hop: 1\r\nx-end: 2\r\nexpect: 200-maybe\r\nproxy-authorization: x\r\nte: trailers\r\ntransfer-encoding: chunked\r\n\r\n${inner.length.toString(16)};ext=1\r\n${inner}\r\n0\r\nhost: evil.example.test\r\nx-trailer: 1\r\n\r\n`,
       { until: 'ok' },
     )
     const sent = seen.join('')

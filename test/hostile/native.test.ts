@@ -226,6 +226,10 @@ describe.skipIf(!canRunNatively)(
         await using program = await start()
         expect((await attack(program, 'core')).outcome).toMatchObject({ kind: 'crashed' })
         expect(readdirSync('.')).toEqual(before)
+        await using _server = await start({ env: { SERVER: 'gentle' }, native: 'http' })
+        const own = descendants().filter((pid) => readText(`/proc/${pid}/cmdline`) === '/app/attacks\0')
+        const [processLimits] = own.map((pid) => readText(`/proc/${pid}/limits`))
+        expect(processLimits).toMatch(/^Max core file size +0 +0 /m)
       })
 
       test('no secret in a command line, a file or an environment that is not its own', async () => {

@@ -14,7 +14,7 @@ import { createSandbox } from '../../provider/runtime/sandbox/sandbox.ts'
 import { attackOurselves } from '../../provider/runtime/self-test.ts'
 import type { WorkerdOptions } from '../../provider/runtime/workerd/workerd.ts'
 import { countTraces, descendants } from '../support/traces.ts'
-import { readWeights } from '../support/weights.ts'
+import { readCores, readWeights } from '../support/weights.ts'
 
 const never = new AbortController().signal
 const hasBubblewrap = isInstalled('bwrap')
@@ -194,6 +194,8 @@ function testWeight(start: Start): void {
     const [usual, ...others] = readWeights()
     if (usual === undefined) skip('there are no cgroups')
     expect(new Set(others)).toEqual(new Set([usual]))
+    // However busy one is, it has no more of the machine than this.
+    expect(new Set(readCores())).toEqual(new Set([limits.programCpuPercentMax / 100]))
 
     const flood = program.call(request, {
       onHead: () => undefined,

@@ -1,5 +1,6 @@
 import { MiB } from '../../../protocol/base/bytes.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
+import { limits } from '../../../protocol/limits.ts'
 import { openDecoy } from '../decoy.ts'
 import { encodeLaunch } from '../sandbox/launch-image.ts'
 import type { NativeMount } from '../sandbox/native-mount.ts'
@@ -38,7 +39,7 @@ export async function attackNatively(
   // With /usr they are in sight already.
   const libraries = root === 'none' ? node.libraries.map((library) => bind(library)) : []
   const seen = [bind(node.path, attackerPath), ...libraries]
-  const deadline = AbortSignal.any([signal, AbortSignal.timeout(attackTimeoutMs)])
+  const deadline = AbortSignal.any([signal, AbortSignal.timeout(limits.selfTestMsMax)])
 
   async function run(args: readonly string[], env: Record<string, string>): Promise<Ran> {
     await using cell = await sandbox.spawnNative(
@@ -56,7 +57,14 @@ export async function attackNatively(
 
   const reach = async () => {
     const { output } = await run(
-      [attackerPath, '/app/reach.cjs', String(decoy.port), root, isGvisor ? 'gvisor' : 'host'],
+      [
+        attackerPath,
+        '/app/reach.cjs',
+        String(decoy.port),
+        root,
+        isGvisor ? 'gvisor' : 'host',
+        decoy.socketName,
+      ],
       { OWN: '1' },
     )
     return readList(output.toString())
@@ -93,13 +101,12 @@ interface Ran {
 }
 
 const attackerPath = '/attacker'
-const attackTimeoutMs = 20_000
 const attackMemoryBytes = 96 * MiB
 
 /** Prints what it could do, as JSON. */
 const reachAttack = `
   const fs = require('fs'), net = require('net')
-  const [port, root, kernel] = process.argv.slice(2)
+  const [port, root, kernel, socketName] = process.argv.slice(2)
   const succeeded = []
   const attempt = (what, attack) => { try { attack(); succeeded.push(what) } catch {} }
   const hidden = ['/etc/passwd', '/etc/hostname', '/root', '/home', '/var', '/run/user']
@@ -117,9 +124,13 @@ const reachAttack = `
   attempt('become root', () => process.setuid(0))
   for (let fd = 3; fd < 64; fd++)
     attempt('see a socket of others', () => { if (fs.fstatSync(fd).isSocket()) return; throw 0 })
-  const socket = net.connect(Number(port), '127.0.0.1')
-  const finish = () => { console.log(JSON.stringify(succeeded)); process.exit(0) }
-  socket.on('connect', () => { succeeded.push('connect'); finish() }).on('error', finish)
+  const knock = (where, what) => new Promise((resolve) =>
+    net.connect(where).on('connect', () => { succeeded.push(what); resolve() }).on('error', resolve))
+  const knocks = [
+    knock({ port: Number(port), host: '127.0.0.1' }, 'connect'),
+    knock({ path: '\\0' + socketName }, 'reach a socket without a file'),
+  ]
+  Promise.all(knocks).then(() => { console.log(JSON.stringify(succeeded)); process.exit(0) })
 `
 
 const hogAttack = `

@@ -94,21 +94,31 @@ static int recursion(int depth) {
   return recursion(depth + 1) + frame[0];
 }
 
+/** In many files, as each alone has a bound of its own. */
 static int disk(void) {
   static char block[1 << 16];
+  const long file_bytes = 8L << 20;
   const char *folders[] = {"/tmp", "/run/w", "/dev/shm", "/app", "/", "/run", "/dev"};
   memset(block, 1, sizeof block);
   for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
     char path[64];
-    snprintf(path, sizeof path, "%s/filler", folders[i]);
-    int file = open(path, O_CREAT | O_WRONLY, 0600);
-    long written = 0;
-    if (file < 0) continue;
+    long written = 0, size = file_bytes;
+    int files = 0;
     signal(SIGXFSZ, SIG_IGN);
-    for (ssize_t count; written < 1L << 30 && (count = write(file, block, sizeof block)) > 0;) written += count;
-    printf("%s %ld\n", folders[i], written >> 10);
-    close(file);
-    unlink(path);
+    for (; size == file_bytes && files < 128; files++) {
+      snprintf(path, sizeof path, "%s/filler%d", folders[i], files);
+      int file = open(path, O_CREAT | O_WRONLY, 0600);
+      if (file < 0) break;
+      ssize_t count;
+      for (size = 0; size < file_bytes && (count = write(file, block, sizeof block)) > 0;) size += count;
+      written += size;
+      close(file);
+    }
+    if (files > 0) printf("%s %ld\n", folders[i], written >> 10);
+    while (files-- > 0) {
+      snprintf(path, sizeof path, "%s/filler%d", folders[i], files);
+      unlink(path);
+    }
   }
   return 0;
 }
