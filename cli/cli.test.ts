@@ -88,6 +88,7 @@ test('the list of commands', async () => {
       resolve                 Show what the chain says of a provider
       ping                    Ask a provider for a signed sign of life, and compare clocks
       did                     Fetch a provider's DID document, and hold it against the chain
+      reputation              Add up what others paid a provider, from the chain alone
       faucet                  Make USDC on a development chain
 
     Operating:

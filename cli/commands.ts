@@ -193,6 +193,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: "Fetch a provider's DID document, and hold it against the chain",
         load: async () => (await import('./commands/did.ts')).did,
       },
+      reputation: {
+        summary: 'Add up what others paid a provider, from the chain alone',
+        load: async () => (await import('./commands/reputation.ts')).reputation,
+      },
       faucet: {
         summary: 'Make USDC on a development chain',
         load: async () => (await import('./commands/faucet.ts')).faucet,

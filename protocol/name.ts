@@ -86,10 +86,11 @@ export type NameChange =
 /** The chain as those who resolve names see it. */
 export interface NameReader {
   /**
+   * @param atBlock - What it was then; now, unless it is given.
    * @returns undefined where nobody owns the name.
    * @throws `chain_unreachable`; `provider_address_blocked` where the resolver's answers are no records.
    */
-  readName(name: Name, signal: AbortSignal): Promise<NameRecord | undefined>
+  readName(name: Name, signal: AbortSignal, atBlock?: bigint): Promise<NameRecord | undefined>
   /** Tells of changes to names that were read, until disposed; now and then of one that was none. */
   watchNames(onChange: (change: NameChange) => void): AsyncDisposable
 }

@@ -52,8 +52,9 @@ export function createNameReader(deps: NameReaderDeps, options: NameReaderOption
   }
 
   return {
-    async readName(name, signal) {
-      const record = await readRecord(client, registry, name, signal)
+    async readName(name, signal, atBlock) {
+      const blockNumber = atBlock ?? (await reach(client.getBlockNumber({ cacheTime: 0 }), signal))
+      const record = await readRecord(client, { registry, name, blockNumber }, signal)
       if (record) remember(record.resolver)
       return record
     },
@@ -63,11 +64,9 @@ export function createNameReader(deps: NameReaderDeps, options: NameReaderOption
 
 async function readRecord(
   client: PublicClient,
-  registry: Address,
-  name: Name,
+  { registry, name, blockNumber }: { registry: Address; name: Name; blockNumber: bigint },
   signal: AbortSignal,
 ): Promise<NameRecord | undefined> {
-  const blockNumber = await reach(client.getBlockNumber({ cacheTime: 0 }), signal)
   const node = nameNode(name)
   const atRegistry = { address: registry, abi: registryAbi, args: [node], blockNumber } as const
   const [owner, resolver] = await reach(

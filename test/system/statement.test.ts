@@ -1,12 +1,18 @@
 import { join } from 'node:path'
-import type { Hex, LocalAccount } from 'viem'
+import { type Address, encodeFunctionData, type Hex, type LocalAccount } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createTestUser, type TestUser } from '../../cli/testing.ts'
+import { createSender } from '../../devnet/contracts.ts'
+import { systemClock } from '../../protocol/base/clock.ts'
+import { createTestLog } from '../../protocol/base/log.ts'
+import { escrowCalls, usdcCalls } from '../../protocol/chain/calls.ts'
+import { devUsdcAbi } from '../../protocol/chain/contracts.ts'
 import { readBalance } from '../../protocol/chain/escrow.ts'
 import { limits } from '../../protocol/limits.ts'
 import { statementPaths } from '../../protocol/statement.ts'
 import { signStatementRequest } from '../../protocol/statement-request.ts'
-import { parseUsdc, usdc } from '../../protocol/usdc.ts'
+import { parseUsdc, type Usdc, usdc } from '../../protocol/usdc.ts'
 import { type Deployed, echoProgram, openMarket, type TestMarket } from '../support/market.ts'
 import { payingFetch } from '../support/x402.ts'
 
@@ -262,6 +268,68 @@ test.each(['alice', 'bob'] as const)(
     expect((await ask(token, proofs)).json()).toEqual({ entries: [] })
   },
 )
+
+test('a reputation is what the chain says at one block: two strangers get the same bytes, and gifts do not help', async () => {
+  const account = privateKeyToAccount(generatePrivateKey())
+  const erin = await at.startProvider('erin', { account })
+  const grants = [{ provider: erin.address, priceUsdc: usdc(1_000n), budgetUsdc: parseUsdc('1') }]
+  const payers = [
+    await at.createPayer({ name: 'ann', grants }),
+    await at.createPayer({ name: 'ben', grants }),
+  ]
+  const { cid } = await at.deploy(echoProgram, '--provider', 'erin', '--payer', 'caller')
+  const call = async (payer: LocalAccount) => {
+    const pass = await at.pass({ payer: payer.address, providers: [erin.address] }, payer)
+    expect((await at.call({ provider: 'erin', cid, pass })).status).toBe(200)
+  }
+  for (const { account: payer } of payers) await call(payer)
+  await at.settle()
+
+  const { gateway, chain, client, contracts } = at.dev
+  const places = ['--gateway', gateway.url.href, '--rpc', chain.rpcUrl.href]
+  const ask = async (user: TestUser, ...flags: string[]) => {
+    const { exitCode, stdout, stderr } = await user.run(['reputation', 'erin', '--json', ...flags, ...places])
+    expect(exitCode, stderr).toBe(0)
+    return stdout
+  }
+  await using stranger = await createTestUser()
+  await using other = await createTestUser()
+  const block = JSON.parse(await ask(stranger)).block.number
+  const pinned = ['--block', String(block)]
+  const first = await ask(stranger, ...pinned)
+  expect(JSON.parse(first)).toMatchObject({
+    ...{ name: 'erin', address: erin.address, calls: 2, payers: 2, effectivePayersMilli: 2_000 },
+    ...{ spentUsdc: '1000', countedUsdc: '1000', weight: '44' },
+    excluded: { payers: 0, spentUsdc: '0' },
+  })
+
+  // One call more, and the provider gives one payer its money back in the wallet, the other one in the escrow.
+  await call(payers[0]?.account as LocalAccount)
+  await at.settle()
+  const deps = { client, clock: systemClock, log: createTestLog() }
+  const sender = createSender(deps, account, contracts.chainId)
+  const [ann, ben] = payers.map((payer) => payer.account.address) as [Address, Address]
+  const [back, signal] = [usdc(300n), new AbortController().signal]
+  await sender.run(usdcCalls(contracts.usdc).mint(account.address, usdc(1_000n)), signal)
+  await sender.run(usdcCalls(contracts.usdc).approve(contracts.escrow, parseUsdc('1')), signal)
+  await sender.run(escrowCalls(contracts.escrow).depositFor(ben, usdc(500n)), signal)
+  await sender.run(transferOf(contracts.usdc, ann, back), signal)
+  expect(await ask(other, ...pinned)).toBe(first)
+  expect(JSON.parse(await ask(other))).toMatchObject({
+    ...{ calls: 2, payers: 1, spentUsdc: '1500', countedUsdc: '700' },
+    excluded: { payers: 1, spentUsdc: '500' },
+  })
+  const { stdout } = await other.run(['reputation', 'erin', ...places])
+  expect(stdout).toContain('payers    1, as many as 1 of equal size')
+  const early = await other.run(['reputation', 'erin', '--block', '999999999', ...places])
+  expect([early.exitCode, early.stderr]).toEqual([2, expect.stringContaining('has no block 999999999 yet')])
+})
+
+const transferOf = (token: Address, to: Address, amountUsdc: Usdc) => ({
+  label: 'give money back',
+  to: token,
+  data: encodeFunctionData({ abi: devUsdcAbi, functionName: 'transfer', args: [to, amountUsdc] }),
+})
 
 // The last one: the market cannot be settled any more when one of its providers has gone.
 test('a provider that is away is named, with what it leaves unexplained, and the command ends with 1', async () => {
