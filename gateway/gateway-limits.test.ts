@@ -126,6 +126,21 @@ test('calls that an owner pays for are bounded for each client and deployment; w
   expect(statuses).toEqual([200, 200, 429, 429])
 })
 
+test('whom no limit holds for may send a body as slowly as it likes', async () => {
+  const begun = Promise.withResolvers<void>()
+  await using provider = await openOrigin((request, response) => {
+    request.once('data', () => begun.resolve()).on('end', () => response.end('whole'))
+  })
+  await using front = await openGatewayFront({ alice: provider.url })
+  const request = front.send(alice, { method: 'POST', path: `/${cid}` })
+  request.write('a')
+  await begun.promise
+  await front.clock.advance(10 * limits.bodyPaceWindowMs)
+  request.end('b')
+  const [response] = (await once(request, 'response')) as [IncomingMessage]
+  expect(await text(response)).toBe('whole')
+})
+
 test('a body that comes with a byte now and then is given up, over HTTP/1.1 and HTTP/2, and its provider hears of it', async () => {
   const begun: PromiseWithResolvers<IncomingMessage>[] = []
   await using provider = await openOrigin((request, response) => {

@@ -1,7 +1,13 @@
 import type { Server, Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
-import { limits } from '../limits.ts'
 import { parseProxyHeader } from './proxy-protocol.ts'
+
+export interface ProxiedOptions {
+  /** Whether this is the address of a balancer. */
+  readonly isBalancer: (remoteAddress: string) => boolean
+  /** How long a balancer may take to say whose a connection is. */
+  readonly timeoutMs: number
+}
 
 /**
  * Has a server hear of connections of these balancers only once they have said whose they are, and take them for that one's:
@@ -10,25 +16,28 @@ import { parseProxyHeader } from './proxy-protocol.ts'
  *
  * To be called when all listeners for `connection` are there.
  */
-export function acceptProxied(server: Server, isBalancer: (remoteAddress: string) => boolean): void {
+export function acceptProxied(server: Server, { isBalancer, timeoutMs }: ProxiedOptions): void {
   const listeners = server.listeners('connection') as ((this: Server, socket: Socket) => void)[]
   const accept = (socket: Socket) => {
     for (const listener of listeners) listener.call(server, socket)
   }
   server.removeAllListeners('connection')
   server.on('connection', (socket: Socket) => {
-    if (isBalancer(socket.remoteAddress ?? '')) readHeader(socket, accept)
+    if (isBalancer(socket.remoteAddress ?? '')) readHeader(socket, { accept, timeoutMs })
     else accept(socket)
   })
 }
 
-function readHeader(socket: Socket, accept: (socket: Socket) => void): void {
+function readHeader(
+  socket: Socket,
+  { accept, timeoutMs }: { readonly accept: (socket: Socket) => void; readonly timeoutMs: number },
+): void {
   let held: Buffer = Buffer.alloc(0)
   const giveUp = () => {
     stop()
     socket.destroy()
   }
-  const late = setTimeout(giveUp, limits.proxyHeaderTimeoutMs)
+  const late = setTimeout(giveUp, timeoutMs)
   const onReadable = () => {
     for (let chunk = socket.read() as Buffer | null; chunk; chunk = socket.read() as Buffer | null) {
       held = Buffer.concat([held, chunk])

@@ -21,6 +21,8 @@ export interface H2ServerOptions {
   readonly onRequest: HttpListenerFunction
   /** A request that waits for `100 Continue`. Without this, it is sent at once. */
   readonly onExpectContinue?: HttpListenerFunction | undefined
+  /** A connection that has not answered a ping by the next one has gone. */
+  readonly pingIntervalMs?: number
 }
 
 interface Session {
@@ -80,7 +82,7 @@ export function createH2Server(options: H2ServerOptions): H2Server {
 
   const sweep = setInterval(() => {
     for (const entry of sessions.values()) lookAfter(entry)
-  }, limits.h2PingIntervalMs)
+  }, options.pingIntervalMs ?? limits.h2PingIntervalMs)
   sweep.unref()
 
   return {

@@ -43,6 +43,8 @@ export interface ListenOptions {
   readonly isBalancer?: ((remoteAddress: string) => boolean) | undefined
   /** For a head; then `request_timeout`. Looked at every second. */
   readonly headerTimeoutMs?: number
+  /** Of HTTP/2 connections, between two looks whether they are still there. */
+  readonly pingIntervalMs?: number
   /** How long requests in flight may go on once the listener closes. */
   readonly shutdownTimeoutMs?: number
 }
@@ -101,7 +103,10 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     socket.once('close', () => void connections--)
   })
   if (admitConnection) server.on('connection', (socket: Socket) => admitSocket(socket, admitConnection))
-  if (options.isBalancer) acceptProxied(server, options.isBalancer)
+  if (options.isBalancer) {
+    const timeoutMs = options.headerTimeoutMs ?? limits.proxyHeaderTimeoutMs
+    acceptProxied(server, { isBalancer: options.isBalancer, timeoutMs })
+  }
   let isLeaving = false
   const lastOfItsConnection = (_: IncomingMessage, response: ServerResponse) => {
     if (isLeaving) response.shouldKeepAlive = false

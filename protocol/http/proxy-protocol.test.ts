@@ -176,6 +176,13 @@ test('the same under TLS, for HTTP/1.1 and HTTP/2', async () => {
   session.close()
 })
 
+test('a balancer that says nothing, or half of it, is not waited for', async () => {
+  await using listener = await listen({ ...echoes, isBalancer: () => true, headerTimeoutMs: 20 })
+  expect(await text(dial(listener.port, '')).catch(() => '')).toBe('')
+  expect(await text(dial(listener.port, line.slice(0, 20))).catch(() => '')).toBe('')
+  expect(await text(dial(listener.port, binary.subarray(0, 20))).catch(() => '')).toBe('')
+})
+
 test('a balancer that does not say whose a connection is is cut off; others need not say anything', async () => {
   let isBalancer = true
   await using listener = await listen({ ...echoes, isBalancer: () => isBalancer })

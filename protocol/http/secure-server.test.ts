@@ -378,6 +378,22 @@ test('garbage, floods and heads without end harm nobody else', async () => {
   expect((await good.ask({})).body.toString()).toBe('ok')
 })
 
+test('a connection over HTTP/2 whose other end has gone silent ends, with a head that never ends or without', async () => {
+  await using listener = await listenSecurely({
+    pingIntervalMs: 50,
+    onRequest: () => expect.unreachable('nobody asks for anything'),
+  })
+  // The preface, and empty settings (RFC 9113 sections 3.4 and 6.5); then half of a head that others would have to follow.
+  const preface = `PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n${'\0\0\0\x04\0\0\0\0\0'}`
+  for (const more of ['', `${'\0\0\x01\x01\0\0\0\0\x01'}\x82`]) {
+    const silent = await shakeHands(listener.port, { ALPNProtocols: ['h2'] })
+    silent.on('error', () => undefined).resume()
+    const closed = new Promise((resolve) => silent.once('close', resolve))
+    silent.write(preface + more, 'latin1')
+    await closed
+  }
+})
+
 test('a WebSocket over TLS is a request that may be answered 101', async () => {
   await using listener = await listenSecurely({
     onRequest: (_, response) => void response.end(),
