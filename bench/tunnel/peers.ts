@@ -145,7 +145,7 @@ async function startChisel({ origin, relay, path }: PeerOptions, signal: AbortSi
 async function startPiko({ origin, relay, path }: PeerOptions, signal: AbortSignal): Promise<TunnelWay> {
   await using starting = new AsyncDisposableStack()
   const [publicPort, bindPort, adminPort] = [await findFreePort(), await findFreePort(), await findFreePort()]
-  const [gossipPort, agentPort] = [await findFreePort(), await findFreePort()]
+  const gossipPort = await findFreePort()
   const command = join(path, 'piko')
   const at = (flag: string, port: number) => [`--${flag}.bind-addr`, `127.0.0.1:${port}`]
   const serverArgs = [
@@ -158,12 +158,12 @@ async function startPiko({ origin, relay, path }: PeerOptions, signal: AbortSign
   )
   await relay?.leadTo(bindPort)
   const agentArgs = [
-    ...['agent', 'http', 'bench', String(origin.port), '--log.level', 'error', ...at('server', agentPort)],
+    ...['agent', 'http', 'bench', String(origin.port), '--log.level', 'error'],
     ...['--connect.url', `http://127.0.0.1:${relay?.port ?? bindPort}`],
   ]
-  const client = starting.use(
-    await startProcess({ command, args: agentArgs, env, ready: { port: agentPort } }, signal),
-  )
+  // It opens no port: the way stands once it serves.
+  const ready = { port: publicPort }
+  const client = starting.use(await startProcess({ command, args: agentArgs, env, ready }, signal))
   const way = toWay({
     name: `piko ${piko.version}`,
     ...{ publicPort, server, client, origin, starting },
