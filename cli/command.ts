@@ -1,8 +1,10 @@
 import { type ParseArgsConfig, parseArgs } from 'node:util'
 import type { Clock } from '../protocol/base/clock.ts'
-import { ProtocolError } from '../protocol/errors.ts'
 import { nearestOf } from './nearest.ts'
 import type { Terminal } from './terminal.ts'
+import { usageError } from './usage-error.ts'
+
+export { usageError }
 
 /** One flag of a command: what `node:util` needs to parse it and what a person needs to use it. */
 export interface Option {
@@ -83,11 +85,6 @@ export function defineCommand<const O extends Options>(definition: {
     ...definition,
     run: (argv, context) => definition.run(parseArguments(definition, argv) as never, context),
   }
-}
-
-/** @throws ProtocolError `usage_invalid` for what a command does not take. */
-export function usageError(message: string, hint: string): ProtocolError {
-  return new ProtocolError('usage_invalid', message, { hint })
 }
 
 /** Key material that somebody may try to pass where every user of the machine can read it. */

@@ -3,7 +3,7 @@ import { readBounded } from '../protocol/base/bytes.ts'
 import { raceSignal } from '../protocol/base/signal.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import { limits } from '../protocol/limits.ts'
-import { usageError } from './command.ts'
+import { usageError } from './usage-error.ts'
 
 /** Facts of an answer for programs; amounts may be bigints, which become decimal strings. */
 export type Facts = Readonly<Record<string, unknown>>
