@@ -9,7 +9,7 @@ import { canRunNatively, compile } from '../../provider/runtime/native/testing/c
 import type { Instance, StartOptions } from '../../provider/runtime/runtime.ts'
 import { sendCall } from '../support/send-call.ts'
 import { answersTo } from '../support/tools.ts'
-import { countTraces } from '../support/traces.ts'
+import { countTraces, countTracesLeft } from '../support/traces.ts'
 
 const never = new AbortController().signal
 const canRun = canRunNatively && process.getuid?.() === 0 && answersTo('runsc', '--version')
@@ -27,7 +27,7 @@ describe.skipIf(!canRun)('a native program in gVisor, where there is runsc, and 
     : undefined
   afterAll(async () => {
     await (await making)?.[Symbol.asyncDispose]()
-    expect(countTraces(), 'nothing survives').toEqual(before)
+    expect(await countTracesLeft(before), 'nothing survives').toEqual(before)
   })
 
   const start = async (

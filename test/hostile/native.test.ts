@@ -12,7 +12,14 @@ import { type Answer, collectAnswer } from '../../provider/runtime/collect-answe
 import { createNativeRuntime } from '../../provider/runtime/native/native-runtime.ts'
 import { canRunNatively, compile } from '../../provider/runtime/native/testing/compile.ts'
 import { type CallOutcome, type Instance, type Runtime, toCallError } from '../../provider/runtime/runtime.ts'
-import { countTraces, descendants, ownFolders, ownProcesses, readText } from '../support/traces.ts'
+import {
+  countTraces,
+  countTracesLeft,
+  descendants,
+  ownFolders,
+  ownProcesses,
+  readText,
+} from '../support/traces.ts'
 
 /** Native programs that attack what they run in. Each is held by limits of the kernel before it does anything. */
 describe.skipIf(!canRunNatively)(
@@ -23,7 +30,7 @@ describe.skipIf(!canRunNatively)(
     const making = canRunNatively ? createRuntime() : undefined
     afterAll(async () => {
       await (await making)?.[Symbol.asyncDispose]()
-      expect(countTraces(), 'nothing survives').toEqual(before)
+      expect(await countTracesLeft(before), 'nothing survives').toEqual(before)
     })
 
     async function start(options: Settings = {}): Promise<Instance> {

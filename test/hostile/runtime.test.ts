@@ -13,7 +13,7 @@ import type { Instance, ProgramFiles, Runtime, StartOptions } from '../../provid
 import { createSandbox } from '../../provider/runtime/sandbox/sandbox.ts'
 import { attackOurselves } from '../../provider/runtime/self-test.ts'
 import type { WorkerdOptions } from '../../provider/runtime/workerd/workerd.ts'
-import { countTraces, descendants } from '../support/traces.ts'
+import { countTraces, countTracesLeft, descendants } from '../support/traces.ts'
 import { readCores, readWeights } from '../support/weights.ts'
 
 const never = new AbortController().signal
@@ -30,7 +30,7 @@ for (const mode of ['auto', 'process', 'bare'] as const) {
     const before = countTraces()
     afterAll(async () => {
       await shared[Symbol.asyncDispose]()
-      expect(countTraces(), 'nothing survives').toEqual(before)
+      expect(await countTracesLeft(before), 'nothing survives').toEqual(before)
     })
     const start = async (source: string | ProgramFiles, options: Partial<StartOptions> = {}) => {
       const program = typeof source === 'string' ? toProgram(source) : source

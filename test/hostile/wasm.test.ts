@@ -8,7 +8,7 @@ import { collectAnswer } from '../../provider/runtime/collect-answer.ts'
 import type { Instance, Runtime } from '../../provider/runtime/runtime.ts'
 import { createWasmConvention } from '../../provider/runtime/wasm/wasm-modules.ts'
 import { createWasmRuntime } from '../../provider/runtime/wasm/wasm-runtime.ts'
-import { countTraces } from '../support/traces.ts'
+import { countTraces, countTracesLeft } from '../support/traces.ts'
 
 /** WASI programs that do what they should not: each gets its own outcome, and no other call notices. */
 
@@ -24,7 +24,7 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   await runtime[Symbol.asyncDispose]()
-  expect(countTraces(), 'nothing survives').toEqual(before)
+  expect(await countTracesLeft(before), 'nothing survives').toEqual(before)
 })
 
 interface StartOptions {

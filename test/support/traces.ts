@@ -15,6 +15,17 @@ export function countTraces() {
   }
 }
 
+/** The same once it is as before, or has had time to be: what was in a sandbox dies a moment after it. */
+export async function countTracesLeft(before: ReturnType<typeof countTraces>) {
+  const wanted = JSON.stringify(before)
+  let left = countTraces()
+  for (let looks = 0; looks < 1_000 && JSON.stringify(left) !== wanted; looks++) {
+    await new Promise((resolve) => setImmediate(resolve))
+    left = countTraces()
+  }
+  return left
+}
+
 /** Sandboxes name our folder on their command line; what runs in them is in our cgroups, or a child of theirs. */
 export function ownProcesses(): string[] {
   const below = descendants()
