@@ -9,7 +9,7 @@ import { type Market, marketDomain } from './typed-data.ts'
 
 /**
  * The Ed25519 key by which a provider says every few seconds that it is there. The account that holds its money vouches
- * for it once (EIP-712): the key moves no money and signs no receipt, and costs a twentieth of the account's signature.
+ * for it once (EIP-712): the key moves no money and signs no receipt, and costs a tenth of the account's signature to check.
  */
 export interface PresenceKey {
   readonly publicKey: Hex

@@ -21,6 +21,8 @@ export interface ProviderRoute {
   readonly host: string | undefined
   /** Who has taken the request, where the route leads to several; known once the answer begins. */
   readonly servedBy?: () => string | undefined
+  /** Why it was that one. */
+  readonly routeReason?: () => string | undefined
 }
 
 export interface ProviderRoutes extends Disposable {

@@ -60,7 +60,11 @@ export function proxyCall(
       stopWatching?.()
       announcedBytes = findLength(rawHeaders)
       try {
-        const headers = cleanResponseHeaders(rawHeaders, { ...facts, servedBy: route.servedBy?.() })
+        const headers = cleanResponseHeaders(rawHeaders, {
+          ...facts,
+          servedBy: route.servedBy?.(),
+          routeReason: route.routeReason?.(),
+        })
         if (!isBodyWanted) headers.push(...lastOfItsConnection)
         response.writeHead(status, headers)
         facts.onHead()

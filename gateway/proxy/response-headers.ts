@@ -7,6 +7,7 @@ export interface AnswerFacts {
   readonly cookieDomain: string | undefined
   /** Who answered, where the caller could not know. */
   readonly servedBy?: string | undefined
+  readonly routeReason?: string | undefined
   readonly requestId: string
   /** See `NameAnswer.staleMs`. */
   readonly staleMs: number | undefined
@@ -47,6 +48,7 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
         }
         break
       case 16:
+        if (ownHeaders.has(name.toLowerCase())) continue
         if (name.toLowerCase() === callHeaders.payer) facts.onPayer(value)
         break
       case 19:
@@ -68,6 +70,7 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
     cleaned.push(gatewayHeaders.nameAge, String(Math.floor(facts.staleMs / 1000)))
   }
   if (facts.servedBy !== undefined) cleaned.push(gatewayHeaders.provider, facts.servedBy)
+  if (facts.routeReason !== undefined) cleaned.push(gatewayHeaders.route, facts.routeReason)
   return cleaned
 }
 

@@ -20,13 +20,21 @@ export interface ChoiceFacts {
 }
 
 export type Choice =
-  | { readonly kind: 'chosen'; readonly index: number }
+  | { readonly kind: 'chosen'; readonly index: number; readonly reason: ChoiceReason }
   /** Nobody is left to try. */
   | { readonly kind: 'none' }
   /** All that are left are above the price. */
   | { readonly kind: 'too_dear' }
   /** All that are left are out of order; one of them may be tried again in so many milliseconds. */
   | { readonly kind: 'broken'; readonly retryAfterMs: number }
+
+/** Why somebody was chosen. */
+export interface ChoiceReason {
+  /** There was nobody else; the lot fell on it; or it has much less to do than whom the lot fell on. */
+  readonly why: 'only_one' | 'drawn' | 'less_to_do'
+  /** How many were left to choose among: in order, within the price, willing, not tried before. */
+  readonly among: number
+}
 
 /** Below this, differences are noise; and what is taken for the latency of one that nobody knows yet, so that it is tried. */
 const latencyMsMin = 10
@@ -52,7 +60,7 @@ export function chooseProvider(candidates: readonly Candidate[], facts: ChoiceFa
   const willing = working.filter((candidate) => isWilling(candidate, nowMs))
   const sound = willing.filter(({ health }) => circuitOf(health, nowMs) === 'closed')
   const best = [sound, willing, working].find(({ length }) => length > 0) ?? working
-  return { kind: 'chosen', index: drawBest(best, facts) }
+  return { kind: 'chosen', ...drawBest(best, facts) }
 }
 
 type Indexed = Candidate & { readonly index: number }
@@ -82,11 +90,15 @@ export function costOf(health: ProviderHealth, nowMs: number): number {
 /** Costs within this factor are as good as equal: then the lot decides, and those who are alike share the calls. */
 export const costsAlikeFactor = 2
 
-function drawBest(among: readonly Indexed[], { nowMs, random }: ChoiceFacts): number {
+function drawBest(
+  among: readonly Indexed[],
+  { nowMs, random }: ChoiceFacts,
+): { readonly index: number; readonly reason: ChoiceReason } {
   const at = Math.min(Math.floor(random() * among.length), among.length - 1)
   // One of the others, so that the two are never the same.
   const step = 1 + Math.min(Math.floor(random() * (among.length - 1)), Math.max(0, among.length - 2))
   const [first, second] = [among[at]!, among[(at + step) % among.length]!]
   const isFirstGood = costOf(first.health, nowMs) <= costsAlikeFactor * costOf(second.health, nowMs)
-  return isFirstGood ? first.index : second.index
+  const why = among.length === 1 ? 'only_one' : isFirstGood ? 'drawn' : 'less_to_do'
+  return { index: isFirstGood ? first.index : second.index, reason: { why, among: among.length } }
 }

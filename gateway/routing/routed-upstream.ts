@@ -45,6 +45,8 @@ export interface RouteWish {
 export interface RoutedUpstream extends Upstream {
   /** Who was chosen last. */
   servedBy(): Name | undefined
+  /** Why: see `gatewayHeaders.route`. */
+  routeReason(): string | undefined
 }
 
 /**
@@ -55,6 +57,7 @@ export function createRoutedUpstream(deps: RoutedDeps, wish: RouteWish): RoutedU
   let latest: RoutedExchange | undefined
   return {
     servedBy: () => latest?.provider,
+    routeReason: () => latest?.reason,
     send(request, handler) {
       const exchange = new RoutedExchange(deps, wish, request, handler)
       latest = exchange
@@ -84,6 +87,7 @@ class RoutedExchange implements UpstreamExchange {
   #stopReading: (() => void) | undefined
   #finishAttempt: (() => void) | undefined
   #provider: Name | undefined
+  #reason: string | undefined
   #isPaused = false
   #isOver = false
 
@@ -96,6 +100,10 @@ class RoutedExchange implements UpstreamExchange {
 
   get provider(): Name | undefined {
     return this.#provider
+  }
+
+  get reason(): string | undefined {
+    return this.#reason
   }
 
   begin(): void {
@@ -178,6 +186,8 @@ class RoutedExchange implements UpstreamExchange {
       return
     }
     this.#provider = provider.name
+    const { why, among } = choice.reason
+    this.#reason = `${provider.name}; why=${why}; among=${among}; of=${providers.length}; try=${this.#tried.size}`
     health.change(provider.address, (known) => noteStart(known, nowMs))
     let isEnded = false
     const finish = () => {

@@ -164,7 +164,7 @@ export function createRouter(deps: RouterDeps): Router {
       const { priceUsdcMax } = bounds
       const wish = { cid: cid.toString(), providers: payable, priceUsdcMax, host }
       const upstream = createRoutedUpstream({ clock, log, random, routes, health, admitProvider }, wish)
-      return { upstream, host: undefined, servedBy: upstream.servedBy }
+      return { upstream, host: undefined, servedBy: upstream.servedBy, routeReason: upstream.routeReason }
     },
     [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose](),
   }

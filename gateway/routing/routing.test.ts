@@ -21,7 +21,8 @@ const named = (providers: string, of = cid) => ({ contenthash: formatContenthash
 /** A provider that answers its path, and what it has been told. */
 const openProvider = (name: string) =>
   openOrigin((request, response) => {
-    response.writeHead(200, { 'khachapuri-call': '0x01' })
+    // Only the gateway says why it chose somebody.
+    response.writeHead(200, { 'khachapuri-call': '0x01', 'khachapuri-route': 'me; why=best' })
     response.end(`${name} ${request.url}`)
   })
 
@@ -45,10 +46,12 @@ test('a deployment’s name is called like its CID at its provider, and says who
     const answer = await front.ask(thumbs, { path: path as string })
     expect(answer.body.toString()).toBe(`alice /${cid}${seen}`)
     expect(answer.headers['khachapuri-provider']).toBe('alice')
+    expect(answer.headers['khachapuri-route']).toBe('alice; why=only_one; among=1; of=1; try=1')
   }
   const direct = await front.ask('alice.localhost', { path: `/${cid}/cat.jpg` })
   expect(direct.body.toString()).toBe(`alice /${cid}/cat.jpg`)
   expect(direct.headers).not.toHaveProperty('khachapuri-provider')
+  expect(direct.headers).not.toHaveProperty('khachapuri-route')
 })
 
 test('a new CID moves traffic with its event; the old one still answers, and comes back the same way', async () => {
@@ -312,6 +315,8 @@ test('a provider that was broken is found in order again by its page, and gets i
   while (failures < 20 && (await ask()) !== 'bob') failures++
   expect(failures).toBe(limits.routeFailuresToBreak)
   for (let i = 0; i < 10; i++) expect(await ask()).toBe('bob')
+  const why = (await front.ask(thumbs)).headers['khachapuri-route']
+  expect(why).toBe('bob; why=only_one; among=1; of=2; try=1')
   isDown = false
   for (let i = 0; i < 100 && probes === 0; i++) {
     await front.clock.advance(limits.routeProbeIntervalMs)

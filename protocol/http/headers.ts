@@ -35,6 +35,8 @@ export const gatewayHeaders = {
   nameAge: 'khachapuri-name-age',
   /** Which provider answered; only where the caller called a deployment, and not a provider. */
   provider: 'khachapuri-provider',
+  /** Why it was that one: `<name>; why=only_one|drawn|less_to_do; among=<n>; of=<n>; try=<n>`. */
+  route: 'khachapuri-route',
 } as const
 
 /** A header's values in order, whatever the case of its name. */
