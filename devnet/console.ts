@@ -14,6 +14,7 @@ const labels: Readonly<Record<string, string>> = {
   providers: 'Starting the providers alice and bob (keys, Resolver, registration, programs)',
   money: 'Funding developer and payer, approving grants',
   examples: 'Deploying the examples with "khachapuri deploy"',
+  guests: 'Starting carol, dave and erin, and deploying "factor" to all five',
   calls: 'Making calls that are paid in four ways, and settling them on chain',
 }
 

@@ -86,7 +86,7 @@ async function deployExample(
  * @returns what it printed
  * @throws ProtocolError `internal` with that
  */
-async function runAsDeveloper(
+export async function runAsDeveloper(
   line: readonly string[],
   { gateway, chain, accounts }: DevMarket,
   home: string,

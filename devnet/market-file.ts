@@ -9,17 +9,22 @@ import { type DevMarket, roles } from './market.ts'
  * Writes `market.json` for scripts and the command line, and the accounts' keys as a keystore beside it. The market's
  * money is worthless, but its keys are treated like any others: encrypted, and gone with the market.
  *
+ * @param swarm - The CID that all five providers serve, where they are there.
  * @returns what removes both again
  */
 export async function writeMarketFile(
   folder: string,
   market: DevMarket,
   deployments: readonly DeployedExample[],
+  swarm?: string,
 ): Promise<AsyncDisposable> {
   await writeKeystore(join(folder, 'keystore'), market)
   const path = join(folder, 'market.json')
   // Renamed into place: whoever finds the file finds it whole.
-  await writeFile(`${path}.new`, `${JSON.stringify(describeMarket(market, deployments), null, 2)}\n`)
+  await writeFile(
+    `${path}.new`,
+    `${JSON.stringify({ ...describeMarket(market, deployments), ...(swarm && { swarm }) }, null, 2)}\n`,
+  )
   await rename(`${path}.new`, path)
   return {
     async [Symbol.asyncDispose]() {

@@ -5,6 +5,7 @@ import { parseUsdc } from '../protocol/usdc.ts'
 import { createConsole } from './console.ts'
 import { demonstrate } from './demonstration/demonstrate.ts'
 import { deployExamples, nameExample } from './examples.ts'
+import { startGuests } from './guests.ts'
 import { createMarket } from './market.ts'
 import { openMarketDir } from './market-dir.ts'
 import { writeMarketFile } from './market-file.ts'
@@ -20,7 +21,7 @@ import { version } from './version.ts'
  * @throws ProtocolError `port_taken`, …; the reason of a `signal` that aborts before the market is ready
  */
 export async function runMarket(
-  { port, once, fault, isVerbose }: Settings,
+  { port, once, fault, isSwarm, liar, isVerbose }: Settings,
   signal: AbortSignal,
 ): Promise<void> {
   const clock = systemClock
@@ -52,10 +53,22 @@ export async function runMarket(
   await nameExample(market, deployed, dir, signal)
   screen.step('calls')
   const demonstrations = await demonstrate({ clock, log }, market, deployed, signal)
-  parts.use(await writeMarketFile(folder, market, deployed))
+  if (isSwarm) screen.step('guests')
+  const guests = isSwarm
+    ? parts.use(
+        await startGuests(
+          { clock, random: Math.random, log },
+          market,
+          { ...{ dir, version, liar }, settleIntervalMs: 2_000 },
+          signal,
+        ),
+      )
+    : undefined
+  parts.use(await writeMarketFile(folder, market, deployed, guests?.cid))
   // npm runs scripts in the project's folder, wherever it was called.
   const cwd = process.env['INIT_CWD'] ?? process.cwd()
-  screen.done(describeMarketForPeople({ market, deployed, demonstrations, isStaying: !once, cwd }))
+  const swarm = guests?.cid
+  screen.done(describeMarketForPeople({ market, deployed, demonstrations, swarm, isStaying: !once, cwd }))
   if (!once && !signal.aborted)
     await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
   screen.note('Stopping: calls in flight end, what is owed is settled …')

@@ -2,7 +2,14 @@ import { expect, test } from 'vitest'
 import { parseSettings } from './settings.ts'
 
 test('without flags the market stays on port 8080', () => {
-  expect(parseSettings([])).toEqual({ port: 8080, once: false, fault: undefined, isVerbose: false })
+  expect(parseSettings([])).toEqual({
+    port: 8080,
+    once: false,
+    fault: undefined,
+    isSwarm: false,
+    liar: undefined,
+    isVerbose: false,
+  })
 })
 
 test('every flag is read', () => {
@@ -10,8 +17,12 @@ test('every flag is read', () => {
     port: 0,
     once: true,
     fault: 'wrong-id',
+    isSwarm: false,
+    liar: undefined,
     isVerbose: true,
   })
+  expect(parseSettings(['--swarm'])).toMatchObject({ isSwarm: true, liar: undefined })
+  expect(parseSettings(['--liar', 'dave'])).toMatchObject({ isSwarm: true, liar: 'dave' })
   expect(parseSettings(['--help'])).toBe('help')
 })
 
@@ -22,6 +33,7 @@ test.each([
   [['--port=-1']],
   [['--port']],
   [['--fault', 'sloth']],
+  [['--liar', 'alice']],
   [['extra']],
 ])('%j is refused with the usage as hint', (argv) => {
   expect(() => parseSettings(argv)).toThrow(

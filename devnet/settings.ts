@@ -9,8 +9,16 @@ export interface Settings {
   /** Stop when the demonstration calls are settled. */
   readonly once: boolean
   readonly fault: Fault | undefined
+  /** Whether carol, dave and erin are there, too, for swarms. */
+  readonly isSwarm: boolean
+  /** Which of them lies. */
+  readonly liar: GuestName | undefined
   readonly isVerbose: boolean
 }
+
+/** Who joins alice and bob for swarms. */
+export const guestNames = ['carol', 'dave', 'erin'] as const
+export type GuestName = (typeof guestNames)[number]
 
 /** Hardhat's usual id; tools take a chain with it for one without real money. */
 export const devChainId = 31_337
@@ -22,6 +30,8 @@ Runs a market on this machine: chain, contracts, gateway, the providers alice an
   --port <n>      Port of the gateway (default 8080; 0 takes a free one)
   --once          Stop after the demonstration calls were answered and settled on chain
   --fault <name>  Let the providers misbehave on purpose: ${faults.join(', ')}
+  --swarm         Run three more providers, carol, dave and erin, for calls that several answer
+  --liar <name>   The same, and one of the three changes a byte of every answer
   --verbose       Log as JSON to standard error
   --help          Show this
 
@@ -36,6 +46,8 @@ export function parseSettings(argv: readonly string[]): Settings | 'help' {
         port: { type: 'string', default: '8080' },
         once: { type: 'boolean', default: false },
         fault: { type: 'string' },
+        swarm: { type: 'boolean', default: false },
+        liar: { type: 'string' },
         verbose: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
@@ -45,8 +57,16 @@ export function parseSettings(argv: readonly string[]): Settings | 'help' {
     if (port > 65_535)
       throw new Error(`--port takes a number from 0 to 65535, not "${values.port.slice(0, 20)}".`)
     const fault = values.fault === undefined ? undefined : parseFault(values.fault, devChainId)
-    return { port, once: values.once, fault, isVerbose: values.verbose }
+    const liar = values.liar === undefined ? undefined : parseLiar(values.liar)
+    const isSwarm = values.swarm || liar !== undefined
+    return { port, once: values.once, fault, isSwarm, liar, isVerbose: values.verbose }
   } catch (error) {
     throw new ProtocolError('usage_invalid', (error as Error).message, { hint: usage, cause: error })
   }
+}
+
+function parseLiar(text: string): GuestName {
+  const name = guestNames.find((one) => one === text)
+  if (name) return name
+  throw new Error(`--liar is one of ${guestNames.join(', ')}, not "${text.slice(0, 20)}".`)
 }

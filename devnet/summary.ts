@@ -8,6 +8,8 @@ export interface Summary {
   readonly market: DevMarket
   readonly deployed: readonly DeployedExample[]
   readonly demonstrations: readonly Demonstration[]
+  /** The CID that all five providers serve, where they are there. */
+  readonly swarm: string | undefined
   /** Whether the market goes on, so that there is something to try. */
   readonly isStaying: boolean
   /** The directory in which the person who reads this types. */
@@ -19,6 +21,7 @@ export function describeMarketForPeople({
   market,
   deployed,
   demonstrations,
+  swarm,
   isStaying,
   cwd,
 }: Summary): string {
@@ -48,7 +51,7 @@ export function describeMarketForPeople({
     parts.push(
       '',
       'Try, from this folder',
-      ...indent(linesToTry(market, deployed, cwd)),
+      ...indent([...linesToTry(market, deployed, cwd), ...swarmLines(market, swarm)]),
       '',
       'Ctrl-C stops everything.',
     )
@@ -74,6 +77,16 @@ function linesToTry({ gateway }: DevMarket, deployed: readonly DeployedExample[]
     `npx khachapuri call ${url('paid-factor', 'alice')}/ -d '{"num":97}' --voucher --account payer`,
     'npx khachapuri balance',
     'npx khachapuri init hello && npx khachapuri deploy hello --provider alice',
+  ]
+}
+
+/** Asks three of the five, by a gateway that is trusted, and by one that is checked. */
+function swarmLines({ gateway }: DevMarket, cid: string | undefined): string[] {
+  if (cid === undefined) return []
+  const url = `http://any.${gateway.domain}/${cid}/`
+  return [
+    `curl -i -H 'Khachapuri-Swarm: n=3, k=2, timeout=3' -d '{"num":600}' ${url}`,
+    `npx khachapuri swarm call ${url} --n 5 --k 3 -d '{"num":600}' -o out.json && npx khachapuri verify-swarm out.json`,
   ]
 }
 

@@ -2,14 +2,21 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Address } from 'viem'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { createGateway, type Gateway } from '../../gateway/gateway.ts'
+import { systemClock } from '../../protocol/base/clock.ts'
+import { createTestLog } from '../../protocol/base/log.ts'
+import { createNameReader } from '../../protocol/chain/name-reader.ts'
+import { createSeedBlocks } from '../../protocol/chain/seed-blocks.ts'
 import { headerValues } from '../../protocol/http/headers.ts'
 import { parseMember } from '../../protocol/swarm/member.ts'
 import { parseUsdc } from '../../protocol/usdc.ts'
+import { curl } from '../support/curl.ts'
 import { type Deployed, nothing, openMarket, type TestMarket } from '../support/market.ts'
 
 const names = ['alice', 'bob', 'carol', 'dave', 'erin']
 const named = names.flatMap((name) => ['--provider', name])
 const priceUsdc = 500n
+const factorFolder = join(import.meta.dirname, '../../examples/factor')
 
 let market: TestMarket
 let factor: Deployed
@@ -31,7 +38,7 @@ beforeAll(async () => {
   }))
   const { account } = await market.createPayer({ name: 'swarmer', grants })
   pass = await market.pass({ payer: account.address, providers: [...addresses.values()] }, account)
-  factor = await market.deploy(join(import.meta.dirname, '../../examples/factor'), '--public', ...named)
+  factor = await market.deploy(factorFolder, '--public', ...named)
   // The gateway knows whom it was asked for once.
   for (const name of names) expect((await market.call({ provider: name, path: '/_/info' })).status).toBe(200)
 })
@@ -121,4 +128,52 @@ test('the command line checks all of it, by a gateway or without one, and again 
     1,
     expect.objectContaining({ code: 'swarm_differs', wrong: ['answer'] }),
   ])
+})
+
+/** A gateway that has the same chain and names, and lies about what came of swarms. */
+function openForger(): Promise<Gateway> {
+  const { client, contracts, gateway } = market.dev
+  const base = { clock: systemClock, log: createTestLog() }
+  return createGateway(
+    {
+      ...base,
+      names: createNameReader({ ...base, client }, { registry: contracts.registry }),
+      seedBlocks: createSeedBlocks({ ...base, client }),
+      openTunnels: () => ({
+        upstreamFor: () => undefined,
+        hasTunnel: () => false,
+        connected: () => [],
+        upgrade: (_, socket) => void socket.destroy(),
+        recheck: async () => undefined,
+        drain: async () => undefined,
+        [Symbol.asyncDispose]: async () => undefined,
+      }),
+      async fetchSpec(cid) {
+        const answer = await fetch(new URL(`/ipfs/${cid}?format=raw`, gateway.info.keeper))
+        return new Uint8Array(await answer.arrayBuffer())
+      },
+    },
+    {
+      ...{ host: '127.0.0.1', port: 0, allowPrivate: true, fault: 'forge-swarm' },
+      info: { ...contracts, peers: [], version: 'test' },
+    },
+  )
+}
+
+test('what a gateway forges is no answer: the registry has other accounts than those that signed', async () => {
+  const { user, dev } = market
+  const alone = await market.deploy(factorFolder, '--public', '--provider', 'alice')
+  await using forger = await openForger()
+  // From then on it knows her.
+  const known = await curl({ port: forger.port, host: `alice.${forger.domain}`, path: '/_/info' })
+  expect(known.status).toBe(200)
+  const callAt = (gateway: Gateway) => {
+    const url = `http://any.${gateway.domain}/${alone.cid}/`
+    const terms = ['--n', '1', '--k', '1', '--timeout', '30']
+    return user.run(['swarm', 'call', url, ...terms, '-d', '{"num":600}', '--pass', pass])
+  }
+  expect(await callAt(dev.gateway)).toMatchObject({ exitCode: 0, stdout: '2,2,2,3,5,5' })
+  const forged = await callAt(forger)
+  expect([forged.exitCode, forged.stdout]).toEqual([1, ''])
+  expect(forged.stderr).toContain('WRONG  member alice')
 })
