@@ -174,7 +174,8 @@ function flagsLayer(values: GatewayFlags): SettingsLayer {
   return {
     values: tree,
     nameOf: (path) => {
-      const flag = flagOf.get(path.join('.'))
+      // A word of a list is a place below its setting.
+      const flag = flagOf.get(path.filter((part) => typeof part === 'string').join('.'))
       return flag === undefined ? '' : `--${flag}`
     },
   }

@@ -35,7 +35,10 @@ export function readEnvironment(env: Readonly<Record<string, string | undefined>
     if (leaf) setAt(values, leaf.path, fromText(leaf, text))
     else unknown.push(name)
   }
-  return { layer: { values, nameOf: environmentName }, unknown }
+  // A word of a list is a place below its setting.
+  const nameOf = (path: readonly PropertyKey[]) =>
+    environmentName(path.filter((part) => typeof part === 'string'))
+  return { layer: { values, nameOf }, unknown }
 }
 
 /** What is no number stays text, so that the schema says what it expected. */
