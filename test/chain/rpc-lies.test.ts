@@ -122,7 +122,9 @@ const additions: readonly (readonly [string, (log: Log) => Partial<Log>])[] = [
   ['of blocks to come', () => ({ blockNumber: '0xffffffff' })],
   [
     'for another provider',
-    ({ topics }) => ({ topics: [topics[0], pad(stranger), pad(addressOf(78))] as never }),
+    ({ topics }) => ({
+      topics: [topics[0] as string, pad(stranger), pad(addressOf(78)), ...topics.slice(3)],
+    }),
   ],
 ]
 
