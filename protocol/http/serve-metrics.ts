@@ -16,7 +16,7 @@ export interface MetricsOptions {
 /**
  * Shows metrics at `http://<host>:<port>/metrics`, on a port of their own that strangers do not reach.
  *
- * @throws ProtocolError `port_taken`
+ * @throws ProtocolError `port_taken`, `config_invalid` (an address that this machine does not have)
  */
 export async function serveMetrics(
   metrics: MetricsSource,
@@ -33,14 +33,7 @@ export async function serveMetrics(
     )
   })
   await new Promise<void>((resolve, reject) => {
-    server.once('error', (cause) =>
-      reject(
-        new ProtocolError('port_taken', `Port ${port} is taken.`, {
-          hint: 'Choose another one with --metrics-port.',
-          cause,
-        }),
-      ),
-    )
+    server.once('error', (cause: NodeJS.ErrnoException) => reject(describeError(cause, { port, host })))
     server.listen(port, host, resolve)
   })
   return {
@@ -50,4 +43,20 @@ export async function serveMetrics(
       await new Promise((resolve) => server.close(resolve))
     },
   }
+}
+
+function describeError(
+  cause: NodeJS.ErrnoException,
+  { port, host }: { readonly port: number; readonly host: string },
+): ProtocolError {
+  if (cause.code === 'EADDRINUSE') {
+    return new ProtocolError('port_taken', `Port ${port} on ${host} is taken.`, {
+      hint: 'Choose another one with --metrics-port.',
+      cause,
+    })
+  }
+  return new ProtocolError('config_invalid', `Metrics cannot be at port ${port} of ${host}: ${cause.code}.`, {
+    hint: 'Choose an address of this machine, and a port above 1023.',
+    cause,
+  })
 }
