@@ -34,14 +34,14 @@ describe.skipIf(!canRunNatively)(
     })
 
     async function start(options: Settings = {}): Promise<Instance> {
-      const { env = {}, native = 'cgi', memoryMiB = 64, timeoutMs = 10_000, onOutput } = options
+      const { env = {}, native = 'cgi', memoryMiB = 64, timeoutMs = 10_000, cpuMs, onOutput } = options
       const files = [
         { path: 'attacks', bytes },
         { path: 'own.txt', bytes: Buffer.from('own') },
       ]
       return (await making!).start(
         { files, entry: 'attacks', native },
-        { env, params: null, limits: { memoryMiB, timeoutMs }, ...(onOutput && { onOutput }) },
+        { env, params: null, limits: { memoryMiB, timeoutMs, cpuMs }, ...(onOutput && { onOutput }) },
         never,
       )
     }
@@ -153,6 +153,11 @@ describe.skipIf(!canRunNatively)(
           expect(textOf(await attack(neighbour, 'hello'))).toBe('hello\n')
         expect((await bombing).outcome).toEqual({ kind: 'timeout', timeoutMs: 1_000 })
         expect(textOf(await attack(program, 'hello'))).toBe('hello\n')
+      })
+
+      test('no more processor time than it may, in however many processes', async () => {
+        await using program = await start({ timeoutMs: 60_000, cpuMs: 200 })
+        expect((await attack(program, 'restless-bomb')).outcome).toEqual({ kind: 'out_of_cpu', cpuMs: 200 })
       })
 
       test('no more time than it has, a byte at a time', async () => {
@@ -281,6 +286,7 @@ interface Settings {
   readonly native?: NativeMode
   readonly memoryMiB?: number
   readonly timeoutMs?: number
+  readonly cpuMs?: number
   readonly onOutput?: (chunk: Buffer) => void
 }
 

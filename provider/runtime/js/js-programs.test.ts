@@ -57,6 +57,40 @@ describe('a program behind the walls of this machine', async () => {
     expect(await answer({ 'index.js': source })).toBe('[true,"mine",true]')
   })
 
+  test('hears that a caller has left in the middle of an answer', async ({ signal }) => {
+    const source = `
+      let cancelled = 0
+      const endless = () => new ReadableStream({
+        pull: (controller) => new Promise((resolve) => setTimeout(resolve, 5)).then(() => controller.enqueue(new Uint8Array(1))),
+        cancel: () => void cancelled++,
+      })
+      export default { fetch: ({ url }) => new Response(url.endsWith('/cancelled') ? String(cancelled) : endless()) }`
+    await using instance = await runtime.start(
+      { files: [{ path: 'index.js', bytes: Buffer.from(source) }], entry: 'index.js' },
+      { env: {}, params: null, limits: { timeoutMs: 60_000, memoryMiB: 128 } },
+      never,
+    )
+    const rawHeaders = ['host', 'alice.example']
+    await new Promise<void>((resolve) => {
+      const exchange = instance.call(
+        { method: 'GET', target: '/', rawHeaders },
+        {
+          onHead: () => undefined,
+          onData() {
+            exchange.abort()
+            resolve()
+          },
+          onEnd: () => expect.unreachable(),
+        },
+      )
+    })
+    const ask = async () =>
+      (await collectAnswer(instance, { method: 'GET', target: '/cancelled', rawHeaders })).body.toString()
+    let cancelled = await ask()
+    while (cancelled === '0' && !signal.aborted) cancelled = await ask()
+    expect(cancelled).toBe('1')
+  })
+
   test('imports its other files, each as what it is', async () => {
     // (module (func (export "add") (param i32 i32) (result i32) local.get 0 local.get 1 i32.add))
     const add = Buffer.from(
