@@ -5,6 +5,7 @@ import { expect, test } from 'vitest'
 import { z } from 'zod'
 import type { ProviderAccount } from '../../cli/market/ask-provider.ts'
 import type { OpenMarket } from '../../cli/market/open.ts'
+import type { ProviderHistory } from '../../cli/operate/provider-history.ts'
 import { createDifferences } from '../../cli/statement/differences.ts'
 import { createLedgerBooks } from '../../cli/statement/ledger-books.ts'
 import { createProviderBooks } from '../../cli/statement/provider-books.ts'
@@ -130,7 +131,7 @@ async function tellPayer(
 async function tellProvider(
   at: Settling,
   { history }: Ledger,
-  sumPayments = async () => (await history.sumPayments()).amountUsdc,
+  lies: Partial<ProviderHistory> = {},
 ): Promise<Told> {
   const books = await createLedgerBooks({
     identity: { provider: at.provider, ...at.chain.market },
@@ -138,7 +139,8 @@ async function tellProvider(
     findUsageRoot: async (transaction) => (await history.findBatch(transaction))?.usageRoot,
     findPaidCall: history.findPaidCall,
     readAllLanes: (after) => history.readAllLanes({ after }),
-    sumPayments,
+    sumPayments: async () => (await history.sumPayments()).amountUsdc,
+    ...lies,
     [Symbol.dispose]: () => undefined,
   })
   return tell(at, at.provider, books, true)
@@ -354,6 +356,23 @@ test('a receipt that is not the one that its provider committed to on chain is n
   expect([told.problem, told.unproven]).toEqual([undefined, 3])
 })
 
+test('a settlement that a provider’s books do not know, or know otherwise, is told', async () => {
+  await using at = await openSettling()
+  const payer = await at.createPayer()
+  await using process = await at.start()
+  await process.charge(payer, 3, 7n)
+  await process.settler.settleNow(never)
+  const differenceWith = async (root: Hash | undefined) =>
+    (await tellProvider(at, process.ledger, { findUsageRoot: async () => root })).problem
+  const difference = { statedUsdc: '0', chainUsdc: '21' }
+  expect(await differenceWith(undefined)).toMatchObject({
+    details: { differences: [{ what: 'a settlement that the ledger does not know', ...difference }] },
+  })
+  expect(await differenceWith(randomHex())).toMatchObject({
+    details: { differences: [{ what: 'another usage root', ...difference }] },
+  })
+})
+
 test('an event that the server leaves out is told: the sums are held against the storage', async () => {
   await using at = await openSettling()
   const payer = await at.createPayer(terms)
@@ -401,7 +420,7 @@ test('a payment by x402 that is in the books and not on the chain is told, by wh
   expect((await tellPayer(at, process.ledger, payer, {}, account)).problem).toMatchObject({
     details: { differences: [difference] },
   })
-  const books = async () => usdc(5n)
+  const books = { sumPayments: async () => usdc(5n) }
   expect((await tellProvider(at, process.ledger, books)).problem).toMatchObject({
     details: { differences: [{ what: 'paid by x402', statedUsdc: '5', chainUsdc: '0' }] },
   })
