@@ -135,6 +135,7 @@ export function draftDeployment(facts: DraftFacts, terms: Terms): DeploymentDraf
     program: facts.program,
     runtime: manifest.runtime,
     ...(manifest.native && { native: manifest.native }),
+    ...(manifest.compare && { compare: manifest.compare }),
     entry: manifest.entry,
     params: facts.params,
     env: facts.env,

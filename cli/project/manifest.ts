@@ -7,6 +7,7 @@ import { limits } from '../../protocol/limits.ts'
 import { isNativeOnly, nativeModes, type Params, runtimeKinds } from '../../protocol/program.ts'
 import { limitShape, programLimits } from '../../protocol/program-limits.ts'
 import { describeIssues } from '../../protocol/schema.ts'
+import { compareRuleSchema } from '../../protocol/swarm/compare-answers.ts'
 
 /** The file in a program's directory, and in its zip, that says what it is. */
 export const manifestName = 'khachapuri.json'
@@ -46,6 +47,8 @@ const manifestSchema = z
       ),
     params: z.custom<Params>(isJsonObject, 'Expected a JSON object').default({}),
     limits: limitsSchema.default(limitsSchema.parse({})),
+    /** What makes two answers the same, where several providers vote on one; status, type and body where it is absent. */
+    compare: compareRuleSchema.optional(),
     /** Names that do not go into the zip, at any depth; `*` stands for any characters. */
     exclude: z.array(z.string().min(1).max(limits.zipNameBytesMax)).max(256).default([]),
   })

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Address } from 'viem'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -128,6 +128,21 @@ test('the command line checks all of it, by a gateway or without one, and again 
     1,
     expect.objectContaining({ code: 'swarm_differs', wrong: ['answer'] }),
   ])
+})
+
+test('answers that differ where the program says it does not matter are the same', async () => {
+  const folder = join(market.user.dir, 'noise')
+  await mkdir(folder)
+  const compare = { fields: ['/sum'] }
+  const manifest = { name: 'noise', entry: 'index.js', compare }
+  await writeFile(join(folder, 'khachapuri.json'), JSON.stringify(manifest))
+  const answer = 'Response.json({ sum: 7, id: crypto.randomUUID() })'
+  await writeFile(join(folder, 'index.js'), `export default { fetch: () => ${answer} }`)
+  const { cid } = await market.deploy(folder, '--public', ...named)
+  const rawHeaders = ['khachapuri-swarm', 'n=5, k=3, timeout=30']
+  const told = await market.call({ provider: 'any', cid, pass, rawHeaders })
+  expect([told.status, JSON.parse(told.body.toString())]).toEqual([200, expect.objectContaining({ sum: 7 })])
+  expect(headerValues(told.rawHeaders, 'khachapuri-verdict')).toEqual(['majority'])
 })
 
 /** A gateway that has the same chain and names, and lies about what came of swarms. */
