@@ -207,7 +207,9 @@ test('a provider’s own: each settlement with the calls that it charged, and wh
     x402Usdc: '500',
   })
   const nowhere = await run(`provider statement --dir ${join(at.dir, 'nobody')} --json`, payer)
-  expect(nowhere.json()).toMatchObject({ code: 'config_invalid' })
+  expect(nowhere.json()).toMatchObject({ code: 'usage_invalid' })
+  const empty = await run(`provider statement --dir ${at.dir} --json`, payer)
+  expect(empty.json()).toMatchObject({ code: 'config_invalid' })
 })
 
 test.each(['alice', 'bob'] as const)(
