@@ -18,12 +18,20 @@ export function parseDuration(flag: string, text: string): number {
   )
 }
 
-/** Reads a whole number. @throws ProtocolError `usage_invalid` with the range */
-export function parseCount(flag: string, text: string, { min, max }: { min: number; max: number }): number {
+/** Reads the whole number of a flag. @throws ProtocolError `usage_invalid` with the range */
+export const parseCount = (flag: string, text: string, range: { min: number; max: number }): number =>
+  parseWholeNumber(`--${flag}`, text, range)
+
+/** @param what - What the user wrote it for. @throws ProtocolError `usage_invalid` with the range */
+export function parseWholeNumber(
+  what: string,
+  text: string,
+  { min, max }: { min: number; max: number },
+): number {
   const count = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
   if (count >= min && count <= max) return count
   throw usageError(
-    `"${text.slice(0, 40)}" is not a value for --${flag}.`,
+    `"${text.slice(0, 40)}" is not a value for ${what}.`,
     `Use a whole number from ${min} to ${max}.`,
   )
 }

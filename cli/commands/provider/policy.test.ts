@@ -118,5 +118,6 @@ test('what is no rule is refused, and the rules stay', async () => {
     'deny',
   ])
     expect((await policy(wrong))['exitCode']).toBe(2)
+  expect((await policy('set memoryMiB=1'))['detail']).toBe('"1" is not a value for memoryMiB.')
   expect((await policy('show'))['policy']).toEqual(before)
 })

@@ -13,7 +13,7 @@ import {
 import { type Policy, policySchema } from '../../../provider/policy/policy.ts'
 import { readPolicy, writePolicy } from '../../../provider/policy/policy-file.ts'
 import { type CommandContext, defineCommand, usageError } from '../../command.ts'
-import { parseCount } from '../../duration.ts'
+import { parseWholeNumber } from '../../duration.ts'
 import { orderProvider } from '../../operate/order-provider.ts'
 import { findProviderDir, providerOptions } from '../../operate/provider-dir.ts'
 
@@ -99,7 +99,7 @@ function parseSettings(words: readonly string[]): unknown {
     const [name = '', text = ''] = word.split('=')
     const limit = settableLimitNames.find((one) => one === name)
     const value = (bounds: { min: number; max: number }) =>
-      text === 'none' ? null : parseCount(name, text, bounds)
+      text === 'none' ? null : parseWholeNumber(name, text, bounds)
     if (limit) maxima[limit] = value(programLimits[limit])
     else if (name === 'capacityMiB') rest[name] = value({ min: limits.capacityMiBMin, max: 2 ** 24 })
     else if (name === 'capacityCores') rest[name] = value({ min: 1, max: 2 ** 16 })
@@ -116,8 +116,8 @@ function parseSettings(words: readonly string[]): unknown {
 function parseFaults(text: string): unknown {
   const [percent = '', calls] = text.split(',')
   return {
-    faultPercentMax: parseCount('faults', percent, { min: 1, max: 100 }),
-    ...(calls !== undefined && { callsMin: parseCount('faults', calls, { min: 1, max: 100_000 }) }),
+    faultPercentMax: parseWholeNumber('faults', percent, { min: 1, max: 100 }),
+    ...(calls !== undefined && { callsMin: parseWholeNumber('faults', calls, { min: 1, max: 100_000 }) }),
   }
 }
 
