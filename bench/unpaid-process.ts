@@ -102,6 +102,8 @@ const callDeps: CallDeps = {
     programsRunning: programs.count,
   }),
   bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
+  // Nothing that is measured is recorded.
+  callRecords: { add: () => undefined },
   chainLostForMs: () => undefined,
 }
 const options = { provider, name: 'unpaid', market, priceUsdc: () => zeroUsdc, noticeHours: 0 }

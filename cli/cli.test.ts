@@ -67,6 +67,7 @@ test('the list of commands', async () => {
       secret rm               Forget a secret
       limits                  Show what a program may use, and what happens beyond it
       verify                  Check what a provider signed about a call
+      replay                  Run a recorded call again, and prove it where its provider lied
       logs                    Read what a deployment of yours printed, and its calls
 
     Money:

@@ -112,6 +112,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Check what a provider signed about a call',
         load: async () => (await import('./commands/verify.ts')).verify,
       },
+      replay: {
+        summary: 'Run a recorded call again, and prove it where its provider lied',
+        load: async () => (await import('./commands/replay.ts')).replay,
+      },
       logs: {
         summary: 'Read what a deployment of yours printed, and its calls',
         load: async () => (await import('./commands/logs.ts')).logs,

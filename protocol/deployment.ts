@@ -1,6 +1,7 @@
 import { type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
 import { z } from 'zod'
 import { sha256, toHex } from './base/bytes.ts'
+import { isRecordable, recordRuleSchema, whyNotRecordable } from './call-record.ts'
 import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
 import { egressSchema, explainNoEgress } from './egress.ts'
 import { encryptedProgramSchema } from './encrypted-program.ts'
@@ -72,6 +73,8 @@ const draftShape = {
   encrypted: encryptedProgramSchema.optional(),
   /** What makes two answers the same, where several providers vote on one. */
   compare: compareRuleSchema.optional(),
+  /** That what its calls were asked with is kept, so that they can be run again. */
+  record: recordRuleSchema.optional(),
 }
 
 const draftSchema = z.strictObject(draftShape)
@@ -82,6 +85,7 @@ const specSchema = z
     signature: z.string().regex(/^0x[0-9a-f]{130}$/, 'Expected a 65-byte signature'),
   })
   .refine(isNativeOnly, { path: ['native'], error: 'Only a program with the runtime "native" has that' })
+  .refine(isRecordable, { path: ['record'], error: whyNotRecordable })
 
 /** A deployment spec: program, limits, env and policy under the owner's signature. */
 export type DeploymentSpec = z.output<typeof specSchema>

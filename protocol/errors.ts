@@ -50,6 +50,9 @@ export const errorTable = {
   statement_differs: { status: 409, retryable: false },
   receipt_invalid: { status: 400, retryable: false },
   receipt_differs: { status: 409, retryable: false },
+  replay_differs: { status: 409, retryable: false },
+  replay_impossible: { status: 422, retryable: false },
+  replay_inconclusive: { status: 409, retryable: true },
   spend_cap_reached: { status: 402, retryable: false },
 
   // What is to be run

@@ -132,6 +132,12 @@ export const limits = {
   idempotentAnswerBytesMax: 1 * MiB,
   idempotentAnswerAgeMsMax: 24 * 60 * 60 * 1000,
   idempotentAnswersBytesMax: 1024 * MiB,
+  /** What a provider keeps of calls to run them again: for how long a deployment may ask, of one call, and of all together. */
+  callRecordSecondsMin: 60,
+  callRecordSecondsMax: 90 * 24 * 60 * 60,
+  callRecordBodyBytesMax: 256 * KiB,
+  callRecordsBytesMax: 1024 * MiB,
+  callRecordsPruneIntervalMs: 60_000,
 
   // A program in its sandbox
   programStartTimeoutMs: 5_000,
@@ -702,6 +708,10 @@ export const limits = {
 assert(
   limits.callsRunningPerProviderMax + limits.callsWaitingMax <= limits.callsInFlightPerProviderMax,
   'who waits for a place does not take that of one who could run',
+)
+assert(
+  limits.callRecordBodyBytesMax * 1.4 + 2 * limits.headerBytesMax <= limits.statementPageBytesMax,
+  'the record of a call fits a page',
 )
 assert(limits.callTimeoutMsDefault <= limits.callTimeoutMsMax, 'the default call fits the longest call')
 assert(

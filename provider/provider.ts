@@ -52,6 +52,8 @@ import { openPrograms } from './open-programs.ts'
 import { openRules } from './policy/rules.ts'
 import { createPresence, isTunnelUrl } from './presence.ts'
 import { registerProvider } from './register-provider.ts'
+import { openCallRecords } from './replay/call-records.ts'
+import { createRecordPages } from './replay/record-pages.ts'
 import type { NativeOptions } from './runtime/native/native-runtime.ts'
 import { openSealKeys } from './seal-keys.ts'
 import { changeSettings } from './settings.ts'
@@ -244,6 +246,7 @@ export async function createProvider(
   )
   if (x402) starting.use(x402)
   const programLog = starting.use(openProgramLog({ clock, log }, dir))
+  const callRecords = starting.use(openCallRecords({ clock, log }, { dir }))
   const rules = starting.use(
     await openRules(
       {
@@ -385,6 +388,7 @@ export async function createProvider(
     needsOf: programs.needsOf,
     ballots,
     programLog,
+    callRecords,
     metrics,
     bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
     chainLostForMs: () => mirror.status().lostForMs,
@@ -417,6 +421,7 @@ export async function createProvider(
     presence: createPresencePages({ clock, voice, did, version: options.version }),
     account: createAccountPages({ clock, askContract, ledger, grants: mirror }, payee),
     logs: createLogPages({ clock, askContract, deployments, programLog }, payee),
+    records: createRecordPages({ clock, askContract, callRecords }, payee),
     ...(options.fault && { fault: options.fault }),
   })
   const callOptions = { ...payee, priceUsdc: () => priceUsdc, noticeHours: options.noticeHours }

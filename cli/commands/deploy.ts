@@ -50,6 +50,11 @@ export const deploy = defineCommand({
     const isEncrypted = values['encrypt-program'] ?? false
     if (isPublic && isEncrypted)
       throw usageError('--public and --encrypt-program exclude each other.', 'The key would be public, too.')
+    if (values.record !== undefined && !isPublic)
+      throw usageError(
+        'Only a public deployment is recorded: nobody else could run a sealed one again.',
+        'Add --public, or leave --record out.',
+      )
     const message = parseMessage(values.message)
     const program = await openProgram(path, context)
     const terms = parseTerms(values, program.manifest)

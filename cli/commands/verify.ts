@@ -1,21 +1,18 @@
 import { getAddress, type Hex, isAddress } from 'viem'
 import { sha256, toHex } from '../../protocol/base/bytes.ts'
 import { hashRequest } from '../../protocol/call.ts'
-import { ProtocolError } from '../../protocol/errors.ts'
 import { digestOfCid, parseContentCid } from '../../protocol/ipfs/cid.ts'
-import { limits } from '../../protocol/limits.ts'
 import { receiptToJson } from '../../protocol/receipt.ts'
-import { type Check, type Evidence, verifyReceipt } from '../../protocol/verify-receipt.ts'
+import { type Evidence, verifyReceipt } from '../../protocol/verify-receipt.ts'
 import { type CommandContext, defineCommand, usageError } from '../command.ts'
-import { readFileBounded } from '../files.ts'
 import { openMarket } from '../market/open.ts'
 import { marketOptions } from '../market/options.ts'
 import { readProvider } from '../market/resolve-provider.ts'
 import { parseParams } from '../project/manifest.ts'
-import { computeIds, openProgram, resolvePath } from '../project/packed-program.ts'
-import { fetchReceipt } from '../verify/fetch-receipt.ts'
-import { programTarget } from '../verify/program-target.ts'
-import { type ReceivedReceipt, readKeptReceipt } from '../verify/read-answer.ts'
+import { computeIds, openProgram } from '../project/packed-program.ts'
+import { assertHolds, formatChecks } from '../verify/assert-holds.ts'
+import { readKeptFile, readSource } from '../verify/read-source.ts'
+import { parseRequestLine } from '../verify/request-line.ts'
 
 export const verify = defineCommand({
   usage: 'verify <file|url|->',
@@ -62,38 +59,13 @@ export const verify = defineCommand({
       ...(await providerEvidence(values, context)),
     }
     const checks = await verifyReceipt(signed, evidence)
-    const wrong = checks.filter(({ verdict }) => verdict === 'wrong')
     const facts = { receipt: receiptToJson(signed.receipt), market: signed.market, checks }
-    if (wrong.length === 0) return context.print(checks.map(formatCheck).join('\n'), facts)
-    if (!values['json']) context.note(checks.map(formatCheck).join('\n'))
-    throw new ProtocolError(
-      'receipt_differs',
-      `The receipt does not hold: ${wrong.map(({ name, says }) => `${name} (${says})`).join('; ')}.`,
-      {
-        hint: 'Check that receipt, body and request are of the same call. If they are, keep them: they prove what the provider signed.',
-        details: { wrong: wrong.map(({ name }) => name), ...facts },
-      },
-    )
+    const isRight = checks.every(({ verdict }) => verdict !== 'wrong')
+    if (isRight) return context.print(formatChecks(checks), facts)
+    if (!values['json']) context.note(formatChecks(checks))
+    assertHolds(checks, facts)
   },
 })
-
-/** Of a body, with the head before it. */
-const keptBytesMax = limits.responseBodyBytesMax + limits.headerBytesMax
-
-const marks = { ok: 'ok   ', wrong: 'WRONG', open: '-    ' }
-const formatCheck = ({ name, verdict, says }: Check) => `${marks[verdict]}  ${name.padEnd(10)}  ${says}`
-
-async function readSource(source: string, context: CommandContext): Promise<ReceivedReceipt> {
-  if (/^https?:\/\//.test(source)) return fetchReceipt(source, context)
-  if (source === '-') return readKeptReceipt(Buffer.from(await context.readStdin(keptBytesMax)))
-  return readKeptReceipt(await readFile(source, context))
-}
-
-async function readFile(path: string, { cwd }: CommandContext): Promise<Uint8Array> {
-  const bytes = await readFileBounded(resolvePath(cwd, path), keptBytesMax)
-  if (bytes) return bytes
-  throw usageError(`There is no file ${path}.`, 'Keep the head of an answer with "curl -D head.txt".')
-}
 
 interface Given {
   readonly body?: string | undefined
@@ -114,7 +86,7 @@ async function givenEvidence(
     throw usageError('--data belongs to a request.', 'Add --request "POST /path".')
   if (params !== undefined && program === undefined)
     throw usageError('--params belong to a program.', 'Add --program <path>.')
-  const digestOf = async (path: string) => sha256(await readFile(path, context))
+  const digestOf = async (path: string) => sha256(await readKeptFile(path, context))
   const packed = program === undefined ? undefined : await openProgram(program, context)
   const ids =
     packed &&
@@ -130,13 +102,6 @@ async function givenEvidence(
     ...(ids && { programId: ids.programId }),
     ...(deployment !== undefined && { deployment: toHex(digestOfCid(parseContentCid(deployment))) }),
   }
-}
-
-function parseRequestLine(line: string, deployment: Hex): { method: string; target: string } {
-  const [, method, target] = /^([A-Z]{1,20}) (\/\S*)$/.exec(line) ?? []
-  if (method !== undefined && target !== undefined)
-    return { method, target: programTarget(target, deployment) }
-  throw usageError(`"${line.slice(0, 80)}" is not a request.`, 'Write --request "GET /path?query".')
 }
 
 async function providerEvidence(

@@ -1,13 +1,14 @@
 import type { Address } from 'viem'
 import type { DeploymentDraft } from '../../protocol/deployment.ts'
 import { type Egress, egressSchema, explainNoEgress } from '../../protocol/egress.ts'
+import { limits } from '../../protocol/limits.ts'
 import { type PayerChoice, payerChoices } from '../../protocol/owner.ts'
 import type { Params, RuntimeKind } from '../../protocol/program.ts'
 import { programLimits, type SettableLimitName } from '../../protocol/program-limits.ts'
 import { describeIssues } from '../../protocol/schema.ts'
 import { parseUsdc } from '../../protocol/usdc.ts'
 import { type Options, usageError } from '../command.ts'
-import { parseCount } from '../duration.ts'
+import { parseCount, parseDuration } from '../duration.ts'
 import type { MarketPlace } from '../market/market.ts'
 import type { Env } from '../project/env-file.ts'
 import type { Manifest } from '../project/manifest.ts'
@@ -48,6 +49,11 @@ export const policyOptions = {
   },
   cpu: { type: 'string', value: '<ms>', help: 'Processor time of a call, in place of that in the manifest' },
   concurrency: { type: 'string', value: '<n>', help: 'Calls in flight, in place of those in the manifest' },
+  record: {
+    type: 'string',
+    value: '<duration>',
+    help: 'Keep what calls are asked with for so long, so that they can be run again (wasm, --public)',
+  },
   'response-bytes': {
     type: 'string',
     value: '<n>',
@@ -66,9 +72,10 @@ export interface PolicyFlags {
   readonly cpu?: string | undefined
   readonly concurrency?: string | undefined
   readonly 'response-bytes'?: string | undefined
+  readonly record?: string | undefined
 }
 
-export type Terms = Pick<DeploymentDraft, 'payer' | 'policy' | 'limits'>
+export type Terms = Pick<DeploymentDraft, 'payer' | 'policy' | 'limits' | 'record'>
 
 /** Reads the flags, before anything is built or asked. @throws ProtocolError `usage_invalid` */
 export function parseTerms(flags: PolicyFlags, manifest: Pick<Manifest, 'limits' | 'runtime'>): Terms {
@@ -92,6 +99,7 @@ export function parseTerms(flags: PolicyFlags, manifest: Pick<Manifest, 'limits'
       egress:
         flags.egress === undefined ? manifest.limits.egress : parseEgress(flags.egress, manifest.runtime),
     },
+    ...(flags.record !== undefined && { record: parseRecord(flags.record, manifest.runtime) }),
   }
 }
 
@@ -166,6 +174,18 @@ function parseEgress(texts: readonly string[], runtime: RuntimeKind): Egress {
     `--egress ${texts.join(' ').slice(0, 80)}: ${reason}`,
     'Write --egress none, --egress public, or --egress https://api.example.com for each origin.',
   )
+}
+
+function parseRecord(text: string, runtime: RuntimeKind): { readonly seconds: number } {
+  const seconds = parseDuration('record', text)
+  const { callRecordSecondsMin: min, callRecordSecondsMax: max } = limits
+  if (runtime !== 'wasm')
+    throw usageError(
+      `--record is for wasm programs: a ${runtime} program may answer otherwise when it runs again.`,
+      'Leave --record out.',
+    )
+  if (seconds >= min && seconds <= max) return { seconds }
+  throw usageError(`--record ${text}: not within the limits.`, `Use ${min}s to ${max / 86_400}d.`)
 }
 
 function parseOrigin(text: string): string {

@@ -57,6 +57,10 @@ export function announceRelease(release: Release, { note }: CommandContext): voi
   const { maxUsdcPerDay, maxCallsPerMinute } = draft.policy.ownerPays
   const secrecy = isEncrypted ? `encrypted, so that only ${who} can read it` : 'public'
   note(`Program ${ids.program} (${formatBytes(zip.byteLength)}), ${secrecy}, to ${keeperUrl.origin}.`)
+  if (draft.record)
+    note(
+      `What callers send is kept for ${draft.record.seconds} s at each provider, so that they can run it again; their headers do not reach the program.`,
+    )
   note(isPublic ? 'The spec is public, too.' : `The spec is sealed for ${who}.`)
   if (envOrigin !== '')
     note(`It holds ${envOrigin}: WHOEVER RUNS ${who.toUpperCase()} CAN READ THEM; nobody else can.`)

@@ -25,6 +25,8 @@ export function describeDeployment(
     encrypted: spec.encrypted?.cid ?? null,
     runtime: spec.runtime,
     params: spec.params,
+    // Whoever calls it should know that what it sends is kept.
+    record: spec.record ?? null,
     limits: { ...limits, egress: spec.limits.egress },
     owner: spec.owner,
     payer: spec.payer,

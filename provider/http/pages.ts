@@ -28,6 +28,8 @@ export interface PagesDeps {
   readonly account: Hono
   /** What owners may read of their deployments. */
   readonly logs: Hono
+  /** What recorded calls were asked with. */
+  readonly records: Hono
   readonly fault?: Fault
 }
 
@@ -43,6 +45,7 @@ export function createPages({
   presence,
   account,
   logs,
+  records,
   fault,
 }: PagesDeps): Hono {
   const app = new Hono()
@@ -90,6 +93,7 @@ export function createPages({
   app.route('/', presence)
   app.route('/', account)
   app.route('/', logs)
+  app.route('/', records)
   app.route('/', keeper)
 
   app.notFound(() => {

@@ -53,6 +53,14 @@ export function toProgramHeaders(
 }
 
 /**
+ * What a recorded program gets in place of the caller's headers: nothing that the receipt does not bind. One host, too, as each
+ * gateway has another.
+ */
+export function toRecordedHeaders(record: CallRecord): string[] {
+  return toProgramHeaders(['host', 'recorded.invalid'], isNobodys, record)
+}
+
+/**
  * What the caller gets of the program's headers: `Khachapuri-*` are the provider's to say, and `Connection` and its
  * like are never a program's affair.
  */

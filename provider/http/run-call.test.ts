@@ -4,8 +4,10 @@ import { type Address, getAddress, type Hex } from 'viem'
 import { expect, test } from 'vitest'
 import { createTestClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
+import { hashInput } from '../../protocol/call-record.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { listen } from '../../protocol/http/listen.ts'
+import type { UpstreamRequest } from '../../protocol/http/upstream.ts'
 import { parseContentCid } from '../../protocol/ipfs/cid.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Payer } from '../../protocol/payer.ts'
@@ -35,9 +37,11 @@ import { createUnpaidRuns } from '../admission/unpaid-runs.ts'
 import { createBallots } from '../ballots/ballots.ts'
 import { serveReveal } from '../ballots/serve-reveal.ts'
 import type { Deployment } from '../deployments/deployments.ts'
+import { openCallRecords } from '../replay/call-records.ts'
 import type { CallHandler, Instance } from '../runtime/runtime.ts'
 import { createBodyRoom } from './call-body.ts'
 import { createCallIds } from './call-ids.ts'
+import { toRecordedHeaders } from './program-headers.ts'
 import { type CallDeps, runCall } from './run-call.ts'
 import { createFront } from './serve.ts'
 
@@ -59,18 +63,19 @@ const deployment: Deployment = {
 
 /** Calls over a real socket, with real books; what their programs do the test says. */
 async function setup(
-  onCall: (handler: CallHandler, target: string) => void,
-  changes: { readonly providers?: readonly Address[] } = {},
+  onCall: (handler: CallHandler, target: string, request: UpstreamRequest) => void,
+  changes: Partial<Omit<Deployment['spec'], 'providers'>> & { readonly providers?: readonly Address[] } = {},
 ) {
   const stack = new AsyncDisposableStack()
   const dir = stack.use(createTempDir())
   const clock = createTestClock()
   const base = { clock, log: createTestLog() }
   const ledger = stack.use(await openTestLedger(dir.path, clock))
+  const callRecords = stack.use(openCallRecords(base, { dir: dir.path }))
   const starting = { isSlow: false, begun: 0, left: 0 }
   const instance = {
-    call({ target }, handler) {
-      queueMicrotask(() => onCall(handler, target))
+    call(request, handler) {
+      queueMicrotask(() => onCall(handler, request.target, request))
       return { pause() {}, resume() {}, abort() {} }
     },
   } as Partial<Instance> as Instance
@@ -118,6 +123,7 @@ async function setup(
     needsOf: ({ limits: { memoryMiB } }) => ({ memoryMiB, cores: 1 }),
     x402: undefined,
     programLog: { add: () => undefined },
+    callRecords,
     metrics: { countCall: () => undefined },
     bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
     chainLostForMs: () => undefined,
@@ -137,7 +143,12 @@ async function setup(
       method: 'POST',
       body: formatProof({ votes: votes.map(formatVote), body }),
     })
-  return { send, show, starting, ledger, ballots, clock, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+  const post = (body: string, headers: Record<string, string>) =>
+    fetch(new URL(`/${cid}/a?b`, url), { method: 'POST', headers, body })
+  return {
+    ...{ send, post, show, starting, ledger, callRecords, ballots, clock },
+    [Symbol.asyncDispose]: () => stack.disposeAsync(),
+  }
 }
 
 const blockHash = digestOf(8)
@@ -327,4 +338,45 @@ test('a ballot that cannot be one is refused before anything runs', async () => 
     const answer = await alice.send('/', { 'x-pays': 'pass', ...headers })
     expect([await answer.json(), runs]).toEqual([expect.objectContaining({ code }), 0])
   }
+})
+
+test('a recorded program sees nothing but what its receipt binds, and that is kept for as long as its deployment says', async () => {
+  const seen: UpstreamRequest[] = []
+  await using alice = await setup(
+    (handler, _, request) => {
+      seen.push(request)
+      handler.onHead(200, [])
+      handler.onEnd({ kind: 'answered' })
+    },
+    { runtime: 'wasm', record: { seconds: 60 } },
+  )
+  const ids: Hex[] = []
+  for (const [body, keyed] of [
+    ['hi', { cookie: 'a=b', 'content-type': 'text/plain' }],
+    ['hi', { 'idempotency-key': 'k', authorization: 'Basic eA==' }],
+    ['', { 'x-any': 'thing' }],
+  ] as const) {
+    const answer = await alice.post(body, { 'x-pays': 'owner', ...keyed })
+    expect(answer.status).toBe(200)
+    const callId = answer.headers.get('khachapuri-call') as Hex
+    ids.push(callId)
+    const record = alice.callRecords.read(callId)
+    expect(record).toMatchObject({
+      input: { method: 'POST', target: '/a?b' },
+      readers: [owner, getAddress(owner)],
+    })
+    expect(Buffer.from(record?.input.body ?? []).toString()).toBe(body)
+    const receipt = await alice.ledger.readReceipt(callId)
+    expect(receipt?.requestDigest).toBe(record && hashInput(record.input))
+    const names = seen.at(-1)?.rawHeaders.filter((_, i) => i % 2 === 0)
+    expect(names).toEqual(['host', 'khachapuri-seed', 'khachapuri-started'])
+    expect(seen.at(-1)?.rawHeaders).toEqual(
+      toRecordedHeaders({ callId, startedMs: receipt?.startedAt as number }),
+    )
+  }
+  expect(seen.map(({ body }) => body?.toString())).toEqual(['hi', 'hi', undefined])
+  const tooLarge = await alice.post('x'.repeat(limits.callRecordBodyBytesMax + 1), { 'x-pays': 'owner' })
+  expect([tooLarge.status, seen.length]).toEqual([413, 3])
+  await alice.clock.advance(60_000)
+  expect(ids.map((id) => alice.callRecords.read(id))).toEqual([undefined, undefined, undefined])
 })

@@ -35,6 +35,7 @@ import type { FreshEntry, ProgramLog } from '../logs/program-log.ts'
 import type { ProviderMetrics } from '../metrics.ts'
 import type { Programs } from '../open-programs.ts'
 import type { Rules } from '../policy/rules.ts'
+import type { CallRecords } from '../replay/call-records.ts'
 import type { Instance } from '../runtime/runtime.ts'
 import { type EarlierCall, type HeldPayment, settlementPending } from '../x402/payment-desk.ts'
 import type { X402 } from '../x402/x402.ts'
@@ -50,7 +51,13 @@ import {
   reservePayment,
 } from './call-money.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
-import { type CallRecord, isNobodys, isPaymentHeader, toProgramHeaders } from './program-headers.ts'
+import {
+  type CallRecord,
+  isNobodys,
+  isPaymentHeader,
+  toProgramHeaders,
+  toRecordedHeaders,
+} from './program-headers.ts'
 import { type Ending, relay } from './relay.ts'
 import { assertMaySwitch, assertPaysForSwitch } from './web-socket.ts'
 import { refuseWithTerms, x402Terms } from './x402-terms.ts'
@@ -73,8 +80,9 @@ export interface CallDeps {
   /** Absent where callers cannot pay by x402. */
   readonly x402: Pick<X402, 'desk' | 'terms'> | undefined
   readonly programLog: Pick<ProgramLog, 'add'>
+  readonly callRecords: Pick<CallRecords, 'add'>
   readonly metrics: Pick<ProviderMetrics, 'countCall'>
-  /** For the bodies of calls with an `Idempotency-Key` or an x402 payment. */
+  /** For the bodies of calls that are read whole before they run. */
   readonly bodyRoom: BodyRoom
   readonly ballots: Ballots
   /** For how long the chain has not answered, and grants are the last known ones; undefined while it does. */
@@ -153,9 +161,10 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
       drawn: ballot && (await deps.ballots.draw(ballot, deployment, signal)),
     }
     const key = readIdempotencyKey(request)
-    if (ballot) await runBallot(deps, options, call, key)
-    else if (key === undefined && call.payer.kind !== 'x402') await runStreamed(deps, options, call)
-    else await runOnce(deps, options, call, key)
+    if (ballot && key !== undefined) throw noKeyedBallots()
+    if (key !== undefined || payer.kind === 'x402') await runOnce(deps, options, call, key)
+    else if (ballot || deployment.spec.record) await runWhole(deps, options, call)
+    else await runStreamed(deps, options, call)
   } catch (thrown) {
     if (!isProtocolError(thrown) || thrown.status !== 402) throw thrown
     refuse(thrown)
@@ -181,7 +190,7 @@ async function runOnce(
   call: Call,
   key: string | undefined,
 ): Promise<void> {
-  const bytesMax = limits.idempotentRequestBytesMax
+  const bytesMax = wholeBytesMax(call)
   const body = await readWholeBody(call.request, { bytesMax, room: deps.bodyRoom })
   using held = new DisposableStack()
   held.defer(body.release)
@@ -207,21 +216,19 @@ async function runOnce(
   await start(deps, options, { call, body, key: claimed, payment, held: held.move() })
 }
 
-/** The way of a ballot: the body is read first, because what was asked is part of the vote. */
-async function runBallot(
-  deps: CallDeps,
-  options: CallOptions,
-  call: Call,
-  key: string | undefined,
-): Promise<void> {
-  if (key !== undefined) throw noKeyedBallots()
-  const bytesMax = limits.idempotentRequestBytesMax
+/** The way of a ballot and of a recorded call: the body is read first, because what was asked is part of vote and record. */
+async function runWhole(deps: CallDeps, options: CallOptions, call: Call): Promise<void> {
+  const bytesMax = wholeBytesMax(call)
   const body = await readWholeBody(call.request, { bytesMax, room: deps.bodyRoom })
   await start(deps, options, {
     ...{ call, body, key: undefined, payment: undefined },
     held: { dispose: body.release },
   })
 }
+
+/** What could not be kept is refused: of a recorded deployment every answer can be checked. */
+const wholeBytesMax = ({ deployment: { spec } }: Call) =>
+  spec.record ? limits.callRecordBodyBytesMax : limits.idempotentRequestBytesMax
 
 /** Keys of payments and those of `Idempotency-Key` are names of two kinds. */
 const identifierKey = ({ identifier }: Payment) => identifier && `payment-identifier ${identifier}`
@@ -369,6 +376,7 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
       const { outcome, error } = ending
       deps.log.info('call_failed', { call: call.id, deployment: call.cid, outcome, error: error?.message })
     }
+    if (ending.outcome === 'answered') keepInput(deps, call, body)
     try {
       const booked = isPaid
         ? await money.charge(receipt, { key, answer: toStoredAnswer(ending) })
@@ -384,13 +392,16 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
   }
 
   const isOurs = call.terms ? isPaymentHeader : isNobodys
+  const content = contentOf(call, body)
   const way = {
     instance,
     request: {
       method: request.method ?? 'GET',
       target: call.target,
-      rawHeaders: toProgramHeaders(request.rawHeaders, isOurs, toRecord(call)),
-      ...(body.body && { body: body.body }),
+      rawHeaders: call.deployment.spec.record
+        ? toRecordedHeaders({ callId: call.id, startedMs: call.startedAt })
+        : toProgramHeaders(request.rawHeaders, isOurs, toRecord(call)),
+      ...(content && { body: content }),
       switchesTo: request.switchesTo,
     },
     response,
@@ -430,6 +441,26 @@ const pendingHeaders = ({ payer }: Call, { chainId }: HeldPayment): string[] => 
 /** Only a program that has no other time and randomness is told these. */
 const toRecord = ({ deployment, id, startedAt }: Call): CallRecord | undefined =>
   deployment.spec.runtime === 'wasm' ? { callId: id, startedMs: startedAt } : undefined
+
+/** A program can tell no body from an empty one; a record, and its digest, cannot. */
+const contentOf = ({ deployment }: Call, { body }: CallBody) =>
+  deployment.spec.record && Buffer.isBuffer(body) && body.length === 0 ? undefined : body
+
+function keepInput(
+  { callRecords }: CallDeps,
+  { id, deployment, payer, request, target }: Call,
+  body: CallBody,
+) {
+  const { record, owner } = deployment.spec
+  if (!record) return
+  const whole = body.body ?? Buffer.alloc(0)
+  assert(Buffer.isBuffer(whole), 'what is recorded was read whole')
+  callRecords.add(id, {
+    input: { method: request.method ?? 'GET', target, body: whole },
+    readers: [payer.address, owner],
+    seconds: record.seconds,
+  })
+}
 
 /** Says that the call was admitted on what was known some time ago. */
 function chainAge(deps: CallDeps): string[] {

@@ -192,3 +192,84 @@ test('what a gateway forges is no answer: the registry has other accounts than t
   expect([forged.exitCode, forged.stdout]).toEqual([1, ''])
   expect(forged.stderr).toContain('WRONG  member alice')
 })
+
+const sqlite = join(import.meta.dirname, '../../examples/sqlite')
+const question = 'SELECT item, sum(quantity) FROM orders GROUP BY item ORDER BY random()'
+
+test('who runs a recorded call again finds the liar that nobody out-voted, and proves it to anybody', async () => {
+  const { user } = market
+  const recorded = await market.deploy(sqlite, '--public', '--record', '1h', ...named)
+  const ask = async (provider: string) => {
+    const answer = await market.call({
+      provider,
+      cid: recorded.cid,
+      method: 'POST',
+      path: '/?a',
+      pass,
+      body: question,
+    })
+    expect(answer.status).toBe(200)
+    await writeFile(join(user.dir, `${provider}.receipt`), answer.header('khachapuri-receipt') ?? '')
+    return answer
+  }
+  const described = await market.call({ path: `/_/d/${recorded.cid}` })
+  expect(described.json()).toMatchObject({ record: { seconds: 3600 } })
+  const honest = await ask('alice')
+  const same = await user.run(['replay', 'alice.receipt', '--provider', 'alice', '--json'])
+  expect([same.exitCode, same.json()]).toMatchObject([0, { found: { status: 200 } }])
+  expect(JSON.parse(honest.body.toString())).toMatchObject({ isWhole: true })
+
+  await ask('dave')
+  const line = ['replay', 'dave.receipt', '-o', 'fraud.json', '--json']
+  const lied = await user.run([...line, '--provider', 'dave'])
+  const proof = { code: 'replay_differs', provider: addresses.get('dave') }
+  expect([lied.exitCode, lied.json()]).toMatchObject([1, proof])
+  // Somebody else, who has nothing but the report.
+  const checked = await user.run(['replay', 'fraud.json', '--json', '--account', 'nobody'])
+  expect([checked.exitCode, checked.json()]).toMatchObject([1, proof])
+  const path = join(user.dir, 'fraud.json')
+  const report = JSON.parse(await readFile(path, 'utf8'))
+  await writeFile(path, JSON.stringify({ ...report, madeAt: report.madeAt + 1 }))
+  const altered = await user.run(['replay', 'fraud.json', '--json'])
+  expect([altered.exitCode, altered.json()]).toMatchObject([1, { code: 'signature_invalid' }])
+
+  // Who has kept what it asked with needs no record, and another request is not this call's.
+  await writeFile(join(user.dir, 'asked.sql'), question)
+  for (const [target, code] of [
+    [`/${recorded.cid}/?a`, 'replay_differs'],
+    ['/?b', 'receipt_differs'],
+  ] as const) {
+    const kept = await user.run([...line, '--request', `POST ${target}`, '--data', 'asked.sql'])
+    expect([kept.exitCode, kept.json()]).toMatchObject([1, { code }])
+  }
+})
+
+test('what cannot be run again is said to be so', async () => {
+  const { user } = market
+  const unrecorded = await market.deploy(sqlite, '--public', ...named)
+  for (const [cid, path] of [
+    [factor.cid, '/'],
+    [unrecorded.cid, '/?sql=SELECT+1'],
+  ] as const) {
+    const answer = await market.call({ cid, path, pass })
+    await writeFile(join(user.dir, 'receipt'), answer.header('khachapuri-receipt') ?? '')
+    const refused = await user.run(['replay', 'receipt', '--provider', 'alice', '--json'])
+    expect([refused.exitCode, refused.json()]).toMatchObject([1, { code: 'replay_impossible' }])
+  }
+  const example = join(import.meta.dirname, '../../examples')
+  for (const [program, ...flags] of [
+    ['factor', '--public'],
+    ['sqlite', '--provider', 'alice'],
+    ['sqlite', '--public', '--record', '91d'],
+  ]) {
+    const refused = await user.run([
+      'deploy',
+      join(example, program ?? ''),
+      '--record',
+      '1h',
+      ...flags,
+      '--json',
+    ])
+    expect(refused.exitCode).toBe(2)
+  }
+})
