@@ -1,3 +1,6 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
 import { createTestClock } from '../../protocol/base/clock.ts'
@@ -5,6 +8,7 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import { callInputToJson } from '../../protocol/call-record.ts'
 import { toProtocolError } from '../../protocol/errors.ts'
 import { problemResponse } from '../../protocol/http/problem-response.ts'
+import { limits } from '../../protocol/limits.ts'
 import { signStatementRequest } from '../../protocol/statement-request.ts'
 import { createTempDir, market, provider, randomHex } from '../../test/support/money.ts'
 import { digestOf } from '../../test/support/votes.ts'
@@ -48,12 +52,27 @@ test('where there is too much the oldest go, and a record that cannot be kept st
   for (let i = 1; i <= 20; i += 1)
     records.add(digestOf(i), { input: { ...input, body: Buffer.alloc(5_000) }, readers: [], seconds: 60 })
   const kept = Array.from({ length: 20 }, (_, i) => i + 1).filter((i) => records.read(digestOf(i)))
-  expect(kept.at(-1)).toBe(20)
-  expect(kept.length).toBeGreaterThan(3)
-  expect(kept.length).toBeLessThan(9)
-  expect(kept).toEqual(kept.map((_, i) => 21 - kept.length + i))
+  // Each takes 5 000 bytes, its target, and half a KiB.
+  expect(kept).toEqual([14, 15, 16, 17, 18, 19, 20])
   records.add(digestOf(20), { input, readers: [], seconds: 60 })
   expect(log.lines.map(({ event }) => event)).toEqual(['call_records_failed'])
+})
+
+test('what has ended is gone from the disk, too', async () => {
+  using dir = createTempDir()
+  const { clock, open } = setup(dir.path)
+  await using records = open()
+  const secret = 'nobody shall read this later'
+  for (let i = 0; i < 40; i += 1)
+    records.add(digestOf(i), { input: { ...input, body: Buffer.from(secret) }, readers: [], seconds: 60 })
+  const isOnDisk = async () => {
+    const names = (await readdir(dir.path)).filter((name) => name.startsWith('call-records'))
+    const files = await Promise.all(names.map((name) => readFile(join(dir.path, name))))
+    return files.some((bytes) => bytes.includes(secret))
+  }
+  expect(await isOnDisk()).toBe(true)
+  await clock.advance(limits.callRecordsPruneIntervalMs)
+  while (await isOnDisk()) await setImmediate()
 })
 
 test('who paid and who deployed the program see a record, and nobody else', async () => {

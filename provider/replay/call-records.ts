@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { setImmediate } from 'node:timers/promises'
 import type { Address, Hex } from 'viem'
 import { assert } from '../../protocol/base/assert.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
@@ -47,6 +48,10 @@ const schema = `
 /** Of a row beside its body and target, roughly, with its place in two indexes. */
 const rowBytes = 512
 const size = `length(body) + length(target) + ${rowBytes}`
+const droppedAtOnce = 16
+
+const sumOf = (rows: readonly (Readonly<Record<string, unknown>> | undefined)[]): number =>
+  rows.reduce((sum, row) => sum + Number(row?.['bytes']), 0)
 
 export function openCallRecords(
   { clock, log }: { clock: Clock; log: Log },
@@ -62,33 +67,39 @@ export function openCallRecords(
     'INSERT INTO records (call, until_ms, method, target, body, readers) VALUES (?, ?, ?, ?, ?, ?)',
   )
   const find = db.prepare('SELECT method, target, body, readers FROM records WHERE call = ? AND until_ms > ?')
-  const dropEnded = db.prepare('DELETE FROM records WHERE until_ms <= ?')
-  const dropOldest = db.prepare(
-    `DELETE FROM records WHERE id IN (SELECT id FROM records ORDER BY id LIMIT ?)`,
+  const dropEnded = db.prepare(
+    `DELETE FROM records WHERE id IN (SELECT id FROM records WHERE until_ms <= ? LIMIT ${droppedAtOnce}) RETURNING ${size} AS bytes`,
   )
-  const measure = db.prepare(`SELECT count(*) AS count, coalesce(sum(${size}), 0) AS bytes FROM records`)
-  let bytesKept = measured().bytes
+  const dropOldest = db.prepare(
+    `DELETE FROM records WHERE id = (SELECT min(id) FROM records) RETURNING ${size} AS bytes`,
+  )
+  let bytesKept = sumOf([db.prepare(`SELECT coalesce(sum(${size}), 0) AS bytes FROM records`).get()])
 
-  function measured(): { count: number; bytes: number } {
-    const row = measure.get()
-    assert(typeof row?.['count'] === 'number' && typeof row['bytes'] === 'number', 'sums are numbers')
-    return { count: row['count'], bytes: row['bytes'] }
+  /** A few at a time: calls that are not recorded go through this thread, too. */
+  async function prune(signal: AbortSignal): Promise<void> {
+    for (let dropped = droppedAtOnce; dropped === droppedAtOnce; ) {
+      await setImmediate(undefined, { signal })
+      const rows = dropEnded.all(clock.nowMs())
+      dropped = rows.length
+      bytesKept -= sumOf(rows)
+    }
+    db.exec('PRAGMA incremental_vacuum(1024)')
+    // Until then it is in the log as it was.
+    db.exec('PRAGMA wal_checkpoint(TRUNCATE)')
   }
 
-  function prune(): void {
-    dropEnded.run(clock.nowMs())
-    const { count, bytes } = measured()
-    const excess = bytes - bytesMax * 0.75
-    const isFull = bytes > bytesMax
-    if (isFull) dropOldest.run(Math.ceil((count * excess) / bytes))
-    bytesKept = isFull ? measured().bytes : bytes
-    db.exec('PRAGMA incremental_vacuum')
+  function makeRoom(): void {
+    while (bytesKept > bytesMax) {
+      const rows = dropOldest.all()
+      if (rows.length === 0) return
+      bytesKept -= sumOf(rows)
+    }
   }
 
   const pruning = repeat(
     { clock, onError: (error) => log.warn('call_records_failed', { error: String(error) }) },
     limits.callRecordsPruneIntervalMs,
-    async () => prune(),
+    prune,
   )
 
   return {
@@ -96,7 +107,7 @@ export function openCallRecords(
       try {
         insert.run(callId, clock.nowMs() + seconds * 1000, method, target, body, JSON.stringify(readers))
         bytesKept += body.byteLength + target.length + rowBytes
-        if (bytesKept > bytesMax) prune()
+        makeRoom()
       } catch (error) {
         log.warn('call_records_failed', { call: callId, error: String(error) })
       }
