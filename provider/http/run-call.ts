@@ -5,7 +5,6 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { type CallId, callHeaders, hashRequest, isCharged } from '../../protocol/call.ts'
 import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
-import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Payer } from '../../protocol/payer.ts'
@@ -50,6 +49,7 @@ import {
   reserveGrant,
   reservePayment,
 } from './call-money.ts'
+import type { CallRequest } from './call-request.ts'
 import { fingerprintRequest, readIdempotencyKey } from './idempotency.ts'
 import {
   type CallRecord,
@@ -97,18 +97,6 @@ export interface CallOptions {
   readonly priceUsdc: () => Usdc
   /** The shortest notice of a grant that it serves on. */
   readonly noticeHours: number
-}
-
-export interface CallRequest {
-  readonly request: IncomingRequest
-  readonly response: OutgoingResponse
-  readonly cid: string
-  /** Path and query as the program sees them. */
-  readonly target: string
-  /** Says a problem to the caller, with the call's id where there is one. */
-  readonly refuse: (error: ProtocolError, callId?: Hex, rawHeaders?: RawHeaders) => void
-  /** Aborts when the caller leaves before it has the whole answer. */
-  readonly signal: AbortSignal
 }
 
 /** What is known of a call before it runs. */

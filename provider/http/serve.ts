@@ -11,7 +11,7 @@ import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import { revealPath } from '../../protocol/swarm/reveal.ts'
 import { parseRoute } from './call-path.ts'
-import type { CallRequest } from './run-call.ts'
+import type { CallRequest } from './call-request.ts'
 
 export interface ServeDeps {
   readonly log: Log

@@ -4,7 +4,7 @@ import { formatPaymentRequired, type PaymentTerms, x402Headers } from '../../pro
 import { type PaymentFacts, withWaysToPay } from '../admission/refusals.ts'
 import type { Deployment } from '../deployments/deployments.ts'
 import type { X402 } from '../x402/x402.ts'
-import type { CallRequest } from './run-call.ts'
+import type { CallRequest } from './call-request.ts'
 
 /**
  * What an x402 payment for a call must be; undefined where none would count, because only the deployment's owner may

@@ -1,7 +1,7 @@
 import { limits } from '../../protocol/limits.ts'
 import type { Lines, OwnerLine, PassLine } from './books.ts'
+import type { KeptAnswer } from './keys.ts'
 import { isMetered } from './lanes.ts'
-import type { KeptAnswer } from './ledger.ts'
 import type { ChargeRecord, KeyRecord, OwnerTotal, PassTotal, StoredAnswer } from './records.ts'
 
 /** What the journal is to keep of a call, with the totals of the books after it. */

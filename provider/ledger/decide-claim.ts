@@ -8,7 +8,7 @@ import { decidePass, type Pass, type PassVerdict } from '../../protocol/pass.ts'
 import { addUsdc, formatUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
 import { correctionDetails, coversCall, isAtLeast, type SignedVoucher } from '../../protocol/voucher.ts'
 import type { Lines } from './books.ts'
-import type { Claim } from './ledger.ts'
+import type { Claim } from './claim.ts'
 import { passRevoked } from './revoked-passes.ts'
 
 export interface ClaimFacts {

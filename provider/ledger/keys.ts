@@ -18,6 +18,12 @@ export interface ClaimedKey extends Disposable {
   readonly request: KeyRequest
 }
 
+/** What the same `Idempotency-Key` will get again; without an answer (too large) only the key is kept. */
+export interface KeptAnswer {
+  readonly key: ClaimedKey
+  readonly answer: StoredAnswer | undefined
+}
+
 /** Who runs the call of an `Idempotency-Key`, and who waits for its answer. */
 export interface KeyDesk {
   /**

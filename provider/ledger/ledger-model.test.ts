@@ -12,7 +12,8 @@ import {
   passOf,
   receiptOf,
 } from '../../test/support/money.ts'
-import type { Claim, Ledger, Reservation } from './ledger.ts'
+import type { Claim } from './claim.ts'
+import type { Ledger, Reservation } from './ledger.ts'
 
 /** Any order of events against a model that adds plainly. The journal is real, and so is every restart. */
 

@@ -6,7 +6,6 @@ import type { TransactionRecord, TransactionStore } from '../../protocol/chain/t
 import type { Credits } from '../../protocol/credits.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
-import type { OwnerPolicy, PayerChoice } from '../../protocol/owner.ts'
 import type { Pass } from '../../protocol/pass.ts'
 import type { LedgerPayer } from '../../protocol/payer.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
@@ -19,6 +18,7 @@ import type { SignedVoucher } from '../../protocol/voucher.ts'
 import { type BatchOrder, claimable, countable } from './batches.ts'
 import { type Account, addCharge, createBooks, type Lines, liftTo, moveReserved } from './books.ts'
 import { boundAnswer, keyRecord, toRecord } from './charge-record.ts'
+import type { Claim } from './claim.ts'
 import {
   type Collected,
   type CollectedProofs,
@@ -30,7 +30,7 @@ import {
 import { decideClaim } from './decide-claim.ts'
 import type { History } from './history.ts'
 import { openJournal } from './journal.ts'
-import { type ClaimedKey, createKeyDesk, type KeyDesk } from './keys.ts'
+import { createKeyDesk, type KeptAnswer, type KeyDesk } from './keys.ts'
 import { isMetered, isTrial, type Lane, meteredLane, trialLane } from './lanes.ts'
 import type { ExecutedPayment } from './payments.ts'
 import type {
@@ -49,35 +49,6 @@ import { createRevokedPasses, type RevokedPasses } from './revoked-passes.ts'
 import type { UsageProofs } from './usage-proofs.ts'
 import { createVoucherAccesses, type VoucherAccesses } from './voucher-accesses.ts'
 import { createVoucherShelf, type VoucherShelf } from './voucher-shelf.ts'
-
-/** Who wants to pay for a call, and all that the decision needs to know. */
-export interface Claim {
-  readonly callId: Hex
-  readonly payer: LedgerPayer
-  /** The grant as the mirror has it: the payer's metered one, or that of the voucher's signer. */
-  readonly grant: Grant | undefined
-  /** The trial credits as the mirror has them; only they count where the payer has a trial. */
-  readonly credits?: Credits | undefined
-  /** SHA-256 in the deployment's CID. */
-  readonly deployment: Hex
-  /**
-   * SHA-256 of what the owner signed. The owner's caps are counted by it: anybody can put the same spec under any number
-   * of CIDs, with a space more in its JSON.
-   */
-  readonly spec: Hex
-  readonly priceUsdc: Usdc
-  /** The deployment's; needed where the owner pays. */
-  readonly policy: OwnerPolicy | undefined
-  /** The request's `Origin`. */
-  readonly origin: string | undefined
-  readonly nowSeconds: number
-  /** For how long the chain has not answered; 0 while it does. */
-  readonly chainLostSeconds: number
-  /** The shortest notice of a grant that the provider serves on. */
-  readonly noticeHoursMin: number
-  /** Who may be asked to pay for the deployment: what a refusal can suggest. */
-  readonly payerChoice: PayerChoice
-}
 
 export type Reserved =
   | { readonly kind: 'reserved'; readonly reservation: Reservation }
@@ -111,12 +82,6 @@ export interface Booked extends Charged {
 export interface Charged {
   readonly chargedUsdc: Usdc
   readonly calls: number
-}
-
-/** What the same `Idempotency-Key` will get again; without an answer (too large) only the key is kept. */
-export interface KeptAnswer {
-  readonly key: ClaimedKey
-  readonly answer: StoredAnswer | undefined
 }
 
 /** What is owed in all on one lane, and the grant that should pay for it. */

@@ -8,7 +8,6 @@ import type { Usdc } from '../../protocol/usdc.ts'
 import type { SignedVoucher } from '../../protocol/voucher.ts'
 import type { Authorization } from '../../protocol/x402.ts'
 import type { Lane } from './lanes.ts'
-import type { ProvedAccess } from './voucher-accesses.ts'
 
 /** What crosses between the books (main thread) and the journal (worker thread): plain data only. */
 
@@ -194,4 +193,13 @@ export interface PaymentRecord extends PaymentOrder {
   readonly receipt: Receipt | undefined
   readonly key: PaymentKey | undefined
   readonly answer: StoredAnswer | undefined
+}
+
+/** That a key has proved that it shows vouchers itself: see `protocol/voucher-token.ts`. */
+export interface ProvedAccess {
+  readonly payer: Address
+  readonly signer: Address
+  readonly epoch: number
+  /** SHA-256 of the access, which itself is worth money and is kept nowhere. */
+  readonly digest: Hex
 }

@@ -1,12 +1,9 @@
-import type { DatabaseSync } from 'node:sqlite'
 import type { Address, Hex } from 'viem'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { PassRevocation } from '../../protocol/pass-revocation.ts'
 import { passGraceMs } from './books.ts'
-import { addressOf, bytesOf, hexOf } from './columns.ts'
 import type { Journal } from './journal.ts'
-import { inTransaction } from './statements.ts'
 
 /** Passes that their payers took back. On disk before anybody is told so. */
 export interface RevokedPasses {
@@ -19,13 +16,6 @@ export interface RevokedPasses {
    * @throws ProtocolError `ledger_unavailable`; `too_many_requests` where the payer has as many as are kept for one
    */
   revoke(revocation: PassRevocation): Promise<void>
-}
-
-/** The durable side of it. Runs in the journal's thread. */
-export interface RevokedPassTable {
-  save(revocation: PassRevocation): void
-  /** All that can still be needed; forgets the rest. */
-  readAll(nowMs: number): PassRevocation[]
 }
 
 export const passRevoked = ({ payer, id }: { readonly payer: Address; readonly id: Hex }) =>
@@ -75,27 +65,3 @@ export function createRevokedPasses({
 
 /** A clock that is put right must not wake a pass that was revoked. */
 const isOver = (validBefore: number, nowMs: number) => validBefore * 1000 + passGraceMs <= nowMs
-
-export function createRevokedPassTable(db: DatabaseSync): RevokedPassTable {
-  const save = db.prepare(
-    `INSERT INTO revoked_passes VALUES (?, ?, ?)
-     ON CONFLICT DO UPDATE SET valid_before = max(valid_before, excluded.valid_before)`,
-  )
-  return {
-    save: ({ payer, id, validBefore }) =>
-      inTransaction(db, () => void save.run(payer, bytesOf(id), validBefore)),
-    readAll(nowMs) {
-      db.prepare('DELETE FROM revoked_passes WHERE valid_before <= ?').run(
-        Math.floor((nowMs - passGraceMs) / 1000),
-      )
-      return db
-        .prepare('SELECT payer, id, valid_before FROM revoked_passes')
-        .all()
-        .map((row) => ({
-          payer: addressOf(row['payer']),
-          id: hexOf(row['id']),
-          validBefore: Number(row['valid_before']),
-        }))
-    },
-  }
-}

@@ -11,9 +11,9 @@ import { createReceiptPruner, type ReceiptBounds } from './prune-receipts.ts'
 import { createReceiptGroups, type NumberedReceipt } from './receipt-groups.ts'
 import type { ReceiptSigner } from './receipt-signer.ts'
 import type { ChargeRecord, FoundKey, JournalTotals, KeyRecord, KeyScope, LedgerIdentity } from './records.ts'
-import { createRevokedPassTable } from './revoked-passes.ts'
+import { createRevokedPassTable } from './revoked-pass-table.ts'
 import { bigIntStatement, inTransaction } from './statements.ts'
-import { createVoucherAccessTable } from './voucher-accesses.ts'
+import { createVoucherAccessTable } from './voucher-access-table.ts'
 import { createVoucherTable } from './voucher-table.ts'
 
 /** Receipts, totals and stored answers in SQLite. Runs in the journal's thread. */

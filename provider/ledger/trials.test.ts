@@ -21,7 +21,8 @@ import {
   receiptOf,
   reserve,
 } from '../../test/support/money.ts'
-import { type Claim, type Ledger, openLedger, type Reservation } from './ledger.ts'
+import type { Claim } from './claim.ts'
+import { type Ledger, openLedger, type Reservation } from './ledger.ts'
 
 /** Trial calls: as many as were granted, each once, through any restart; money is nowhere in them. */
 

@@ -15,7 +15,8 @@ import {
   receiptOf,
   reserve,
 } from '../../test/support/money.ts'
-import type { Claim, Ledger, Reservation } from './ledger.ts'
+import type { Claim } from './claim.ts'
+import type { Ledger, Reservation } from './ledger.ts'
 
 /** Signatures are checked before the ledger hears of a voucher; here any bytes will do. */
 const signature = `0x${'5f'.repeat(64)}1b` as const

@@ -3,8 +3,8 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import type { Pass } from '../../protocol/pass.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { addCharge, createBooks } from '../../provider/ledger/books.ts'
+import type { Claim } from '../../provider/ledger/claim.ts'
 import { meteredLane } from '../../provider/ledger/lanes.ts'
-import type { Claim } from '../../provider/ledger/ledger.ts'
 import {
   chargeCall,
   claimOf,

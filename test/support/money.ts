@@ -12,7 +12,8 @@ import { anyDeployment, type Pass } from '../../protocol/pass.ts'
 import type { Receipt } from '../../protocol/receipt.ts'
 import { delegateReceiptKey } from '../../protocol/receipt-key.ts'
 import { usdc } from '../../protocol/usdc.ts'
-import { type Claim, type Ledger, openLedger, type Reservation } from '../../provider/ledger/ledger.ts'
+import type { Claim } from '../../provider/ledger/claim.ts'
+import { type Ledger, openLedger, type Reservation } from '../../provider/ledger/ledger.ts'
 import { createReceiptSigner, type ReceiptSigner } from '../../provider/ledger/receipt-signer.ts'
 
 /** Parts of which tests about money are made. */
