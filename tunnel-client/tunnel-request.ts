@@ -2,8 +2,8 @@ import { Readable } from 'node:stream'
 import type { RequestHead } from '../protocol/frames/head.ts'
 import type { MuxStream } from '../protocol/frames/mux-stream.ts'
 import { joinHeaders } from '../protocol/http/join-headers.ts'
-import type { IncomingRequest, Switch } from '../protocol/http/listener.ts'
-import type { RawHeaders } from '../protocol/http/upstream.ts'
+import type { IncomingRequest } from '../protocol/http/listener.ts'
+import type { RawHeaders, Switch } from '../protocol/http/upstream.ts'
 
 /** What handlers written for `node:http` look for on a socket. */
 export interface TunnelPeer {

@@ -1,4 +1,5 @@
 import {
+  type Hex,
   type LocalAccount,
   type PublicClient,
   parseTransaction,
@@ -18,7 +19,16 @@ import {
 } from './gas-fees.ts'
 import { isKnown } from './transaction-fate.ts'
 import type { TransactionRecord, TransactionStore } from './transaction-record.ts'
-import type { Attempt } from './transaction-sender.ts'
+
+/** One signature over a nonce. */
+export interface Attempt {
+  readonly purpose: string
+  readonly to: `0x${string}` | null
+  readonly data: Hex
+  readonly nonce: number
+  readonly gas: bigint
+  readonly fees: GasFees
+}
 
 /** Looks after transactions that no block takes. Whatever it signs is durable before anybody sees it. */
 export interface TransactionNurse {

@@ -1,13 +1,13 @@
-import { type Hex, keccak256, type LocalAccount, type PublicClient, type TransactionReceipt } from 'viem'
+import { keccak256, type LocalAccount, type PublicClient, type TransactionReceipt } from 'viem'
 import type { Clock } from '../base/clock.ts'
 import type { Log } from '../base/log.ts'
 import { ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import type { ChainCall } from './calls.ts'
 import { reachChain } from './client.ts'
-import { assertPayable, firstOffer, formatGasPrice, type GasFees, gasLimit, readGasFees } from './gas-fees.ts'
+import { assertPayable, firstOffer, formatGasPrice, gasLimit, readGasFees } from './gas-fees.ts'
 import { readFate, type TransactionFate } from './transaction-fate.ts'
-import { createTransactionNurse } from './transaction-nurse.ts'
+import { type Attempt, createTransactionNurse } from './transaction-nurse.ts'
 import type { TransactionRecord, TransactionStore } from './transaction-record.ts'
 
 export type { TransactionFate } from './transaction-fate.ts'
@@ -243,16 +243,6 @@ export function createTransactionSender(
     status: () => ({ open: openNonces.size, gasTooDearSinceMs }),
   }
   return sender
-}
-
-/** One signature over a nonce. */
-export interface Attempt {
-  readonly purpose: string
-  readonly to: `0x${string}` | null
-  readonly data: Hex
-  readonly nonce: number
-  readonly gas: bigint
-  readonly fees: GasFees
 }
 
 const targetOf = ({ to, data }: ChainCall) => ({ to: to ?? null, data })

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Readable, Writable } from 'node:stream'
-import type { RawHeaders } from './upstream.ts'
+import type { RawHeaders, Switch } from './upstream.ts'
 
 /**
  * What a request handler may rely on, whether the request came over a socket (`node:http`) or through a tunnel. A
@@ -25,13 +25,6 @@ export interface IncomingRequest extends Readable {
   /** Set where the caller sends the body only once somebody reads it (`Expect: 100-continue`), and this end can tell. */
   readonly expectsContinue?: boolean
 }
-
-/**
- * A protocol that a request asks for (RFC 9110 section 7.8). Whoever answers 101 gets raw bytes from then on: the stream of
- * the request is what the caller sends, and what is written to the response is what it gets. Nothing is to be read of the
- * request before, and any other answer is an ordinary one.
- */
-export type Switch = 'websocket'
 
 /** The answer to an `IncomingRequest`. `close` before `writableFinished` means that the caller has gone. */
 export interface OutgoingResponse extends Writable {

@@ -1,9 +1,8 @@
 import { isProtocolError, type ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { createChunkedDecoder } from './chunked-decoder.ts'
-import type { Switch } from './listener.ts'
 import { parseResponseHead, type ResponseHead, refuse } from './response-head.ts'
-import type { RawHeaders } from './upstream.ts'
+import type { RawHeaders, Switch } from './upstream.ts'
 
 export interface ResponseEvents {
   /** The server asks for the body. */

@@ -1,9 +1,15 @@
 import type { Readable } from 'node:stream'
 import type { ProtocolError } from '../errors.ts'
-import type { Switch } from './listener.ts'
 
 /** Header names and values in turn, as Node's `rawHeaders`: order, case and duplicates survive. */
 export type RawHeaders = readonly string[]
+
+/**
+ * A protocol that a request asks for (RFC 9110 section 7.8). Whoever answers 101 gets raw bytes from then on: the stream of
+ * the request is what the caller sends, and what is written to the response is what it gets. Nothing is to be read of the
+ * request before, and any other answer is an ordinary one.
+ */
+export type Switch = 'websocket'
 
 /**
  * Somewhere an HTTP request can be sent: a pool of HTTP/1.1 connections, or a tunnel. Callbacks rather than

@@ -14,7 +14,8 @@ import {
   readChildPid,
 } from './bubblewrap.ts'
 import { type Cell, createCell } from './cell.ts'
-import type { Cgroup, Cgroups } from './cgroup.ts'
+import type { Cgroup } from './cgroup.ts'
+import type { Cgroups } from './cgroups.ts'
 import { maskDescriptors } from './descriptors.ts'
 import type { Executable } from './executable.ts'
 import { createHandover } from './handover.ts'

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { openCgroups } from './cgroup.ts'
+import { openCgroups } from './cgroups.ts'
 import { openUsers } from './users.ts'
 
 const cgroups = await openCgroups()
