@@ -17,7 +17,7 @@ export interface LoadOrder {
 export interface CallOrder {
   readonly kind: 'call'
   readonly url: string
-  readonly host: string
+  readonly headers: Readonly<Record<string, string>>
 }
 
 export interface LoadResult {
@@ -38,6 +38,7 @@ interface AutocannonResult {
   readonly errors: number
   readonly timeouts: number
   readonly non2xx: number
+  readonly statusCodeStats: Readonly<Record<string, unknown>>
   /** Seconds, to a hundredth. */
   readonly duration: number
 }
@@ -72,16 +73,19 @@ function reply(message: Reply): void {
 /** Its own histogram has milliseconds; a hello takes a fraction of one. */
 async function load({ url, headers, hosts, connections, seconds }: LoadOrder): Promise<LoadResult> {
   const latencies = createHistogram()
-  const { errors, timeouts, non2xx, duration } = await new Promise<AutocannonResult>((resolve, reject) => {
-    const requests = hosts && { requests: [{ setupRequest: takeTurns(hosts) }] }
-    const options = { url, headers, connections, duration: seconds, sampleInt: 100, ...requests }
-    const tracker = autocannon(options, (error, result) => (error ? reject(error) : resolve(result)))
-    tracker.on('response', (_client, _status, _bytes, durationMs) => {
-      latencies.record(Math.max(1, Math.round(durationMs * 1000)))
-    })
-  })
+  const { errors, timeouts, non2xx, statusCodeStats, duration } = await new Promise<AutocannonResult>(
+    (resolve, reject) => {
+      const requests = hosts && { requests: [{ setupRequest: takeTurns(hosts) }] }
+      const options = { url, headers, connections, duration: seconds, sampleInt: 100, ...requests }
+      const tracker = autocannon(options, (error, result) => (error ? reject(error) : resolve(result)))
+      tracker.on('response', (_client, _status, _bytes, durationMs) => {
+        latencies.record(Math.max(1, Math.round(durationMs * 1000)))
+      })
+    },
+  )
   if (errors + timeouts + non2xx > 0) {
-    throw new Error(`${url}: ${errors} errors, ${timeouts} timeouts, ${non2xx} answers that were not 2xx`)
+    const statuses = JSON.stringify(statusCodeStats)
+    throw new Error(`${url}: ${errors} errors, ${timeouts} timeouts, answers that were not 2xx: ${statuses}`)
   }
   return summarise(latencies, duration)
 }
@@ -109,10 +113,10 @@ function summarise(latencies: RecordableHistogram, seconds: number): LoadResult 
 }
 
 /** One call over a new connection, from its start to the last byte. */
-function call({ url, host }: CallOrder): Promise<CallResult> {
+function call({ url, headers }: CallOrder): Promise<CallResult> {
   return new Promise((resolve, reject) => {
     const startedMs = performance.now()
-    const outgoing = request(url, { headers: { host }, agent: false }, (response) => {
+    const outgoing = request(url, { headers, agent: false }, (response) => {
       response.resume()
       response.on('error', reject)
       response.on('end', () =>

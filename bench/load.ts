@@ -17,6 +17,8 @@ export interface Target {
   readonly processes: readonly TargetProcess[]
 }
 
+type Called = Pick<Target, 'url' | 'host' | 'hosts' | 'headers'>
+
 export interface TargetProcess {
   readonly role: string
   readonly pid: number
@@ -37,7 +39,7 @@ export interface Sample {
 export interface Load extends AsyncDisposable {
   run(target: Target, options: { readonly connections: number; readonly seconds: number }): Promise<Sample>
   /** One call over a new connection. @throws Error unless it is answered 200 */
-  callOnce(target: Pick<Target, 'url' | 'host'>): Promise<number>
+  callOnce(target: Called): Promise<number>
 }
 
 export function createLoad(): Load {
@@ -61,7 +63,7 @@ export function createLoad(): Load {
     async run(target, { connections, seconds }) {
       const processes = [generator, ...target.processes]
       const before = readTimes(processes)
-      const headers = { ...target.headers, host: hostOf(target) }
+      const headers = headersOf(target)
       const { url, hosts } = target
       const order: LoadOrder = { kind: 'load', url, headers, connections, seconds, ...(hosts && { hosts }) }
       const { requests, seconds: elapsed, p50Us, p99Us } = await ask<LoadResult>(order)
@@ -72,7 +74,7 @@ export function createLoad(): Load {
       return { requestsPerSecond: requests / elapsed, p50Us, p99Us, cpuUs }
     },
     async callOnce(target) {
-      const order: CallOrder = { kind: 'call', url: target.url, host: hostOf(target) }
+      const order: CallOrder = { kind: 'call', url: target.url, headers: headersOf(target) }
       const { status, durationMs } = await ask<CallResult>(order)
       if (status !== 200) throw new Error(`${target.url} answered ${status}`)
       return durationMs
@@ -85,7 +87,10 @@ export function createLoad(): Load {
   }
 }
 
-const hostOf = ({ url, host }: Pick<Target, 'url' | 'host'>): string => host ?? new URL(url).host
+const headersOf = ({ url, host, hosts, headers }: Called) => ({
+  ...headers,
+  host: host ?? hosts?.[0] ?? new URL(url).host,
+})
 
 function readTimes(processes: readonly TargetProcess[]): Map<string, number> {
   const times = new Map<string, number>()

@@ -1,3 +1,4 @@
+import { systemClock } from '../protocol/base/clock.ts'
 import type { Load, Sample, Target } from './load.ts'
 import { median } from './median.ts'
 
@@ -46,11 +47,30 @@ export async function warmUp(
   { seconds }: { readonly seconds: number },
   signal: AbortSignal,
 ): Promise<void> {
+  for (const target of targets) await waitForAnswer(load, target, signal)
   for (const target of [...targets, ...targets]) {
     signal.throwIfAborted()
     await load.run(target, { connections: 50, seconds })
   }
 }
+
+/**
+ * A provider whose books are new takes no calls of those whose calls it has collected for before, as in an earlier
+ * measurement, until it has found its settlement on the chain.
+ */
+async function waitForAnswer(load: Load, target: Target, signal: AbortSignal): Promise<void> {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return void (await load.callOnce(target))
+    } catch (error) {
+      if (tries === triesMax) throw error
+      await systemClock.sleep(pauseMs, signal)
+    }
+  }
+}
+
+const pauseMs = 100
+const triesMax = 300
 
 function summarise(target: string, rounds: readonly Sample[]): Standing {
   const roles = Object.keys(rounds[0]?.cpuUs ?? {})
