@@ -2,13 +2,14 @@ import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { hashTypedData } from 'viem'
 import { expect, test } from 'vitest'
+import { createReceiptSigner } from '../../provider/ledger/receipt-signer.ts'
 import { addressOf, market } from '../../test/support/money.ts'
 import { createVoter, digestOf, voteOf } from '../../test/support/votes.ts'
 import { toHex } from '../base/bytes.ts'
 import { isDelegated } from '../receipt-key.ts'
 import { marketDomain, marketSeparator } from '../typed-data.ts'
 import { countAlike, explainVote } from './check-votes.ts'
-import { formatVote, isVoteSigned, parseVote } from './vote.ts'
+import { formatVote, isVoteSigned, parseVote, type SignedVote } from './vote.ts'
 import { voteMessage, voteTypes } from './vote-message.ts'
 
 const [alice, bob, carol] = [await createVoter(), await createVoter(), await createVoter()]
@@ -83,4 +84,20 @@ test('a vote is its provider’s, of this market, and of now', async () => {
   expect(
     await explain({}, alice.address, { ...facts, market: { ...market, escrow: addressOf(1) } }),
   ).toContain('market')
+})
+
+test('a vote that its member never signed counts for nothing, whoever shows it', async () => {
+  const own = alice.sign(voteOf())
+  const count = (vote: SignedVote) => countAlike(own, [vote], [alice.address, bob.address], checks)
+  const honest = bob.sign(voteOf({ callId: digestOf(30) }))
+  expect(await count(honest)).toBe(2)
+  // By bob's own key, which has signed another answer.
+  const { signature } = bob.sign(voteOf({ callId: digestOf(30), answerDigest: digestOf(31) }))
+  expect(await count({ ...honest, signature })).toBe(1)
+  // By a key that says that it is bob's, for which carol vouches.
+  const signer = createReceiptSigner(market)
+  signer.key = { ...carol.sign(voteOf()).key, ...signer.point, provider: bob.address }
+  const unvouched = { market, vote: honest.vote, ...signer.signVote(honest.vote) }
+  expect(isVoteSigned(unvouched)).toBe(true)
+  expect(await count(unvouched)).toBe(1)
 })
