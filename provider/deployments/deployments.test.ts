@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto'
 import { getAddress } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
@@ -10,6 +10,7 @@ import { type CID, digestOfCid } from '../../protocol/ipfs/cid.ts'
 import { importFile } from '../../protocol/ipfs/import-file.ts'
 import { packZip } from '../../protocol/ipfs/pack-zip.ts'
 import { hashProgram } from '../../protocol/program.ts'
+import { parseSealKey, sealSpec } from '../../protocol/seal.ts'
 import { createDeployments } from './deployments.ts'
 
 const owner = privateKeyToAccount(generatePrivateKey())
@@ -18,8 +19,8 @@ const provider = getAddress(`0x${'a1'.repeat(20)}`)
 const signal = new AbortController().signal
 const zipOf = (source: string) => packZip([{ path: 'index.js', bytes: utf8.encode(source) }])
 
-/** A store, and the deployments that a provider with this offer reads from it. */
-function createWorld(offer: EgressOffer = 'listed') {
+/** A store, and the deployments that a provider with this offer and these keys reads from it. */
+function createWorld(offer: EgressOffer = 'listed', sealKeys: ReadonlyMap<string, KeyObject> = new Map()) {
   const files = new Map<string, Uint8Array>()
   const kept: string[] = []
   const deployments = createDeployments(
@@ -30,7 +31,7 @@ function createWorld(offer: EgressOffer = 'listed') {
     {
       market,
       provider,
-      sealKeys: new Map(),
+      sealKeys,
       runtimes: ['js', 'wasm'],
       mayRun: () => true,
       assertCid: () => undefined,
@@ -119,6 +120,28 @@ async function deployReaching(
   }
   return store(formatDeployment(await signDeployment(draft, owner)))
 }
+
+test('what is sealed is not recorded: nobody else could run its calls again', async () => {
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const key = await parseSealKey(publicKey.export({ type: 'spki', format: 'der' }))
+  const { deployments, store } = createWorld('listed', new Map([[key.kid, privateKey]]))
+  const draft: DeploymentDraft = {
+    ...{ version: 1, ...market, program: (await importFile(zipOf('x'))).cid.toString() },
+    ...{ runtime: 'wasm', entry: 'a.wasm', params: {}, env: {}, providers: [provider], payer: 'any' },
+    limits: { timeoutMs: 1000, memoryMiB: 64, egress: 'none' },
+    policy: { ownerPays: { maxUsdcPerDay: null, maxCallsPerMinute: null }, origins: 'any' },
+    ...{ terms: null, owner: owner.address, createdAt: 1_700_000_000 },
+  }
+  const recorded = { ...draft, record: { seconds: 60 } }
+  const formatted = async (of: DeploymentDraft) => formatDeployment(await signDeployment(of, owner))
+  const sealed = async (of: DeploymentDraft) => store(await sealSpec(await formatted(of), [key]))
+  expect((await deployments.read(await sealed(draft), signal)).isSealed).toBe(true)
+  expect((await deployments.read(await store(await formatted(recorded)), signal)).spec.record).toBeDefined()
+  await expect(deployments.read(await sealed(recorded), signal)).rejects.toMatchObject({
+    code: 'deployment_invalid',
+    hint: 'Deploy it with --public, or without --record.',
+  })
+})
 
 const asked: readonly Egress[] = ['none', ['https://api.example.com'], 'public']
 

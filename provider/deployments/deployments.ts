@@ -83,6 +83,7 @@ export function createDeployments(
     const sealed = parseSealed(bytes)
     const spec = parseDeployment(sealed ? await openSeal(sealed, options.sealKeys) : bytes)
     await verifyDeployment(spec, options.market)
+    if (sealed && spec.record) throw sealedRecord()
     assertForUs(spec, options)
     const programCid = parseContentCid(spec.program)
     return {
@@ -152,6 +153,12 @@ async function openProgram(
     details: { cid: program, found: found.toString() },
   })
 }
+
+/** Nobody but its providers can read it, so nobody could run its calls again: what callers send would be kept for nothing. */
+const sealedRecord = () =>
+  new ProtocolError('deployment_invalid', 'A sealed deployment asks for its calls to be recorded.', {
+    hint: 'Deploy it with --public, or without --record.',
+  })
 
 function assertForUs(spec: DeploymentSpec, options: DeploymentsOptions): void {
   const { provider, runtimes, mayRun, allowsEgress } = options
