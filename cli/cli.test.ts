@@ -86,10 +86,11 @@ test('the list of commands', async () => {
       pass list               Show passes, and what was spent of each
       pass revoke             Take a pass back
       statement               Show what became of the money, call by call, and compare it with the chain
+      receipts                Write down what a provider shows of your calls, for others to count
       resolve                 Show what the chain says of a provider
       ping                    Ask a provider for a signed sign of life, and compare clocks
       did                     Fetch a provider's DID document, and hold it against the chain
-      reputation              Add up what others paid a provider, from the chain alone
+      reputation              Add up what others paid a provider, from the chain and receipts
       faucet                  Make USDC on a development chain
 
     Operating:

@@ -185,6 +185,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Show what became of the money, call by call, and compare it with the chain',
         load: async () => (await import('./commands/statement.ts')).statement,
       },
+      receipts: {
+        summary: 'Write down what a provider shows of your calls, for others to count',
+        load: async () => (await import('./commands/receipts.ts')).receipts,
+      },
       resolve: {
         summary: 'Show what the chain says of a provider',
         load: async () => (await import('./commands/resolve.ts')).resolve,
@@ -198,7 +202,7 @@ export const commandGroups: readonly CommandGroup[] = [
         load: async () => (await import('./commands/did.ts')).did,
       },
       reputation: {
-        summary: 'Add up what others paid a provider, from the chain alone',
+        summary: 'Add up what others paid a provider, from the chain and receipts',
         load: async () => (await import('./commands/reputation.ts')).reputation,
       },
       faucet: {

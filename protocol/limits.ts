@@ -636,6 +636,12 @@ export const limits = {
   proofDelayMsMax: 10 * 60_000,
   /** Grants of which the chain says more than the books, and that are told of. */
   disputesMax: 1_000,
+  /** Files, bytes and receipts by which a reputation is judged: what is more is refused whole, or two would count two parts. */
+  evidenceFilesMax: 100_000,
+  evidenceBytesMax: 512 * MiB,
+  evidenceReceiptsMax: 250_000,
+  /** Fraud reports that are run again for one reputation. */
+  evidenceReplaysMax: 100,
   /** Of a list of RPC servers. */
   rpcUrlsBytesMax: 8 * KiB,
   /** All events of one provider in `logRangeBlocksMax` blocks fit in many times over. */

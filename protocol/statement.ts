@@ -89,24 +89,29 @@ const payerLaneSchema = laneShape
   .extend({ payer: addressSchema })
   .transform(({ charged, ...lane }) => ({ ...lane, chargedUsdc: charged }))
 
+/** What `receiptToJson` writes. */
+export const receiptShape = {
+  callId: hexSchema(32),
+  programId: hexSchema(32),
+  deployment: hexSchema(32),
+  payer: addressSchema,
+  provider: addressSchema,
+  requestDigest: hexSchema(32),
+  responseDigest: hexSchema(32),
+  status: countSchema,
+  outcome: z
+    .string()
+    .refine((name) => Object.hasOwn(outcomes, name))
+    .transform((name) => name as Outcome),
+  price: usdcSchema,
+  startedAt: countSchema,
+  durationMs: countSchema,
+} as const
+
 const receiptSchema = z
   .object({
+    ...receiptShape,
     id: countSchema,
-    callId: hexSchema(32),
-    programId: hexSchema(32),
-    deployment: hexSchema(32),
-    payer: addressSchema,
-    provider: addressSchema,
-    requestDigest: hexSchema(32),
-    responseDigest: hexSchema(32),
-    status: countSchema,
-    outcome: z
-      .string()
-      .refine((name) => Object.hasOwn(outcomes, name))
-      .transform((name) => name as Outcome),
-    price: usdcSchema,
-    startedAt: countSchema,
-    durationMs: countSchema,
     charged: usdcSchema,
     payment: z.object({ nonce: hexSchema(32), transaction: hexSchema(32).nullable() }).optional(),
   })
@@ -124,7 +129,7 @@ const passSchema = z
   .transform(({ spent, ...pass }): PassSpending => ({ ...pass, spentUsdc: spent }))
 
 /** No tree has as many levels. */
-const proofHashesMax = 64
+export const proofHashesMax = 64
 
 const proofSchema = z.object({
   id: countSchema,

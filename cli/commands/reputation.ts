@@ -1,22 +1,28 @@
+import { getAddress, type Hex } from 'viem'
 import { createLog } from '../../protocol/base/log.ts'
 import { reachChain } from '../../protocol/chain/client.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import { readReputationFacts } from '../../protocol/chain/reputation-facts.ts'
+import { readUsageRoots } from '../../protocol/chain/usage-roots.ts'
 import { limits } from '../../protocol/limits.ts'
 import { parseName, requireProvider } from '../../protocol/name.ts'
-import { computeReputation, reputationFormula } from '../../protocol/reputation.ts'
-import { formatUsdc, usdc } from '../../protocol/usdc.ts'
+import { computeReputation, countPayers, reputationFormula } from '../../protocol/reputation.ts'
 import { defineCommand, usageError } from '../command.ts'
 import { parseCount } from '../duration.ts'
 import { openMarket } from '../market/open.ts'
 import { marketOptions } from '../market/options.ts'
+import { digestInputs, judgeEvidence } from '../reputation/judge-evidence.ts'
+import { noEvidence, readEvidence } from '../reputation/read-evidence.ts'
+import { formatPaid, formatServed, paidToJson, servedToJson } from '../reputation/show.ts'
 
 export const reputation = defineCommand({
   usage: 'reputation <name>',
   details:
-    'Adds up from the chain alone what others paid a provider, until one block: whoever asks for the same block gets the same\n' +
-    'bytes. What the provider or the owner of its name paid themselves, or gave others to pay with, does not count:\n' +
-    'docs/reputation.md has the formula. Providers and gateways are not asked.',
+    'Adds up from the chain what others paid a provider, until one block, and from receipts how it served them. What the provider or the\n' +
+    'owner of its name paid themselves, or gave others to pay with, does not count: docs/reputation.md has the formula. Receipts come\n' +
+    'from a directory: what "receipts" and "curl -D" wrote, and fraud reports. Each must be signed by the provider, or stand under a usage\n' +
+    'root that it published; what is neither, or comes twice, is left out and counted. Whoever names the same block and has the same receipts\n' +
+    'gets the same bytes, and "inputs.digest" tells. Providers and gateways are not asked.',
   options: {
     block: { type: 'string', value: '<n>', help: 'The last block that counts (default: the newest one)' },
     'from-block': {
@@ -25,13 +31,30 @@ export const reputation = defineCommand({
       default: '0',
       help: 'Where to begin to read: any block before the first grant gives the same',
     },
+    receipts: { type: 'string', value: '<dir>', help: 'Receipts and fraud reports to count' },
+    replay: {
+      type: 'boolean',
+      help: 'Run the calls of fraud reports again on this machine; the programs come from the keeper',
+    },
+    keeper: {
+      type: 'string',
+      value: '<url>',
+      help: "Where programs are fetched (default: the gateway's keeper)",
+    },
     ...marketOptions,
   },
-  examples: ['reputation alice', 'reputation alice --block 1200 --json'],
+  examples: [
+    'reputation alice',
+    'reputation alice --block 1200 --json',
+    'reputation alice --receipts receipts/ --replay',
+  ],
   async run({ positionals: [text = ''], values }, context) {
-    const { market, client } = await openMarket(values, context)
+    const { receipts: dir, replay = false } = values
+    if (replay && dir === undefined)
+      throw usageError('There is nothing to run again.', 'Name the directory of the reports with --receipts.')
+    const { market: place, client } = await openMarket(values, context)
     const { clock, signal } = context
-    const { escrow, registry, usdc: token } = market.contracts
+    const { escrow, registry, usdc: token } = place.contracts
     const newest = await reachChain(client.getBlockNumber({ cacheTime: 0 }), 'read the newest block', signal)
     const toBlock = values.block === undefined ? newest : parseBlock('block', values.block)
     if (toBlock > newest) {
@@ -49,31 +72,36 @@ export const reputation = defineCommand({
       (read) => hasMany && context.note(`Read until block ${read} of ${toBlock}.`),
       signal,
     )
-    const { calls, payers, effectivePayersMilli, spent, counted, weight, excluded, ratings } =
-      computeReputation(facts)
-    const amount = (units: bigint) => `${formatUsdc(usdc(units))} USDC`
-    const mean = ratings.meanMilli === null ? 'none' : `${thousandths(ratings.meanMilli)} of 100`
+    const payers = countPayers(facts)
+    const computed = computeReputation(facts, payers)
+    const market = { chainId: place.chainId, escrow: getAddress(escrow) }
+    const evidence = dir === undefined ? noEvidence : await readEvidence(dir, context)
+    const hasProofs = evidence.receipts.some(({ proof }) => proof)
+    const roots = hasProofs
+      ? await readUsageRoots(client, { escrow, provider: address, fromBlock, toBlock }, signal)
+      : new Set<Hex>()
+    const judging = replay ? { ...place, keeper: values.keeper } : undefined
+    const judged = await judgeEvidence(
+      evidence,
+      { provider: address, market, roots, payers, judging },
+      context,
+    )
+    const digest = digestInputs({ ...market, registry, owner, provider: address, block: block.hash }, judged)
+    const places = { name, address, owner, chainId: place.chainId, escrow, registry }
     context.print(
       [
         `${name} at block ${toBlock}`,
         `  account   ${address}`,
-        `  calls     ${calls}, paid with ${amount(counted)}`,
-        `  payers    ${payers}, as many as ${thousandths(effectivePayersMilli)} of equal size`,
-        `  ratings   ${mean}${ratings.count > 0 ? `, by ${ratings.count} who paid` : ''}`,
-        `  weight    ${weight}`,
-        `  left out  ${amount(spent - counted)}, and ${excluded.payers} payers: its own, or its owner's, or given by them`,
+        ...formatPaid(computed),
+        ...(dir === undefined ? [] : formatServed(judged)),
       ].join('\n'),
       {
         formula: reputationFormula,
-        ...{ name, address, owner, chainId: market.chainId, escrow, registry },
+        ...places,
         block: { number: Number(toBlock), hash: block.hash },
-        ...{ calls, payers, effectivePayersMilli: Number(effectivePayersMilli) },
-        ...{ spentUsdc: spent.toString(), countedUsdc: counted.toString(), weight: weight.toString() },
-        excluded: { payers: excluded.payers, spentUsdc: excluded.spent.toString() },
-        ratings: {
-          count: ratings.count,
-          meanMilli: ratings.meanMilli === null ? null : Number(ratings.meanMilli),
-        },
+        inputs: { digest, receipts: judged.receipts.length, reports: judged.disputes.reports },
+        ...paidToJson(computed),
+        ...servedToJson(judged),
       },
     )
   },
@@ -81,9 +109,3 @@ export const reputation = defineCommand({
 
 const parseBlock = (flag: string, text: string) =>
   BigInt(parseCount(flag, text, { min: 0, max: Number.MAX_SAFE_INTEGER }))
-
-/** Without rounding: three digits behind the point, or none. */
-function thousandths(milli: bigint): string {
-  const rest = (milli % 1000n).toString().padStart(3, '0').replace(/0+$/, '')
-  return `${milli / 1000n}${rest === '' ? '' : `.${rest}`}`
-}

@@ -1,3 +1,4 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Address, encodeFunctionData, type Hex, type LocalAccount } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
@@ -285,6 +286,9 @@ test('a reputation is what the chain says at one block: two strangers get the sa
     expect((await at.call({ provider: 'erin', cid, pass })).status).toBe(200)
   }
   for (const { account: payer } of payers) await call(payer)
+  const broken = payers[0]?.account as LocalAccount
+  const pass = await at.pass({ payer: broken.address, providers: [erin.address] }, broken)
+  expect((await at.call({ provider: 'erin', cid, pass, path: '/throw' })).status).toBe(502)
   await at.settle()
 
   const { gateway, chain, client, contracts } = at.dev
@@ -304,6 +308,63 @@ test('a reputation is what the chain says at one block: two strangers get the sa
     ...{ spentUsdc: '1000', countedUsdc: '1000', weight: '44' },
     excluded: { payers: 0, spentUsdc: '0' },
   })
+
+  // What the payers wrote down counts, whoever counts it, in whatever files.
+  await using files = await createTestUser()
+  for (const [index, payer] of payers.entries()) {
+    const env = { KHACHAPURI_PRIVATE_KEY: payer.privateKey }
+    const written = await files.run(['receipts', 'erin', '-o', `kept/${index}.jsonl`, '--json', ...places], {
+      env,
+    })
+    expect(written.exitCode, written.stdout).toBe(0)
+    expect(written.json()).toMatchObject({ rooted: 1, signed: index === 0 ? 1 : 0, missing: 0 })
+  }
+  const lines = await Promise.all(
+    [0, 1].map(async (index) =>
+      (await readFile(join(files.dir, `kept/${index}.jsonl`), 'utf8')).trimEnd().split('\n'),
+    ),
+  )
+  const [annsRooted, annsSigned] = lines[0] as [string, string]
+  const keep = async (user: TestUser, ...kept: string[]) => {
+    await mkdir(join(user.dir, 'evidence'), { recursive: true })
+    await Promise.all(kept.map((text, index) => writeFile(join(user.dir, 'evidence', `${index}`), text)))
+  }
+  await keep(stranger, ...lines.map((one) => one.join('\n')))
+  await keep(other, ...lines.flat().reverse())
+  const counted = await ask(stranger, ...pinned, '--receipts', 'evidence')
+  expect(await ask(other, ...pinned, '--receipts', 'evidence')).toBe(counted)
+  expect(JSON.parse(counted)).toMatchObject({
+    ...{ calls: 2, payers: 2, weight: '44', inputs: { receipts: 3, reports: 0 } },
+    served: { answered: 2, failures: 0, programFaults: 1, unused: { surplus: 0, unsettled: 0 } },
+    refused: { unreadable: 0, foreign: 0, forged: 0, duplicate: 0 },
+  })
+  expect(JSON.parse(first).inputs.digest).not.toBe(JSON.parse(counted).inputs.digest)
+  // Forged: cheaper than it was, quicker than it was; twice; no receipt at all.
+  const changed = (line: string, changes: object) => JSON.stringify({ ...JSON.parse(line), ...changes })
+  await keep(
+    other,
+    ...[
+      changed(annsRooted, { durationMs: 0 }),
+      changed(annsSigned, { outcome: 'answered' }),
+      annsRooted,
+      'x',
+    ],
+    ...lines.flat(),
+  )
+  const refused = JSON.parse(await ask(other, ...pinned, '--receipts', 'evidence'))
+  expect(refused.refused).toEqual({ unreadable: 1, foreign: 0, forged: 2, duplicate: 1 })
+  expect({ ...refused, refused: 0 }).toEqual({ ...JSON.parse(counted), refused: 0 })
+  // The roots of another provider are not its own.
+  const ofAlice = await other.run([
+    'reputation',
+    'alice',
+    '--json',
+    ...pinned,
+    '--receipts',
+    'evidence',
+    ...places,
+  ])
+  expect(ofAlice.json()).toMatchObject({ inputs: { receipts: 0 }, refused: { foreign: 6, forged: 0 } })
 
   // One call more, and the provider gives one payer its money back in the wallet, the other one in the escrow.
   await call(payers[0]?.account as LocalAccount)

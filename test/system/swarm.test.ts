@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Address } from 'viem'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -228,6 +228,19 @@ test('who runs a recorded call again finds the liar that nobody out-voted, and p
   const checked = await user.run(['replay', 'fraud.json', '--json', '--account', 'nobody'])
   expect([checked.exitCode, checked.json()]).toMatchObject([1, proof])
   const path = join(user.dir, 'fraud.json')
+  // It counts in dave's reputation, once, and running it again proves it.
+  await mkdir(join(user.dir, 'kept'))
+  for (const name of ['fraud.json', 'again.json', 'dave.receipt', 'alice.receipt'])
+    await copyFile(name === 'again.json' ? path : join(user.dir, name), join(user.dir, 'kept', name))
+  const judged = await user.run(['reputation', 'dave', '--receipts', 'kept', '--replay', '--json'])
+  expect([judged.exitCode, judged.json()]).toMatchObject([
+    0,
+    {
+      inputs: { receipts: 1, reports: 1 },
+      disputes: { reports: 1, replayed: { proven: 1, refuted: 0, open: 0 } },
+      refused: { foreign: 1, forged: 0, duplicate: 1, unreadable: 0 },
+    },
+  ])
   const report = JSON.parse(await readFile(path, 'utf8'))
   await writeFile(path, JSON.stringify({ ...report, madeAt: report.madeAt + 1 }))
   const altered = await user.run(['replay', 'fraud.json', '--json'])
