@@ -127,6 +127,7 @@ export const errorTable = {
   local_service_down: { status: 502, retryable: true },
   call_timeout: { status: 504, retryable: true },
   call_stalled: { status: 504, retryable: true },
+  call_in_doubt: { status: 502, retryable: false },
   websocket_unsupported: { status: 501, retryable: false },
 
   // Swarms

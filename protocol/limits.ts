@@ -356,6 +356,8 @@ export const limits = {
   voucherBytesMax: 1 * KiB,
   /** A voucher and its access. */
   voucherTokenBytesMax: 1 * KiB + 128,
+  /** Vouchers of one header, each for another provider. */
+  voucherSetMax: 16,
   vouchersCachedMax: 10_000,
   voucherFailuresPerSecondMax: 50,
   /** Calls that one voucher covers, where a client does not say otherwise. */
@@ -729,6 +731,10 @@ assert(limits.webSocketMsMax <= limits.callTimeoutMsMax, 'what bounds a call bou
 assert(
   limits.webSocketIdleMsMax < limits.idleTimeoutMs,
   'the provider ends a silent WebSocket, not the way to it, which would be nobody’s doing',
+)
+assert(
+  limits.voucherSetMax * (limits.voucherTokenBytesMax + 2) <= limits.headerBytesMax - 8 * KiB,
+  'a set of vouchers leaves room for other headers',
 )
 assert(limits.voucherDoubtMs >= 2 * limits.callTimeoutMsMax, 'a call that is in doubt is over by then')
 assert(limits.frameBytesMax <= limits.streamWindowBytesMin, 'a frame fits the smallest window')

@@ -1,12 +1,18 @@
 import type { Log } from '../../protocol/base/log.ts'
-import { isProtocolError } from '../../protocol/errors.ts'
+import { formatAttempt } from '../../protocol/call-attempt.ts'
+import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
+import { gatewayHeaders } from '../../protocol/http/headers.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
+import type { Upstream } from '../../protocol/http/upstream.ts'
+import type { ProviderName } from '../../protocol/name.ts'
 import { swarmHeaders } from '../../protocol/swarm/ballot.ts'
 import { type Caller, type FrontGuard, refusalHeaders } from '../limits/front-guard.ts'
 import type { RequestRecord } from '../observe/observer.ts'
+import { readVoucherSet, withVoucherFor } from '../routing/own-voucher.ts'
 import { noSwarm } from '../swarm/draw-swarm.ts'
 import type { Destination, FindWay, Way } from './find-way.ts'
+import type { ProviderRoute } from './provider-routes.ts'
 import { lastOfItsConnection, proxyCall } from './proxy-call.ts'
 import {
   type CallerRequest,
@@ -65,7 +71,7 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
         `Call the deployment: http://any.${options.domain}/<cid>/, or its name.`,
       )
     const ticket = guard.admitCall(caller, { provider: way.provider, cid: cidOf(way.target), headers })
-    const route = way.openRoute()
+    const route = showingOwnVoucher(way.openRoute(), way.provider, headers)
     return proxyCall(request, response, route, {
       shape: way.target === shape.target ? shape : { ...shape, target: way.target },
       requestId,
@@ -83,17 +89,26 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
       watchBody: (onSlow) => guard.watchBody(caller, request, onSlow),
       onHead: record.noteHead,
       onProblem: record.noteProblem,
+      describeFailure: (error, isUntaken) => describeFailure(way.provider, error, isUntaken),
     })
   }
 
   return (call, signal) => {
     const { request, response, record, shape, destination } = call
-    const refuse = (error: unknown) => {
+    const refuse = (error: unknown, provider?: ProviderName) => {
       const { requestId } = record
       if (!isProtocolError(error)) log.error('call_failed', { requestId, error: String(error) })
       record.noteProblem(error)
       const last = call.expectsContinue ? lastOfItsConnection : []
-      sendProblem(response, error, ['x-request-id', requestId, ...refusalHeaders(error), ...last])
+      const told = isProtocolError(error) ? describeFailure(provider, error, true) : []
+      const attempts = told.flatMap((attempt) => [gatewayHeaders.attempt, attempt])
+      sendProblem(response, error, [
+        'x-request-id',
+        requestId,
+        ...refusalHeaders(error),
+        ...attempts,
+        ...last,
+      ])
     }
     const serve = (found: Way) => {
       // The caller may have gone while the name was looked up.
@@ -102,18 +117,44 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
         record.servedBy = found.servedBy
         record.progress = pass(call, found)
       } catch (error) {
-        refuse(error)
+        refuse(error, found.provider)
       }
     }
     try {
       refuseLoop(request, options.domain)
       const found = findWay({ destination, shape, headers: request.headers }, signal)
-      if (found instanceof Promise) found.then(serve, refuse)
+      if (found instanceof Promise) found.then(serve, (error) => refuse(error))
       else serve(found)
     } catch (error) {
       refuse(error)
     }
   }
+}
+
+/** What a provider is shown of a set of vouchers is the one for it. */
+function showingOwnVoucher(
+  route: ProviderRoute,
+  provider: ProviderName | undefined,
+  headers: CallerRequest['headers'],
+): ProviderRoute {
+  const vouchers = provider && readVoucherSet(headers)
+  if (!vouchers) return route
+  const send: Upstream['send'] = (request, handler) => {
+    const rawHeaders = withVoucherFor(request.rawHeaders, vouchers, provider.address)
+    return route.upstream.send({ ...request, rawHeaders }, handler)
+  }
+  return { ...route, upstream: { send } }
+}
+
+/** Whoever chose the provider may go on to the next one where this one never had the call. */
+function describeFailure(
+  provider: ProviderName | undefined,
+  { code }: ProtocolError,
+  isUntaken: boolean,
+): readonly string[] {
+  if (!provider) return []
+  const { name, address } = provider
+  return [formatAttempt({ name, address, outcome: isUntaken ? 'unreached' : 'doubtful', code })]
 }
 
 /** What stands where a call has its CID. */

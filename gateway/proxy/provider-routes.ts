@@ -23,6 +23,8 @@ export interface ProviderRoute {
   readonly servedBy?: () => string | undefined
   /** Why it was that one. */
   readonly routeReason?: () => string | undefined
+  /** To whom the request was offered: see `gatewayHeaders.attempt`. */
+  readonly attempts?: () => readonly string[]
 }
 
 export interface ProviderRoutes extends Disposable {

@@ -1,6 +1,6 @@
 import { ProtocolError } from '../../protocol/errors.ts'
 import { drainBody } from '../../protocol/http/drain-body.ts'
-import { type ForwardFacts, forwardHeaders } from '../../protocol/http/headers.ts'
+import { type ForwardFacts, forwardHeaders, gatewayHeaders } from '../../protocol/http/headers.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import { addTrailers } from '../../protocol/http/trailers.ts'
@@ -25,6 +25,8 @@ export interface CallFacts extends AnswerFacts {
   readonly onHead: () => void
   /** The answer is this problem instead. */
   readonly onProblem: (error: unknown) => void
+  /** Where the caller chose the provider: whether that one had the call (see `gatewayHeaders.attempt`). */
+  readonly describeFailure?: (error: ProtocolError, isUntaken: boolean) => readonly string[]
 }
 
 /** Where nobody knows whether a body that was not asked for still comes, or another request. */
@@ -64,6 +66,7 @@ export function proxyCall(
           ...facts,
           servedBy: route.servedBy?.(),
           routeReason: route.routeReason?.(),
+          attempts: route.attempts?.(),
         })
         if (!isBodyWanted) headers.push(...lastOfItsConnection)
         response.writeHead(status, headers)
@@ -92,11 +95,13 @@ export function proxyCall(
       if (!response.writableEnded) response.end()
       if (body && !body.complete) drainBody(body)
     },
-    onError(error) {
+    onError(error, isUntaken = false) {
       stopWatching?.()
       facts.onProblem(error)
       const last = isBodyWanted ? [] : lastOfItsConnection
-      sendProblem(response, error, ['x-request-id', facts.requestId, ...last])
+      const told = route.attempts?.() ?? facts.describeFailure?.(error, isUntaken) ?? []
+      const attempts = told.flatMap((attempt) => [gatewayHeaders.attempt, attempt])
+      sendProblem(response, error, ['x-request-id', facts.requestId, ...attempts, ...last])
       if (body && !body.complete) drainBody(body)
     },
   }

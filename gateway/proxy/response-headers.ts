@@ -8,6 +8,8 @@ export interface AnswerFacts {
   /** Who answered, where the caller could not know. */
   readonly servedBy?: string | undefined
   readonly routeReason?: string | undefined
+  /** See `gatewayHeaders.attempt`. */
+  readonly attempts?: readonly string[] | undefined
   readonly requestId: string
   /** See `NameAnswer.staleMs`. */
   readonly staleMs: number | undefined
@@ -51,6 +53,7 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
         if (ownHeaders.has(name.toLowerCase())) continue
         if (name.toLowerCase() === callHeaders.payer) facts.onPayer(value)
         break
+      case 18:
       case 19:
         if (ownHeaders.has(name.toLowerCase())) continue
         break
@@ -71,6 +74,7 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
   }
   if (facts.servedBy !== undefined) cleaned.push(gatewayHeaders.provider, facts.servedBy)
   if (facts.routeReason !== undefined) cleaned.push(gatewayHeaders.route, facts.routeReason)
+  for (const attempt of facts.attempts ?? []) cleaned.push(gatewayHeaders.attempt, attempt)
   return cleaned
 }
 

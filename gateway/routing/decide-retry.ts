@@ -1,53 +1,8 @@
 import { callHeaders } from '../../protocol/call.ts'
-import type { ErrorCode } from '../../protocol/errors.ts'
-import { problemType } from '../../protocol/errors.ts'
+import { type ErrorCode, ProtocolError, problemType } from '../../protocol/errors.ts'
 import type { RawHeaders } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
-
-/** What a provider's refusal says about the provider. */
-export type RefusalMeaning =
-  /** This deployment is not for it, or its owner has nothing there: another provider may well take the call. */
-  | 'not_here'
-  /** It is full or stops; so it is with every deployment. */
-  | 'busy'
-  /** Something of its own does not work. */
-  | 'faulty'
-
-/**
- * Refusals after which the same call may go to another provider. Not among them: what is about the request or the payment
- * that came with it, which would be refused everywhere, and what bounds an owner's expenses, which asking elsewhere
- * would be a way around.
- */
-const meanings: Partial<Readonly<Record<ErrorCode, RefusalMeaning>>> = {
-  cid_not_found: 'not_here',
-  content_too_large: 'not_here',
-  deployment_not_for_provider: 'not_here',
-  runtime_unavailable: 'not_here',
-  egress_refused: 'not_here',
-  limits_too_high: 'not_here',
-  owner_denied: 'not_here',
-  deployment_denied: 'not_here',
-  runtime_denied: 'not_here',
-  deployment_paused: 'not_here',
-  concurrency_reached: 'not_here',
-  grant_missing: 'not_here',
-  grant_expired: 'not_here',
-  grant_too_low: 'not_here',
-  notice_too_short: 'not_here',
-  price_above_cap: 'not_here',
-  provider_busy: 'busy',
-  provider_stopping: 'busy',
-  ledger_unavailable: 'faulty',
-  sandbox_unavailable: 'faulty',
-  content_unreachable: 'faulty',
-  cid_mismatch: 'faulty',
-  local_service_down: 'faulty',
-}
-
-/** @returns undefined where the refusal is the answer. */
-export function meaningOf(code: string | undefined): RefusalMeaning | undefined {
-  return code !== undefined && Object.hasOwn(meanings, code) ? meanings[code as ErrorCode] : undefined
-}
+import type { Name } from '../../protocol/name.ts'
 
 /** Failures by which nobody can tell whether the provider is in order: the caller's doing. */
 export const isCallersFault = (code: ErrorCode): boolean =>
@@ -69,4 +24,28 @@ export function mayBeRefusal(status: number, rawHeaders: RawHeaders): boolean {
     else if (name === 'content-length') lengthBytes = Number(value)
   }
   return isProblem && lengthBytes > 0 && lengthBytes <= limits.problemBytesMax
+}
+
+/** Failures after which nobody knows what became of a call that its provider had. */
+const silences: ReadonlySet<string | undefined> = new Set<ErrorCode>([
+  'provider_unreachable',
+  'tunnel_lost',
+  'call_timeout',
+  'call_stalled',
+])
+
+export const isSilence = (code: string | undefined): boolean => silences.has(code)
+
+/** Why a call goes to nobody else, where its provider had it and did not answer; any other failure says itself what it is. */
+export function explainDoubt(error: ProtocolError, provider: Name): ProtocolError {
+  if (!isSilence(error.code)) return error
+  return new ProtocolError(
+    'call_in_doubt',
+    `${provider} had the call and did not answer (${error.code}): it may have run and charged for it.`,
+    {
+      hint: 'Nobody else was asked, so it is charged once at most. See "khachapuri statement" before you send it again.',
+      details: { provider, cause: error.code },
+      cause: error,
+    },
+  )
 }

@@ -3,7 +3,8 @@ import { type Address, isAddress, isAddressEqual } from 'viem'
 import { isProtocolError } from '../../protocol/errors.ts'
 import { parsePass, passTokenOf } from '../../protocol/pass.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
-import { parseVoucherToken, voucherHeader } from '../../protocol/voucher-token.ts'
+import { parseVoucherSet } from '../../protocol/voucher-set.ts'
+import { voucherHeader } from '../../protocol/voucher-token.ts'
 import { parsePayment, x402Headers } from '../../protocol/x402.ts'
 
 /** Whom a request can pay, and how much for a call. */
@@ -28,7 +29,7 @@ export function readPaymentBounds(headers: IncomingHttpHeaders): PaymentBounds {
     }
     const voucher = headers[voucherHeader]
     if (typeof voucher === 'string')
-      return { payees: [parseVoucherToken(voucher).signed.voucher.provider], priceUsdcMax: undefined }
+      return { payees: parseVoucherSet(voucher).providers, priceUsdcMax: undefined }
     const payment = headers[x402Headers.signature]
     if (typeof payment === 'string') {
       const { payTo } = parsePayment(payment).accepted

@@ -1,8 +1,15 @@
 import type { Readable } from 'node:stream'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
+import { type AttemptOutcome, type CallAttempt, formatAttempt } from '../../protocol/call-attempt.ts'
 import { parseJson } from '../../protocol/canonical-json.ts'
-import { isProtocolError, ProtocolError, parseProblem, toProtocolError } from '../../protocol/errors.ts'
+import {
+  type ErrorCode,
+  isProtocolError,
+  ProtocolError,
+  parseProblem,
+  toProtocolError,
+} from '../../protocol/errors.ts'
 import type {
   RawHeaders,
   Upstream,
@@ -12,11 +19,14 @@ import type {
 } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Name, ProviderName } from '../../protocol/name.ts'
+import { isOfOneVoucher, meaningOf } from '../../protocol/refusal.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
+import type { VoucherSet } from '../../protocol/voucher-set.ts'
 import type { ProviderRoutes } from '../proxy/provider-routes.ts'
 import { chooseProvider } from './choose-provider.ts'
-import { isCallersFault, mayBeRefusal, meaningOf } from './decide-retry.ts'
+import { explainDoubt, isCallersFault, isSilence, mayBeRefusal } from './decide-retry.ts'
 import type { HealthBook } from './health-book.ts'
+import { withVoucherFor } from './own-voucher.ts'
 import { noteAnswer, noteBusy, noteEnd, noteFailure, noteStart } from './provider-health.ts'
 
 export interface RoutedDeps {
@@ -39,6 +49,8 @@ export interface RouteWish {
   readonly priceUsdcMax: Usdc | undefined
   /** `Host` for a provider that is reached by a tunnel. */
   readonly host: string
+  /** Where the caller pays by vouchers for several: one for each of `providers`. */
+  readonly vouchers?: VoucherSet | undefined
 }
 
 /** For one request. */
@@ -47,6 +59,8 @@ export interface RoutedUpstream extends Upstream {
   servedBy(): Name | undefined
   /** Why: see `gatewayHeaders.route`. */
   routeReason(): string | undefined
+  /** To whom the call was offered: see `gatewayHeaders.attempt`. */
+  attempts(): readonly string[]
 }
 
 /**
@@ -58,6 +72,7 @@ export function createRoutedUpstream(deps: RoutedDeps, wish: RouteWish): RoutedU
   return {
     servedBy: () => latest?.provider,
     routeReason: () => latest?.reason,
+    attempts: () => latest?.attempts() ?? [],
     send(request, handler) {
       const exchange = new RoutedExchange(deps, wish, request, handler)
       latest = exchange
@@ -80,6 +95,7 @@ class RoutedExchange implements UpstreamExchange {
   readonly #wish: RouteWish
   readonly #handler: UpstreamHandler
   readonly #tried = new Set<ProviderName>()
+  readonly #attempts: CallAttempt[] = []
   #request: UpstreamRequest
   #exchange: UpstreamExchange | undefined
   /** The answer to the caller where nobody takes the call: the first refusal says most. */
@@ -104,6 +120,14 @@ class RoutedExchange implements UpstreamExchange {
 
   get reason(): string | undefined {
     return this.#reason
+  }
+
+  /** One that answered at once is told in another header already. */
+  attempts(): readonly string[] {
+    const [first, ...rest] = this.#attempts
+    return first === undefined || (rest.length === 0 && first.outcome === 'answered')
+      ? []
+      : this.#attempts.map(formatAttempt)
   }
 
   begin(): void {
@@ -182,6 +206,7 @@ class RoutedExchange implements UpstreamExchange {
     const provider = providers[choice.index]!
     this.#tried.add(provider)
     if (!this.#deps.admitProvider(provider)) {
+      this.#note(provider, 'unreached', 'too_many_requests')
       this.#next(undefined)
       return
     }
@@ -199,7 +224,9 @@ class RoutedExchange implements UpstreamExchange {
     this.#finishAttempt = finish
     try {
       const route = routes.routeTo(provider)
-      const rawHeaders = withHost(this.#request.rawHeaders, route.host ?? this.#wish.host)
+      const { host, vouchers } = this.#wish
+      const own = withHost(this.#request.rawHeaders, route.host ?? host)
+      const rawHeaders = vouchers ? withVoucherFor(own, vouchers, provider.address) : own
       const exchange = route.upstream.send(
         { ...this.#request, rawHeaders },
         this.#handlerOf(provider, finish),
@@ -212,6 +239,7 @@ class RoutedExchange implements UpstreamExchange {
     } catch (error) {
       finish()
       if (!isProtocolError(error)) throw error
+      this.#note(provider, 'unreached', error.code)
       this.#noteFailure(provider, error)
       this.#next(error)
     }
@@ -238,6 +266,7 @@ class RoutedExchange implements UpstreamExchange {
         const nowMs = clock.monotonicMs()
         const latencyMs = nowMs - startedMs
         health.change(provider.address, (known) => noteAnswer(known, { latencyMs, nowMs }))
+        this.#note(provider, 'answered')
         this.#handler.onHead(status, rawHeaders)
       },
       onData: (chunk) => {
@@ -245,7 +274,9 @@ class RoutedExchange implements UpstreamExchange {
         if (!held) return this.#handler.onData(chunk)
         held.chunks.push(chunk)
         held.bytes += chunk.length
-        if (held.bytes > limits.problemBytesMax) passOn()
+        if (held.bytes <= limits.problemBytesMax) return
+        this.#note(provider, 'answered')
+        passOn()
       },
       onEnd: (trailers) => {
         finish()
@@ -263,8 +294,10 @@ class RoutedExchange implements UpstreamExchange {
         finish()
         if (this.#isOver) return
         this.#noteFailure(provider, error)
-        if (isUntaken && !isCallersFault(error.code)) this.#next(error)
-        else this.#fail(error)
+        this.#note(provider, isUntaken ? 'unreached' : 'doubtful', error.code)
+        if (!isUntaken) this.#fail(explainDoubt(error, provider.name))
+        else if (isCallersFault(error.code)) this.#fail(error)
+        else this.#next(error)
       },
     }
   }
@@ -275,6 +308,10 @@ class RoutedExchange implements UpstreamExchange {
     const problem = parseProblem(parseJson(Buffer.concat(chunks)))
     const meaning = meaningOf(problem?.code)
     const nowMs = clock.monotonicMs()
+    // Of a loss another gateway on the way may tell.
+    if (problem) this.#note(provider, isSilence(problem.code) ? 'doubtful' : 'refused', problem.code)
+    else this.#note(provider, 'answered')
+    if (this.#wish.vouchers && isOfOneVoucher(problem?.code)) return true
     if (meaning === undefined) {
       health.change(provider.address, (known) =>
         noteAnswer(known, { latencyMs: known.latencyMs ?? 0, nowMs }),
@@ -292,6 +329,12 @@ class RoutedExchange implements UpstreamExchange {
       health.change(provider.address, (known) => noteBusy(known, { nowMs, retryAfterMs }))
     }
     return true
+  }
+
+  #note({ name, address }: ProviderName, outcome: AttemptOutcome, code?: ErrorCode): void {
+    // A head may be followed by a failure; of the call it is known by then who has it.
+    if (this.#attempts.at(-1)?.address === address) return
+    this.#attempts.push({ name, address, outcome, code })
   }
 
   #noteFailure({ name, address }: ProviderName, { code }: ProtocolError): void {

@@ -17,6 +17,7 @@ import { drawSwarm, noSwarm, readSwarmTerms } from '../swarm/draw-swarm.ts'
 import { createSwarmUpstream, type SwarmUpstreamDeps } from '../swarm/swarm-upstream.ts'
 import { type ServingReader, selectServers } from './find-servers.ts'
 import { createHealthBook } from './health-book.ts'
+import { noVoucherFor, readVoucherSet } from './own-voucher.ts'
 import { payableOf, readPaymentBounds } from './payment-bounds.ts'
 import { circuitOf } from './provider-health.ts'
 import { createRoutedUpstream, type RoutedDeps } from './routed-upstream.ts'
@@ -158,13 +159,17 @@ export function createRouter(deps: RouterDeps): Router {
       const terms = readSwarmTerms(headers)
       if (terms) return toSwarm({ cid, providers }, { terms, host }, signal)
       const able = providers.length > 0 ? await findNamed(providers, signal) : await findAny(cid, signal)
+      const vouchers = readVoucherSet(headers)
       const bounds = readPaymentBounds(headers)
       const payable = payableOf(able, bounds)
+      if (vouchers && !payable.some(({ address }) => vouchers.tokenFor(address)))
+        throw noVoucherFor(able.map(({ address }) => address))
       watch.want(able)
       const { priceUsdcMax } = bounds
-      const wish = { cid: cid.toString(), providers: payable, priceUsdcMax, host }
+      const wish = { cid: cid.toString(), providers: payable, priceUsdcMax, host, vouchers }
       const upstream = createRoutedUpstream({ clock, log, random, routes, health, admitProvider }, wish)
-      return { upstream, host: undefined, servedBy: upstream.servedBy, routeReason: upstream.routeReason }
+      const { servedBy, routeReason, attempts } = upstream
+      return { upstream, host: undefined, servedBy, routeReason, attempts }
     },
     [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose](),
   }

@@ -1,16 +1,21 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { Readable } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
+import type { Address, PrivateKeyAccount } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
 import { sha256, utf8 } from '../../protocol/base/bytes.ts'
+import { type CallAttempt, parseAttempt } from '../../protocol/call-attempt.ts'
 import { type ErrorCode, ProtocolError, problemType } from '../../protocol/errors.ts'
+import { headerValues } from '../../protocol/http/headers.ts'
 import { cidOfRawDigest } from '../../protocol/ipfs/cid.ts'
 import { formatContenthash } from '../../protocol/ipfs/contenthash.ts'
 import { limits } from '../../protocol/limits.ts'
 import { anyDeployment, signPass } from '../../protocol/pass.ts'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
-import { accountOf, openGatewayFront } from '../../test/support/gateway-front.ts'
+import { signVoucher } from '../../protocol/voucher.ts'
+import { formatVoucherToken, signVoucherAccess } from '../../protocol/voucher-token.ts'
+import { accountOf, type FrontAnswer, openGatewayFront } from '../../test/support/gateway-front.ts'
 import { openOrigin } from '../../test/support/http-origin.ts'
 
 const cidOf = (text: string) => cidOfRawDigest(sha256(utf8.encode(text)))
@@ -154,9 +159,106 @@ test('a call whose provider took it and broke off is never sent to another', asy
   await using front = await openGatewayFront({ alice: alice.url, bob: bob.url })
   front.deployments.set('thumbs', named('alice,bob'))
   const answer = await front.ask(thumbs, { method: 'POST', body: 'pay', headers: { 'content-length': 3 } })
-  expect(answer).toMatchObject({ status: 502, code: 'provider_unreachable' })
+  expect(answer).toMatchObject({ status: 502, code: 'call_in_doubt' })
   expect(alice.requests() + bob.requests()).toBe(1)
+  const [first, ...others] = attemptsOf(answer)
+  expect([first, others]).toEqual([
+    expect.objectContaining({ outcome: 'doubtful', code: 'provider_unreachable' }),
+    [],
+  ])
+  expect(JSON.parse(answer.body.toString())).toMatchObject({ retryable: false, provider: first?.name })
 })
+
+test('who was asked, and why the next one had to be, stands in the answer, where that was more than one', async () => {
+  await using busy = await openOrigin((_, response) => refuse(response, 'provider_busy'))
+  await using bob = await openOrigin((_, response) => {
+    response.writeHead(200, { 'khachapuri-call': '0x01', 'khachapuri-attempt': 'me; 0x; answered' })
+    response.end('bob')
+  })
+  await using front = await openGatewayFront(
+    { alice: 'http://127.0.0.1:1', bob: bob.url, carol: busy.url },
+    { random: () => 0 },
+  )
+  front.deployments.set('thumbs', named('alice,carol,bob'))
+  const answer = await front.ask(thumbs)
+  expect(answer.body.toString()).toBe('bob')
+  const told = attemptsOf(answer)
+  expect(told.at(-1)).toEqual({ name: 'bob', address: accountOf('bob'), outcome: 'answered' })
+  expect(new Set(told.slice(0, -1))).toEqual(
+    new Set([
+      { name: 'alice', address: accountOf('alice'), outcome: 'unreached', code: 'provider_unreachable' },
+      { name: 'carol', address: accountOf('carol'), outcome: 'refused', code: 'provider_busy' },
+    ]),
+  )
+  // The only one is told elsewhere; no provider tells this.
+  front.deployments.set('alone', named('bob'))
+  expect(attemptsOf(await front.ask('alone.localhost'))).toEqual([])
+  // Who chose the provider itself hears whether it had the call.
+  expect(attemptsOf(await front.ask('bob.localhost'))).toEqual([])
+  expect(attemptsOf(await front.ask('alice.localhost'))).toEqual([
+    { name: 'alice', address: accountOf('alice'), outcome: 'unreached', code: 'provider_unreachable' },
+  ])
+  front.records.set('dave', 'ws://elsewhere.example/_/tunnel')
+  expect(attemptsOf(await front.ask('dave.localhost'))).toMatchObject([{ outcome: 'unreached' }])
+})
+
+test('of a set of vouchers each provider sees its own, and one that takes none of it is passed over', async () => {
+  const seen: [string, unknown][] = []
+  const takes = (name: string, code?: ErrorCode) =>
+    openOrigin((request, response) => {
+      seen.push([name, request.headers['khachapuri-voucher']])
+      if (code) return refuse(response, code)
+      response.writeHead(200, { 'khachapuri-call': '0x01' })
+      response.end(name)
+    })
+  await using alice = await takes('alice', 'voucher_too_low')
+  await using bob = await takes('bob')
+  await using carol = await takes('carol')
+  await using front = await openGatewayFront(
+    { alice: alice.url, bob: bob.url, carol: carol.url },
+    { random: () => 0 },
+  )
+  front.deployments.set('thumbs', named('alice,bob,carol'))
+  const payer = privateKeyToAccount(generatePrivateKey())
+  const [forAlice = '', forBob = '', forDave = ''] = await Promise.all(
+    ['alice', 'bob', 'dave'].map((name) => voucherFor(accountOf(name), payer)),
+  )
+  const ask = (voucher: string | string[], host = thumbs) =>
+    front.ask(host, { headers: { 'khachapuri-voucher': voucher } })
+  for (const set of [`${forAlice}, ${forBob}`, [forDave, forAlice, forBob]]) {
+    const answer = await ask(set)
+    expect([answer.status, answer.body.toString()]).toEqual([200, 'bob'])
+    expect(attemptsOf(answer).map(({ outcome, code }) => [outcome, code])).toEqual([
+      ['refused', 'voucher_too_low'],
+      ['answered', undefined],
+    ])
+  }
+  // Also where the caller chose the provider; and one voucher alone is final wherever it is refused.
+  expect((await ask(`${forAlice},${forBob}`, 'bob.localhost')).status).toBe(200)
+  expect((await ask(forAlice)).code).toBe('voucher_too_low')
+  expect(seen.filter(([name]) => name === 'carol')).toEqual([])
+  expect(new Set(seen.map((one) => JSON.stringify(one)))).toEqual(
+    new Set([JSON.stringify(['alice', forAlice]), JSON.stringify(['bob', forBob])]),
+  )
+  const before = seen.length
+  for (const host of [thumbs, 'carol.localhost'])
+    expect((await ask(`${forDave}, ${forDave}`, host)).code).toBe('voucher_not_for_provider')
+  expect((await ask(`${forAlice}, kv1.x`)).code).toBe('voucher_invalid')
+  expect((await ask(Array.from({ length: limits.voucherSetMax + 1 }, () => forBob))).code).toBe(
+    'voucher_invalid',
+  )
+  expect(seen).toHaveLength(before)
+})
+
+async function voucherFor(provider: Address, payer: PrivateKeyAccount): Promise<string> {
+  const market = { chainId: 31_337, escrow: payer.address }
+  const voucher = { payer: payer.address, provider, maxAmount: usdc(500n), maxCalls: 1, epoch: 0 }
+  const signed = { voucher, signer: payer.address, signature: await signVoucher(voucher, payer, market) }
+  return formatVoucherToken({ signed, access: await signVoucherAccess(voucher, payer, market) })
+}
+
+const attemptsOf = ({ rawHeaders }: FrontAnswer) =>
+  headerValues(rawHeaders, 'khachapuri-attempt').map((line) => parseAttempt(line) as CallAttempt)
 
 test('a body that is too long to keep streams to the one provider that was chosen', async () => {
   await using alice = await openOrigin(async (request, response) => {

@@ -37,6 +37,8 @@ export const gatewayHeaders = {
   provider: 'khachapuri-provider',
   /** Why it was that one: `<name>; why=only_one|drawn|less_to_do; among=<n>; of=<n>; try=<n>`. */
   route: 'khachapuri-route',
+  /** See `formatAttempt`: once for each provider that the call was offered to, where that was more than one, or all failed. */
+  attempt: 'khachapuri-attempt',
 } as const
 
 /** A header's values in order, whatever the case of its name. */
