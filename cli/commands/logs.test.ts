@@ -59,8 +59,10 @@ test('what is searched for is found, by status and by text, and JSON is a line f
   })
 })
 
-test('the last version is found by its name, at its first provider', async () => {
-  expect((await run('logs chatty')).stdout).toBe(await read())
+test('what was deployed from here is found at its first provider, the last version by its name', async () => {
+  const text = await read()
+  expect((await run('logs chatty')).stdout).toBe(text)
+  expect((await run(`logs ${deployed.cid}`)).stdout).toBe(text)
 })
 
 test('who follows it hears of a call as it comes', async () => {
@@ -82,8 +84,12 @@ test('nobody else reads it, and wrong flags are told', async () => {
   expect(await codeOf('logs bafknonsense --provider alice')).toBe('cid_malformed')
   expect(await codeOf('logs nonsense --provider alice')).toBe('version_unknown')
   expect(await codeOf('logs ../../config --provider alice')).toBe('version_unknown')
+  const elsewhere = await run(`logs ${deployed.cid} --account payer`)
+  expect(elsewhere.stderr).toMatch(
+    /not deployed from here by 0x[\s\S]*--provider <name>[\s\S]*version_unknown/,
+  )
   const bare = await fetch(new URL(`/_/logs/${deployed.cid}`, at.market.providers.alice.url))
   expect(bare.status).toBe(403)
-  for (const flags of ['', ' --provider alice --status 9xx', ' --provider alice --since soon'])
+  for (const flags of [' --provider alice --status 9xx', ' --provider alice --since soon'])
     expect((await run(`logs ${deployed.cid}${flags}`)).exitCode).toBe(2)
 })

@@ -1,3 +1,4 @@
+import type { Address } from 'viem'
 import { utf8 } from '../../protocol/base/bytes.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -10,7 +11,7 @@ import {
 import { formatUsdc } from '../../protocol/usdc.ts'
 import { type CommandContext, commonOptions, defineCommand, usageError } from '../command.ts'
 import { parseDuration } from '../duration.ts'
-import { readVersions } from '../history/version-file.ts'
+import { readVersionByCid, readVersions, type VersionOwner } from '../history/version-file.ts'
 import { createProviderAccount } from '../market/ask-provider.ts'
 import { providerUrl, readGatewayInfo } from '../market/market.ts'
 import { openWriter } from '../market/open.ts'
@@ -24,11 +25,12 @@ export const logs = defineCommand({
   usage: 'logs <cid|name>',
   details:
     'What a deployment of yours has printed, its calls, and what became of its process, at one provider, the oldest first.\n' +
-    'A program that was deployed from here can be named as in its manifest: that is its last version, at its first provider.\n' +
+    'A program that was deployed from here can be named as in its manifest: that is its last version. Of what was deployed from\n' +
+    'here its first provider is asked, unless --provider says who.\n' +
     'Only the account that deployed it is shown this; the request is signed, and nothing else is. Values of the env\n' +
     'appear as their names. Providers keep the last 7 days, and at most 4 MiB of a deployment.',
   options: {
-    provider: { type: 'string', value: '<name>', help: 'Whose log (default for a name: its first provider)' },
+    provider: { type: 'string', value: '<name>', help: 'Whose log (default: its first provider)' },
     follow: { type: 'boolean', short: 'f', help: 'Go on as more comes, until Ctrl-C' },
     since: { type: 'string', value: '<duration>', help: 'Only of this long, such as 10m, 2h or 3d' },
     status: {
@@ -45,14 +47,12 @@ export const logs = defineCommand({
   },
   examples: [
     'logs hello -f',
-    'logs bafkrei… --provider alice',
+    'logs bafkrei…',
     'logs bafkrei… --provider alice -f --status 5xx',
     'logs bafkrei… --provider bob --since 1h --search timeout --json',
   ],
   async run({ values, positionals }, context) {
     const [text = ''] = positionals
-    if (values.provider === undefined && isCid(text))
-      throw usageError('Whose log is not said.', 'Name the provider with --provider <name>.')
     const query = {
       ...(values.since !== undefined && {
         since: String(Math.max(0, context.clock.nowMs() - parseDuration('since', values.since) * 1000)),
@@ -94,24 +94,36 @@ async function findDeployment(
   { provider, writer }: { readonly provider?: string | undefined; readonly writer: Writer },
   context: CommandContext,
 ): Promise<{ readonly cid: string; readonly name: string }> {
-  if (isCid(text)) return { cid: text, name: provider ?? '' }
-  const key = {
-    project: text,
-    market: await marketKey(writer, context.signal),
-    owner: writer.account.address,
-  }
-  const version = isProjectName(text) ? (await readVersions(key, context)).at(-1) : undefined
-  const name = provider ?? version?.providers[0]?.name
-  if (version && name !== undefined) return { cid: version.deployment, name }
-  if (version) throw usageError('Anybody may run it.', 'Name the provider with --provider <name>.')
-  throw new ProtocolError(
+  if (isCid(text) && provider !== undefined) return { cid: text, name: provider }
+  const owned = { market: await marketKey(writer, context.signal), owner: writer.account.address }
+  const version = await findVersion(text, owned, context)
+  if (!version) throw unknown(text, owned.owner)
+  const name = provider ?? version.providers[0]?.name
+  if (name === undefined) throw usageError('Anybody may run it.', nameProvider)
+  return { cid: version.deployment, name }
+}
+
+async function findVersion(text: string, owned: VersionOwner, context: CommandContext) {
+  if (isCid(text)) return readVersionByCid(text, owned, context)
+  return isProjectName(text) ? (await readVersions({ ...owned, project: text }, context)).at(-1) : undefined
+}
+
+function unknown(text: string, owner: Address): ProtocolError {
+  const isKnownElsewhere = isCid(text)
+  return new ProtocolError(
     'version_unknown',
-    `Nothing named "${text}" was deployed from here by ${key.owner}.`,
+    isKnownElsewhere
+      ? `${text} was not deployed from here by ${owner}, so whose log of it is meant has to be said.`
+      : `Nothing named "${text}" was deployed from here by ${owner}.`,
     {
-      hint: 'Name the deployment by its CID, and --provider, or see "khachapuri versions".',
+      hint: isKnownElsewhere
+        ? nameProvider
+        : 'Name the deployment by its CID, and --provider, or see "khachapuri versions".',
     },
   )
 }
+
+const nameProvider = 'Name the provider with --provider <name>.'
 
 /** Else a provider could be asked for ever. */
 const goesNowhere = (name: string) =>

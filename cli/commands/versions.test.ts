@@ -52,10 +52,10 @@ test('deploys are numbered, compared and rolled back, with the secrets of now an
 
   const listed = (await run('versions app-a --json')).json<{ versions: Record<string, unknown>[] }>()
   expect(listed.versions).toMatchObject([
-    { number: 2, deployment: two.cid, env: ['KEY', 'NEW'], message: null },
+    { number: 2, cid: two.cid, env: ['KEY', 'NEW'], message: null },
     {
       number: 1,
-      deployment: one.cid,
+      cid: one.cid,
       programId: one.programId,
       message: 'start',
       env: ['KEY', 'OLD'],

@@ -53,7 +53,8 @@ function formatVersion(version: Version): string {
   ].join('\n')
 }
 
-function toFacts({ spec, env, market: _, ...version }: Version) {
+/** A deployment is its `cid` here as in what `deploy` says. */
+function toFacts({ number, deployment: cid, spec, env, market: _, ...version }: Version) {
   const { env: _env, createdAt, ...rest } = draftToJson(spec) as Readonly<Record<string, unknown>>
-  return { ...version, createdAt, spec: rest, env: Object.keys(env).sort() }
+  return { number, cid, ...version, createdAt, spec: rest, env: Object.keys(env).sort() }
 }

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Address } from 'viem'
 import { z } from 'zod'
@@ -55,12 +55,16 @@ function toSpec(value: unknown): DeploymentDraft {
 
 const fileSchema = z.array(versionSchema)
 
-/** Whose versions of what. */
-export interface VersionKey {
-  /** The manifest's name. */
-  readonly project: string
+/** Whose versions, and where. */
+export interface VersionOwner {
   readonly market: string
   readonly owner: Address
+}
+
+/** Whose versions of what. */
+export interface VersionKey extends VersionOwner {
+  /** The manifest's name. */
+  readonly project: string
 }
 
 type Place = Pick<CommandContext, 'env' | 'clock' | 'signal'>
@@ -71,6 +75,25 @@ export async function readVersions(
   { env }: Pick<Place, 'env'>,
 ): Promise<readonly Version[]> {
   return (await readAll(pathOf(env, key.project))).filter(isOf(key))
+}
+
+/** The version that is called by a CID, whatever its project. @throws ProtocolError `config_invalid` */
+export async function readVersionByCid(
+  cid: string,
+  owned: VersionOwner,
+  { env }: Pick<Place, 'env'>,
+): Promise<Version | undefined> {
+  const folder = folderOf(env)
+  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return []
+    throw error
+  })
+  for (const name of names.filter((name) => name.endsWith(fileEnding))) {
+    const versions = (await readAll(join(folder, name))).filter(isOf(owned))
+    const found = versions.find(({ deployment }) => deployment === cid)
+    if (found) return found
+  }
+  return undefined
 }
 
 /**
@@ -87,7 +110,7 @@ export async function addVersion(
   await mkdir(join(path, '..'), { recursive: true, mode: 0o700 })
   await using _lock = await takeLock(`${path}.lock`, context)
   const all = await readAll(path)
-  const own = all.filter(isOf({ project, market, owner }))
+  const own = all.filter(isOf({ market, owner }))
   const added = { ...version, market, number: (own.at(-1)?.number ?? 0) + 1 }
   const forgotten = new Set(own.slice(0, Math.max(0, own.length + 1 - limits.versionsKeptMax)))
   const texts = [...all.filter((one) => !forgotten.has(one)), added].map(formatVersion)
@@ -126,7 +149,7 @@ export function digestEnv(env: Env, key: Uint8Array): Readonly<Record<string, st
 }
 
 const isOf =
-  ({ market, owner }: VersionKey) =>
+  ({ market, owner }: VersionOwner) =>
   (version: Version) =>
     version.market === market && version.spec.owner === owner
 
@@ -148,4 +171,6 @@ async function readAll(path: string): Promise<readonly Version[]> {
 }
 
 /** A manifest's name is safe as that of a file. */
-const pathOf = (env: Place['env'], project: string) => join(homeOf(env), 'versions', `${project}.json`)
+const pathOf = (env: Place['env'], project: string) => join(folderOf(env), `${project}${fileEnding}`)
+const folderOf = (env: Place['env']) => join(homeOf(env), 'versions')
+const fileEnding = '.json'

@@ -36,3 +36,16 @@ export async function openDecoy(): Promise<Decoy> {
     },
   }
 }
+
+/**
+ * How an attack that runs in Node ends: it knocks at both doors, prints the list `succeeded`, as JSON, and exits. It has `net`,
+ * `port`, `socketName` and `succeeded`.
+ */
+export const knockAndTell = `
+  const knock = (where, what) => new Promise((resolve) =>
+    net.connect(where).on('connect', () => { succeeded.push(what); resolve() }).on('error', resolve))
+  const knocks = [
+    knock({ port: Number(port), host: '127.0.0.1' }, 'connect'),
+    knock({ path: '\\0' + socketName }, 'reach a socket without a file'),
+  ]
+  Promise.all(knocks).then(() => { console.log(JSON.stringify(succeeded)); process.exit(0) })`

@@ -1,7 +1,7 @@
 import { raceSignal } from '../../protocol/base/signal.ts'
 import { limits } from '../../protocol/limits.ts'
 import { collectAnswer } from './collect-answer.ts'
-import { type Decoy, openDecoy } from './decoy.ts'
+import { type Decoy, knockAndTell, openDecoy } from './decoy.ts'
 import type { ProgramFiles, Runtime } from './runtime.ts'
 import type { Sandbox } from './sandbox/sandbox.ts'
 
@@ -47,13 +47,7 @@ const nativeAttack = `
   const { error } = require('child_process').spawnSync(process.execPath, ['--version'])
   if (!error) succeeded.push('start a process')
   const [port, socketName] = process.argv.slice(1)
-  const knock = (where, what) => new Promise((resolve) =>
-    net.connect(where).on('connect', () => { succeeded.push(what); resolve() }).on('error', resolve))
-  const knocks = [
-    knock({ port: Number(port), host: '127.0.0.1' }, 'connect'),
-    knock({ path: '\\0' + socketName }, 'reach a socket without a file'),
-  ]
-  Promise.all(knocks).then(() => { console.log(JSON.stringify(succeeded)); process.exit(0) })
+  ${knockAndTell}
 `
 
 async function attackNatively(

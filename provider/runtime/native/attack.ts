@@ -1,7 +1,7 @@
 import { MiB } from '../../../protocol/base/bytes.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
 import { limits } from '../../../protocol/limits.ts'
-import { openDecoy } from '../decoy.ts'
+import { knockAndTell, openDecoy } from '../decoy.ts'
 import { encodeLaunch } from '../sandbox/launch-image.ts'
 import type { NativeMount } from '../sandbox/native-mount.ts'
 import type { Sandbox } from '../sandbox/sandbox.ts'
@@ -124,13 +124,7 @@ const reachAttack = `
   attempt('become root', () => process.setuid(0))
   for (let fd = 3; fd < 64; fd++)
     attempt('see a socket of others', () => { if (fs.fstatSync(fd).isSocket()) return; throw 0 })
-  const knock = (where, what) => new Promise((resolve) =>
-    net.connect(where).on('connect', () => { succeeded.push(what); resolve() }).on('error', resolve))
-  const knocks = [
-    knock({ port: Number(port), host: '127.0.0.1' }, 'connect'),
-    knock({ path: '\\0' + socketName }, 'reach a socket without a file'),
-  ]
-  Promise.all(knocks).then(() => { console.log(JSON.stringify(succeeded)); process.exit(0) })
+  ${knockAndTell}
 `
 
 const hogAttack = `

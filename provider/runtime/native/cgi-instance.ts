@@ -25,7 +25,7 @@ export interface CgiDeps {
   /** A sandbox was used up, and its taker is done. */
   readonly refill: () => void
   /** Opens the way out of a program that runs. */
-  readonly openWayOut: (cell: Cell) => Promise<EgressProxy | undefined>
+  readonly openWayOut: (cell: Cell, signal: AbortSignal) => Promise<EgressProxy | undefined>
 }
 
 export interface CgiOptions {
@@ -182,7 +182,7 @@ export function createCgiInstance(
       end(call, { kind: 'refused', error: brokenOff() }),
     )
     // A call has a way out of its own: whatever goes over it is this call's.
-    await using egress = await openWayOut(cell)
+    await using egress = await openWayOut(cell, call.gone.signal)
     egress?.budget.callBegan()
     const exit = await cell.exited
     if (egress) usedEgress = addAllowances(egress.budget.used, usedEgress)

@@ -19,7 +19,7 @@ export interface ServerOptions extends Pick<StartOptions, 'limits' | 'onOutput'>
   readonly redact: Redact
   readonly startTimeoutMs: number
   /** Opens its way out, once it runs. */
-  readonly openWayOut: (cell: Cell) => Promise<EgressProxy | undefined>
+  readonly openWayOut: (cell: Cell, signal: AbortSignal) => Promise<EgressProxy | undefined>
 }
 
 /**
@@ -44,7 +44,7 @@ export async function startServer(
   cell.limitMemory(limits.memoryMiB * MiB)
   cell.stdin.end()
   cell.control.on('error', () => undefined).end(launch)
-  const egress = await openWayOut(cell)
+  const egress = await openWayOut(cell, signal)
   const door = await ready().catch(async (error) => {
     await egress?.[Symbol.asyncDispose]()
     throw error

@@ -90,7 +90,8 @@ export async function createNativeRuntime(
     await using parts = new AsyncDisposableStack()
     const app = parts.use(await createAppFolder(sandbox, program, signal))
     const view = { app: app.path, user: app.user, mounts, hasDoors }
-    const wayOut = (cell: Cell) => openWayOut(cell, { network, egress })
+    const wayOut = (cell: Cell, signal: AbortSignal) =>
+      openWayOut(cell, { network, egress, timeoutMs: startTimeoutMs }, signal)
     const spawn = (signal: AbortSignal) => sandbox.spawnNative(view, signal)
     let instance: Instance
     if (native === 'http') {

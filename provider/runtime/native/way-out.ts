@@ -1,4 +1,6 @@
+import { raceSignal } from '../../../protocol/base/signal.ts'
 import type { Egress } from '../../../protocol/egress.ts'
+import { ProtocolError } from '../../../protocol/errors.ts'
 import type { EgressNetwork } from '../../egress/connections.ts'
 import { type EgressProxy, openEgressProxy } from '../../egress/egress-proxy.ts'
 import type { Cell } from '../sandbox/cell.ts'
@@ -21,13 +23,31 @@ export function proxyVariables(egress: Egress): Record<string, string> {
 /**
  * Opens a proxy at the listener that the launcher makes inside the program's network: the only thing there beside itself.
  *
+ * @param way.timeoutMs - How long the launcher has to hand it over: a program without the way out that it was promised would
+ * fail later, by no fault of its own.
  * @returns undefined where the program has no network, or its sandbox has ended
+ * @throws ProtocolError `sandbox_unavailable` when that is over
  */
 export async function openWayOut(
   { handover }: Pick<Cell, 'handover'>,
-  { network, egress }: { network: EgressNetwork; egress: Egress },
+  { network, egress, timeoutMs }: WayOut,
+  signal: AbortSignal,
 ): Promise<EgressProxy | undefined> {
-  if (egress === 'none') return undefined
-  const listener = await handover?.listener().catch(() => undefined)
+  if (egress === 'none' || !handover) return undefined
+  const deadline = AbortSignal.timeout(timeoutMs)
+  const handed = handover.listener().catch(() => undefined)
+  const listener = await raceSignal(handed, AbortSignal.any([signal, deadline])).catch((error) => {
+    signal.throwIfAborted()
+    if (!deadline.aborted) throw error
+    throw new ProtocolError('sandbox_unavailable', 'A sandbox on this provider got no way to the network.', {
+      hint: 'Send the call again, or to another provider.',
+    })
+  })
   return listener && openEgressProxy({ network }, { at: { listener }, egress })
+}
+
+export interface WayOut {
+  readonly network: EgressNetwork
+  readonly egress: Egress
+  readonly timeoutMs: number
 }
