@@ -33,6 +33,7 @@ import { createPresence, type Presence } from './presence/presence.ts'
 import { createDataPlane } from './proxy/data-plane.ts'
 import { createFindWay } from './proxy/find-way.ts'
 import { createProviderRoutes, type TunnelDirectory } from './proxy/provider-routes.ts'
+import type { ReputationReader } from './reputation/chain-reputations.ts'
 import { createHandlers, type GatewayHandlers, type TunnelDoor } from './route-requests.ts'
 import { createServingReader, type ServingDeps } from './routing/find-servers.ts'
 import { createRouter } from './routing/router.ts'
@@ -77,6 +78,8 @@ export interface GatewayDeps {
   readonly fetchSpec?: ServingDeps['fetchSpec']
   /** What members of swarms are drawn with; absent where the gateway runs none. */
   readonly seedBlocks?: Pick<SeedBlocks, 'latest'>
+  /** How reputations are read; absent where the gateway does not read the chain itself. */
+  readonly reputations?: ReputationReader
   /** How the proofs of custom domains are looked up; absent where the gateway answers for no domain but its own. */
   readonly lookupTxt?: LookupTxt
   /** Uniform in [0, 1); for the choice among providers. */
@@ -296,6 +299,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
       hasTunnel: tunnels.hasTunnel,
       market: { chainId: options.info.chainId, escrow: getAddress(options.info.escrow) },
       seedBlocks: deps.seedBlocks,
+      reputations: deps.reputations,
       ...(options.fault === 'forge-swarm' && { forgeSwarm }),
       ...(serving && { serving }),
     }),

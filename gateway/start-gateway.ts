@@ -9,6 +9,7 @@ import type { Clock } from '../protocol/base/clock.ts'
 import type { Log, LogLevel } from '../protocol/base/log.ts'
 import { repeat } from '../protocol/base/repeat.ts'
 import { createNameReader } from '../protocol/chain/name-reader.ts'
+import { createReputationReader } from '../protocol/chain/reputation-reader.ts'
 import { createSeedBlocks } from '../protocol/chain/seed-blocks.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import { type MetricsSource, serveMetrics } from '../protocol/http/serve-metrics.ts'
@@ -214,6 +215,7 @@ export async function startGateway(
       keeper: keeperRoutes(() => keeper),
       fetchSpec,
       seedBlocks: createSeedBlocks({ client, clock }),
+      reputations: createReputationReader(client, { escrow: contracts.escrow, token: contracts.usdc }),
       lookupTxt: lookupTxt ?? createTxtLookup(),
       ...(cluster && { joinCluster: joinWith({ clock, log }, cluster) }),
       ...tracing,

@@ -591,6 +591,23 @@ export const limits = {
   routeProbeWantedMs: 60_000,
   routeProbesAtOnceMax: 16,
   routeProbesMax: 512,
+  /** Reputations: a weight that has half of what there is to gain, and what newcomers are taken to have earned to everybody's content. */
+  routeTrustWeight: 10_000,
+  routeContentUsdc: 1_000_000n,
+  /** Votes in swarms: how fast they fade, how many won ones count, of how many deployments lost ones are told apart. */
+  routeVoteHalfLifeMs: 60 * 60_000,
+  routeWonVotesMax: 20,
+  routeLostVotesKeptMax: 32,
+  /** For how long one gets no calls that showed another answer than it had voted for. */
+  routeCheatMs: 60 * 60_000,
+  /** What is read of the chain for it: how often, of whom, how far back, and how much at a time. */
+  routeReputationIntervalMs: 15_000,
+  routeReputationWantedMs: 10 * 60_000,
+  routeReputationsMax: 512,
+  routeReputationsAtOnceMax: 16,
+  routeReputationBlocksMax: 200_000,
+  routeReputationBlocksAtOnceMax: 20_000,
+  routeReputationPayersMax: 10_000,
   /** For `any.<gateway>`: who may run a deployment, by its spec. */
   routeSpecsKeptMax: 10_000,
   routeSpecFetchMs: 5_000,

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type Usdc, usdc } from '../../protocol/usdc.ts'
+import type { Standing } from '../reputation/standing.ts'
 import { type Candidate, chooseProvider, costOf, costsAlikeFactor } from './choose-provider.ts'
 import { circuitOf, type ProviderHealth, unknownHealth } from './provider-health.ts'
 
@@ -21,8 +22,15 @@ const health: fc.Arbitrary<ProviderHealth> = fc.record({
   priceUsdc: maybe(price),
   busyUntilMs: moment,
 })
+const standing: fc.Arbitrary<Standing> = fc.constantFrom(
+  { lots: 1, record: 'good' },
+  { lots: 0.5, record: 'new' },
+  { lots: 0.02, record: 'poor' },
+)
+const newcomer: Standing = { lots: 0.5, record: 'new' }
 const candidate: fc.Arbitrary<Candidate> = fc.record({
   health,
+  standing,
   isTried: fc.boolean(),
   hasRefused: fc.boolean(),
 })
@@ -71,6 +79,7 @@ test('of two that are equally willing, one with more than twice as much to do is
     fc.property(health, health, draws, (one, other, numbers) => {
       const sound = [one, other].map((h) => ({
         health: { ...h, brokenUntilMs: 0, busyUntilMs: 0 },
+        standing: newcomer,
         isTried: false,
         hasRefused: false,
       }))
@@ -85,6 +94,7 @@ test('of two that are equally willing, one with more than twice as much to do is
 test('those who are alike share the calls; who was slow long ago is tried again', () => {
   const sound = (changes: Partial<ProviderHealth>): Candidate => ({
     health: { ...unknownHealth, latencyAtMs: nowMs, ...changes },
+    standing: newcomer,
     isTried: false,
     hasRefused: false,
   })
@@ -106,6 +116,7 @@ test('why nobody gets it is told: all tried, too dear, or broken and until when'
   const facts = { nowMs, priceUsdcMax: usdc(5n) as Usdc, random: () => 0 }
   const one = (changes: Partial<ProviderHealth>, isTried = false): Candidate => ({
     health: { ...unknownHealth, ...changes },
+    standing: newcomer,
     isTried,
     hasRefused: false,
   })
@@ -114,4 +125,64 @@ test('why nobody gets it is told: all tried, too dear, or broken and until when'
   expect(chooseProvider([one({ priceUsdc: usdc(6n) })], facts)).toEqual({ kind: 'too_dear' })
   const broken = [one({ brokenUntilMs: nowMs + 900 }), one({ brokenUntilMs: nowMs + 300 })]
   expect(chooseProvider(broken, facts)).toEqual({ kind: 'broken', retryAfterMs: 300 })
+})
+
+/** How many of evenly spread draws each gets, in order and idle. */
+function sharesOf(all: readonly Pick<Candidate, 'standing' | 'health'>[]): number[] {
+  const draws = 1_000
+  const counts = all.map(() => 0)
+  const candidates = all.map((one) => ({ ...one, isTried: false, hasRefused: false }))
+  for (let n = 0; n < draws; n += 1) {
+    const random = () => (n + 0.5) / draws
+    const choice = chooseProvider(candidates, { nowMs, priceUsdcMax: undefined, random })
+    if (choice.kind === 'chosen') counts[choice.index]! += 1
+  }
+  return counts.map((count) => count / draws)
+}
+const idle = (lots: number, priceUsdc?: bigint): Candidate => ({
+  health: { ...unknownHealth, priceUsdc: priceUsdc === undefined ? undefined : usdc(priceUsdc) },
+  standing: { lots, record: lots === 0 ? 'cheat' : 'new' },
+  isTried: false,
+  hasRefused: false,
+})
+
+test('a good record and a low price are more calls, and a newcomer has its share', () => {
+  const [known, fresh] = sharesOf([idle(1), idle(0.5)])
+  expect([known, fresh]).toEqual([expect.closeTo(2 / 3, 2), expect.closeTo(1 / 3, 2)])
+  const [cheap, dear, dearest] = sharesOf([idle(0.5, 100n), idle(0.5, 200n), idle(0.5, 100_000n)])
+  expect(cheap).toBeGreaterThan(1.9 * dear!)
+  // However dear it is, within what the caller pays.
+  expect(dearest).toBeGreaterThan(0.1)
+  const [poor] = sharesOf([idle(0.02), idle(0.5), idle(0.5)])
+  expect(poor).toBeLessThan(0.03)
+})
+
+test('who was caught gets nothing while anybody else is in order, and the call where nobody is', () => {
+  fc.assert(
+    fc.property(fc.array(candidate, { minLength: 1, maxLength: 6 }), draws, (others, numbers) => {
+      const cheat = { ...idle(0), health: { ...unknownHealth, priceUsdc: usdc(0n) } }
+      const facts = { nowMs, priceUsdcMax: undefined, random: drawing(numbers) }
+      const choice = chooseProvider([cheat, ...others], facts)
+      const possible = others.filter((one) => !one.isTried && mayTake(one, undefined))
+      expect([choice.kind, choice.kind === 'chosen' && choice.index === 0]).toEqual([
+        'chosen',
+        possible.length === 0,
+      ])
+    }),
+  )
+  expect(sharesOf([idle(0), idle(0)])).toEqual([0.5, 0.5])
+})
+
+test('why it was that one is told with its part of the lots, whatever the lots are', () => {
+  fc.assert(
+    fc.property(candidates, draws, (all, numbers) => {
+      const choice = chooseProvider(all, { nowMs, priceUsdcMax: undefined, random: drawing(numbers) })
+      if (choice.kind !== 'chosen') return
+      const { share, among, why, record } = choice.reason
+      expect(share).toBeGreaterThan(0)
+      expect(share).toBeLessThanOrEqual(1)
+      expect(why === 'only_one').toBe(among === 1)
+      expect(record).toBe(all[choice.index]!.standing.record)
+    }),
+  )
 })

@@ -1,10 +1,12 @@
 import { limits } from '../../protocol/limits.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
+import type { ServiceRecord, Standing } from '../reputation/standing.ts'
 import { circuitOf, type ProviderHealth, shareOf } from './provider-health.ts'
 
 /** One of those who could serve a call. */
 export interface Candidate {
   readonly health: ProviderHealth
+  readonly standing: Standing
   /** Whether it was tried for this very call already. */
   readonly isTried: boolean
   /** Whether it refused this deployment lately, and would again. */
@@ -34,6 +36,9 @@ export interface ChoiceReason {
   readonly why: 'only_one' | 'drawn' | 'less_to_do'
   /** How many were left to choose among: in order, within the price, willing, not tried before. */
   readonly among: number
+  /** The part of the lots that it had among them, from 0 to 1. */
+  readonly share: number
+  readonly record: ServiceRecord
 }
 
 /** Below this, differences are noise; and what is taken for the latency of one that nobody knows yet, so that it is tried. */
@@ -42,7 +47,8 @@ const latencyMsMin = 10
 /**
  * Who gets a call: the first of two that are drawn by lot, or the second where that has much less to do (latency times
  * calls in flight, more of both for one that has just recovered). Two, because always taking the best sends everybody to the same one; by lot, because then
- * no gateway needs to know of another. Whoever was out of order gets a call only where nobody else is willing; those that
+ * no gateway needs to know of another. A good record and a low price are more lots; a newcomer has its share; who was
+ * caught has none, and gets a call only where all others are out of order. Whoever was out of order gets a call only where nobody else is willing; those that
  * refused this deployment lately or asked to be spared come last.
  */
 export function chooseProvider(candidates: readonly Candidate[], facts: ChoiceFacts): Choice {
@@ -57,9 +63,11 @@ export function chooseProvider(candidates: readonly Candidate[], facts: ChoiceFa
     const untilMs = affordable.map(({ health }) => health.brokenUntilMs)
     return { kind: 'broken', retryAfterMs: Math.max(0, Math.min(...untilMs) - nowMs) }
   }
-  const willing = working.filter((candidate) => isWilling(candidate, nowMs))
+  const honest = working.filter(({ standing }) => standing.lots > 0)
+  const trusted = honest.length > 0 ? honest : working
+  const willing = trusted.filter((candidate) => isWilling(candidate, nowMs))
   const sound = willing.filter(({ health }) => circuitOf(health, nowMs) === 'closed')
-  const best = [sound, willing, working].find(({ length }) => length > 0) ?? working
+  const best = [sound, willing, trusted].find(({ length }) => length > 0) ?? trusted
   return { kind: 'chosen', ...drawBest(best, facts) }
 }
 
@@ -94,11 +102,44 @@ function drawBest(
   among: readonly Indexed[],
   { nowMs, random }: ChoiceFacts,
 ): { readonly index: number; readonly reason: ChoiceReason } {
-  const at = Math.min(Math.floor(random() * among.length), among.length - 1)
+  const lots = lotsOf(among)
+  const at = drawLot(lots, random())
+  const others = lots.map((one, index) => (index === at ? 0 : one))
   // One of the others, so that the two are never the same.
-  const step = 1 + Math.min(Math.floor(random() * (among.length - 1)), Math.max(0, among.length - 2))
-  const [first, second] = [among[at]!, among[(at + step) % among.length]!]
+  const first = among[at]!
+  const second = among.length === 1 ? first : among[drawLot(others, random())]!
   const isFirstGood = costOf(first.health, nowMs) <= costsAlikeFactor * costOf(second.health, nowMs)
+  const chosen = isFirstGood ? first : second
+  const share = lots[among.indexOf(chosen)]! / lots.reduce((sum, one) => sum + one, 0)
   const why = among.length === 1 ? 'only_one' : isFirstGood ? 'drawn' : 'less_to_do'
-  return { index: isFirstGood ? first.index : second.index, reason: { why, among: among.length } }
+  return {
+    index: chosen.index,
+    reason: { why, among: among.length, share, record: chosen.standing.record },
+  }
+}
+
+/** However dear, within what the caller pays: price alone does not decide. */
+const priceFactorMin = 0.25
+
+/** The lots of each: by its record, and by its price beside the lowest; half for a price that nobody knows yet. */
+export function lotsOf(among: readonly Pick<Candidate, 'standing' | 'health'>[]): number[] {
+  const lowest = Math.min(
+    ...among.flatMap(({ health }) => Number(health.priceUsdc ?? Number.POSITIVE_INFINITY)),
+  )
+  const areCaught = among.every(({ standing }) => standing.lots === 0)
+  return among.map(({ standing, health: { priceUsdc } }) => {
+    const beside = priceUsdc === undefined ? 0.5 : (lowest + 1) / (Number(priceUsdc) + 1)
+    return (areCaught ? 1 : standing.lots) * Math.max(priceFactorMin, beside)
+  })
+}
+
+/** @param draw - Uniform in [0, 1). */
+function drawLot(lots: readonly number[], draw: number): number {
+  let left = draw * lots.reduce((sum, one) => sum + one, 0)
+  for (const [index, one] of lots.entries()) {
+    if (left < one) return index
+    left -= one
+  }
+  // Where rounding ate the last part of a lot.
+  return lots.findLastIndex((one) => one > 0)
 }

@@ -23,7 +23,8 @@ import { isOfOneVoucher, meaningOf } from '../../protocol/refusal.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
 import type { VoucherSet } from '../../protocol/voucher-set.ts'
 import type { ProviderRoutes } from '../proxy/provider-routes.ts'
-import { chooseProvider } from './choose-provider.ts'
+import type { Standing } from '../reputation/standing.ts'
+import { type ChoiceReason, chooseProvider } from './choose-provider.ts'
 import { explainDoubt, isCallersFault, isSilence, mayBeRefusal } from './decide-retry.ts'
 import type { HealthBook } from './health-book.ts'
 import { withVoucherFor } from './own-voucher.ts'
@@ -36,6 +37,8 @@ export interface RoutedDeps {
   readonly random: () => number
   readonly routes: Pick<ProviderRoutes, 'routeTo'>
   readonly health: HealthBook
+  /** How a provider has served so far; nothing is waited for. */
+  readonly standingOf: (provider: ProviderName) => Standing
   /** Whether this gateway passes a call on to this provider now; its limit counts the question. */
   readonly admitProvider: (provider: ProviderName) => boolean
 }
@@ -187,10 +190,11 @@ class RoutedExchange implements UpstreamExchange {
   /** Sends the request to the best that is left. */
   #attempt(): void {
     if (this.#isOver) return
-    const { clock, health, random, routes } = this.#deps
+    const { clock, health, random, routes, standingOf } = this.#deps
     const { providers, cid, priceUsdcMax } = this.#wish
     const candidates = providers.map((provider) => ({
       health: health.of(provider.address),
+      standing: standingOf(provider),
       isTried: this.#tried.has(provider),
       hasRefused: health.hasRefused(provider.address, cid),
     }))
@@ -211,8 +215,11 @@ class RoutedExchange implements UpstreamExchange {
       return
     }
     this.#provider = provider.name
-    const { why, among } = choice.reason
-    this.#reason = `${provider.name}; why=${why}; among=${among}; of=${providers.length}; try=${this.#tried.size}`
+    this.#reason = formatReason(provider, choice.reason, {
+      of: providers.length,
+      attempt: this.#tried.size,
+      priceUsdc: health.of(provider.address).priceUsdc,
+    })
     health.change(provider.address, (known) => noteStart(known, nowMs))
     let isEnded = false
     const finish = () => {
@@ -381,6 +388,17 @@ class RoutedExchange implements UpstreamExchange {
       this.#handler.onError(toProtocolError(error))
     })
   }
+}
+
+/** See `gatewayHeaders.route`. */
+function formatReason(
+  { name }: ProviderName,
+  { why, among, share, record }: ChoiceReason,
+  { of, attempt, priceUsdc }: { of: number; attempt: number; priceUsdc: Usdc | undefined },
+): string {
+  const price = priceUsdc === undefined ? '' : `; price=${priceUsdc}`
+  const percent = Math.round(share * 100)
+  return `${name}; why=${why}; among=${among}; of=${of}; try=${attempt}; share=${percent}; record=${record}${price}`
 }
 
 /** `Host` stands first: see `forwardHeaders`. */

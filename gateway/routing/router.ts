@@ -1,10 +1,11 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Address } from 'viem'
+import { toHex } from '../../protocol/base/bytes.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import type { SeedBlocks } from '../../protocol/chain/seed-blocks.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
-import type { CID } from '../../protocol/ipfs/cid.ts'
+import { type CID, digestOfCid } from '../../protocol/ipfs/cid.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Name, ProviderName } from '../../protocol/name.ts'
 import type { SwarmTerms } from '../../protocol/swarm/ballot.ts'
@@ -13,13 +14,20 @@ import type { Market } from '../../protocol/typed-data.ts'
 import type { NameCache } from '../names/name-cache.ts'
 import type { Presence } from '../presence/presence.ts'
 import type { ProviderRoute, ProviderRoutes } from '../proxy/provider-routes.ts'
+import {
+  createChainReputations,
+  type ReadReputation,
+  type ReputationReader,
+} from '../reputation/chain-reputations.ts'
+import { decideStanding, type Standing } from '../reputation/standing.ts'
+import { createVoteBook, type VoteRecord } from '../reputation/vote-book.ts'
 import { drawSwarm, noSwarm, readSwarmTerms } from '../swarm/draw-swarm.ts'
-import { createSwarmUpstream, type SwarmUpstreamDeps } from '../swarm/swarm-upstream.ts'
+import { type CountedSwarm, createSwarmUpstream, type SwarmUpstreamDeps } from '../swarm/swarm-upstream.ts'
 import { type ServingReader, selectServers } from './find-servers.ts'
 import { createHealthBook } from './health-book.ts'
 import { noVoucherFor, readVoucherSet } from './own-voucher.ts'
 import { payableOf, readPaymentBounds } from './payment-bounds.ts'
-import { circuitOf } from './provider-health.ts'
+import { type Circuit, circuitOf } from './provider-health.ts'
 import { createRoutedUpstream, type RoutedDeps } from './routed-upstream.ts'
 import { watchProviders } from './watch-providers.ts'
 
@@ -40,6 +48,10 @@ export interface RouterDeps {
   readonly seedBlocks?: Pick<SeedBlocks, 'latest'> | undefined
   readonly market: Market
   readonly forgeSwarm?: SwarmUpstreamDeps['forge']
+  /** Absent where the gateway does not read the chain itself: then providers are known by their votes only. */
+  readonly reputations?: ReputationReader | undefined
+  /** Hears of each swarm that was run. */
+  readonly onSwarm?: (counted: CountedSwarm) => void
 }
 
 /** A deployment that a request is for, and who is to serve it. */
@@ -49,8 +61,19 @@ export interface RoutedDeployment {
   readonly providers: readonly Name[]
 }
 
-/** Finds providers for the calls of deployments. Disposal ends its questions to providers. */
+/** What this gateway goes by when it chooses among providers. */
+export interface RouteFacts {
+  readonly standing: Standing
+  /** What it has read of the chain. */
+  readonly read: ReadReputation | undefined
+  readonly votes: VoteRecord
+  readonly circuit: Circuit
+  readonly latencyMs: number | undefined
+}
+
+/** Finds providers for the calls of deployments. Disposal ends its questions to providers and to the chain. */
 export interface Router extends AsyncDisposable {
+  factsOf(provider: Address): RouteFacts
   /**
    * The providers that may run a deployment and are there: they said so within the last seconds, or their tunnel stands.
    * None is asked, and the chain is not read.
@@ -73,6 +96,10 @@ export function createRouter(deps: RouterDeps): Router {
   const { admitProvider, clock, hasTunnel, log, names, presence, random, routes } = deps
   const health = createHealthBook({ clock })
   const isDelegated = createDelegationChecks()
+  const votes = createVoteBook({ clock })
+  const reputations = createChainReputations({ clock, log, reader: deps.reputations })
+  const standingOf = ({ address }: Pick<ProviderName, 'address'>): Standing =>
+    decideStanding({ reputation: reputations.of(address)?.reputation, ...votes.of(address) })
   const watch = watchProviders({ clock, log, random, routes, health })
 
   async function findNamed(wanted: readonly Name[], signal: AbortSignal): Promise<ProviderName[]> {
@@ -129,8 +156,12 @@ export function createRouter(deps: RouterDeps): Router {
     const known = onePerAccount([...names.known(), ...presence.live().map(({ record }) => record)])
     const wish = await drawSwarm({ cid, serving, known, isThere }, terms, seedBlocks, signal)
     const { market, forgeSwarm: forge } = deps
+    const onCounted = (counted: CountedSwarm) => {
+      votes.note(toHex(digestOfCid(cid)), counted.result)
+      deps.onSwarm?.(counted)
+    }
     const upstream = createSwarmUpstream(
-      { clock, log, market, routes, admitProvider, isDelegated, forge },
+      { clock, log, market, routes, admitProvider, isDelegated, forge, onCounted },
       { ...wish, host },
     )
     return { upstream, host: undefined, servedBy: upstream.servedBy }
@@ -148,6 +179,12 @@ export function createRouter(deps: RouterDeps): Router {
   }
 
   return {
+    factsOf(address) {
+      const { latencyMs, ...known } = health.of(address)
+      const read = reputations.of(address)
+      const circuit = circuitOf({ latencyMs, ...known }, clock.monotonicMs())
+      return { standing: standingOf({ address }), read, votes: votes.of(address), circuit, latencyMs }
+    },
     async liveProviders(cid, signal) {
       const serving = await deps.serving?.read(cid, signal)
       if (!serving) return []
@@ -165,13 +202,19 @@ export function createRouter(deps: RouterDeps): Router {
       if (vouchers && !payable.some(({ address }) => vouchers.tokenFor(address)))
         throw noVoucherFor(able.map(({ address }) => address))
       watch.want(able)
+      reputations.want(able)
       const { priceUsdcMax } = bounds
       const wish = { cid: cid.toString(), providers: payable, priceUsdcMax, host, vouchers }
-      const upstream = createRoutedUpstream({ clock, log, random, routes, health, admitProvider }, wish)
+      const upstream = createRoutedUpstream(
+        { clock, log, random, routes, health, standingOf, admitProvider },
+        wish,
+      )
       const { servedBy, routeReason, attempts } = upstream
       return { upstream, host: undefined, servedBy, routeReason, attempts }
     },
-    [Symbol.asyncDispose]: () => watch[Symbol.asyncDispose](),
+    async [Symbol.asyncDispose]() {
+      await Promise.all([watch[Symbol.asyncDispose](), reputations[Symbol.asyncDispose]()])
+    },
   }
 }
 

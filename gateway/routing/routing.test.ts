@@ -17,6 +17,7 @@ import { signVoucher } from '../../protocol/voucher.ts'
 import { formatVoucherToken, signVoucherAccess } from '../../protocol/voucher-token.ts'
 import { accountOf, type FrontAnswer, openGatewayFront } from '../../test/support/gateway-front.ts'
 import { openOrigin } from '../../test/support/http-origin.ts'
+import type { ReputationReader } from '../reputation/chain-reputations.ts'
 
 const cidOf = (text: string) => cidOfRawDigest(sha256(utf8.encode(text)))
 const cid = cidOf('spec')
@@ -51,7 +52,9 @@ test('a deployment’s name is called like its CID at its provider, and says who
     const answer = await front.ask(thumbs, { path: path as string })
     expect(answer.body.toString()).toBe(`alice /${cid}${seen}`)
     expect(answer.headers['khachapuri-provider']).toBe('alice')
-    expect(answer.headers['khachapuri-route']).toBe('alice; why=only_one; among=1; of=1; try=1')
+    expect(answer.headers['khachapuri-route']).toBe(
+      'alice; why=only_one; among=1; of=1; try=1; share=100; record=new',
+    )
   }
   const direct = await front.ask('alice.localhost', { path: `/${cid}/cat.jpg` })
   expect(direct.body.toString()).toBe(`alice /${cid}/cat.jpg`)
@@ -418,7 +421,7 @@ test('a provider that was broken is found in order again by its page, and gets i
   expect(failures).toBe(limits.routeFailuresToBreak)
   for (let i = 0; i < 10; i++) expect(await ask()).toBe('bob')
   const why = (await front.ask(thumbs)).headers['khachapuri-route']
-  expect(why).toBe('bob; why=only_one; among=1; of=2; try=1')
+  expect(why).toBe('bob; why=only_one; among=1; of=2; try=1; share=100; record=new')
   isDown = false
   for (let i = 0; i < 100 && probes === 0; i++) {
     await front.clock.advance(limits.routeProbeIntervalMs)
@@ -466,3 +469,41 @@ function infoOf(name: string, price: string) {
     version: '1',
   }
 }
+
+test('one whose payers complain gets next to nothing, and the answer says that its record is poor; a newcomer has its share', async () => {
+  await using alice = await openProvider('alice')
+  await using bob = await openProvider('bob')
+  await using carol = await openProvider('carol')
+  const [ann, owner] = [accountOf('ann'), accountOf('owner')]
+  const paid = 100_000_000n
+  const reputations: ReputationReader = {
+    newestBlock: async () => 10n,
+    read: async ({ provider, ...parties }) => ({
+      ...{ provider, owner: parties.owner ?? owner, gifts: [] },
+      charges: provider === accountOf('carol') ? [] : [{ payer: ann, signer: ann, paid, calls: 1 }],
+      ratings: provider === accountOf('bob') ? [{ payer: ann, score: 0 }] : [],
+    }),
+  }
+  let draw = 0
+  // Even lots: what each gets of many calls is what its lots are.
+  const random = () => (draw++ * 0.618_033_988_749_895) % 1
+  await using front = await openGatewayFront(
+    { alice: alice.url, bob: bob.url, carol: carol.url },
+    { random, reputations },
+  )
+  front.deployments.set('thumbs', named('alice,bob,carol'))
+  await front.ask(thumbs)
+  await front.clock.advance(limits.routeReputationIntervalMs)
+  const counts: Record<string, number> = { alice: 0, bob: 0, carol: 0 }
+  const records: Record<string, string> = {}
+  for (let call = 0; call < 150; call++) {
+    const route = String((await front.ask(thumbs)).headers['khachapuri-route'])
+    const [, name = '', record = ''] = /^([a-z]+);.*record=([a-z]+)/.exec(route) ?? []
+    counts[name] = (counts[name] ?? 0) + 1
+    records[name] = record
+  }
+  expect(counts['bob']).toBeLessThan(15)
+  expect(counts['carol']).toBeGreaterThan(30)
+  expect(counts['alice']).toBeGreaterThan(counts['carol'] ?? 0)
+  expect(records).toMatchObject({ alice: 'good', carol: 'new' })
+})

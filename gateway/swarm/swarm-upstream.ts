@@ -10,10 +10,11 @@ import { ProtocolError, problemType, toProtocolError } from '../../protocol/erro
 import type { Upstream, UpstreamHandler, UpstreamRequest } from '../../protocol/http/upstream.ts'
 import { type CID, digestOfCid } from '../../protocol/ipfs/cid.ts'
 import { limits } from '../../protocol/limits.ts'
+import type { Name } from '../../protocol/name.ts'
 import { formatBallot, type SwarmTerms, swarmHeaders } from '../../protocol/swarm/ballot.ts'
 import type { VoteChecks } from '../../protocol/swarm/check-votes.ts'
 import { memberLines, noConsensus, runSwarm, type SwarmResult } from '../../protocol/swarm/count-votes.ts'
-import { candidatesHeader, formatCandidates } from '../../protocol/swarm/proof.ts'
+import { candidatesHeader, formatCandidates, type SwarmProof } from '../../protocol/swarm/proof.ts'
 import { hashCandidates } from '../../protocol/swarm/select-members.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import { createMemberWays, type MemberWaysDeps, type SwarmSeat } from './member-ways.ts'
@@ -24,6 +25,16 @@ export interface SwarmUpstreamDeps extends MemberWaysDeps, Pick<VoteChecks, 'isD
   readonly market: Market
   /** Lies about what came of it: a fault that is injected on purpose. */
   readonly forge?: ((result: SwarmResult) => Promise<SwarmResult>) | undefined
+  /** Hears of each swarm whose votes were counted. */
+  readonly onCounted: (counted: CountedSwarm) => void
+}
+
+export interface CountedSwarm {
+  /** What the members did, as they did it. */
+  readonly result: SwarmResult
+  /** What the caller is told. */
+  readonly proof: SwarmProof
+  readonly answeredBy: Name | undefined
 }
 
 export interface SwarmWish {
@@ -71,13 +82,22 @@ export function createSwarmUpstream(deps: SwarmUpstreamDeps, wish: SwarmWish): S
       signal,
     )
     const result = forge ? await forge(counted) : counted
+    const { answer } = result
+    deps.onCounted({
+      result: counted,
+      answeredBy: answer?.by,
+      proof: {
+        ...{ ballot, deployment, candidates: wish.candidates, requestDigest: facts.requestDigest },
+        ...{ verdict: result.verdict, members: result.members, status: answer?.status ?? 502 },
+        bodyDigest: answer && toHex(sha256(answer.body)),
+      },
+    })
     deps.log.debug('swarm_counted', { swarm: ballot.swarm, verdict: result.verdict })
     const ours = [
       ...[swarmHeaders.verdict, result.verdict, swarmHeaders.swarm, formatBallot(ballot)],
       ...[candidatesHeader, formatCandidates(wish.candidates)],
       ...memberLines(result).flatMap((line) => [swarmHeaders.member, line]),
     ]
-    const { answer } = result
     if (!answer) {
       const error = noConsensus(result, wish.terms)
       const problem = Buffer.from(JSON.stringify(error.toProblem()))

@@ -4,6 +4,7 @@ import { createLog } from '../../protocol/base/log.ts'
 import { repeat } from '../../protocol/base/repeat.ts'
 import { createChainClient } from '../../protocol/chain/client.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
+import { createReputationReader } from '../../protocol/chain/reputation-reader.ts'
 import { createSeedBlocks } from '../../protocol/chain/seed-blocks.ts'
 import { type ErrorCode, ProtocolError } from '../../protocol/errors.ts'
 import type { TlsIdentity } from '../../protocol/http/secure-server.ts'
@@ -75,6 +76,7 @@ async function start(facts: WorkerStart): Promise<void> {
       },
       fetchSpec,
       seedBlocks: createSeedBlocks({ client, clock: systemClock }),
+      reputations: createReputationReader(client, { escrow, token: options.info.usdc }),
       lookupTxt: createTxtLookup(),
       ...(tracing && {
         tracer: (await import('../observe/otlp-tracer.ts')).createOtlpTracer({

@@ -6,6 +6,7 @@ export interface Recent<K, V> {
   set(key: K, value: V): void
   delete(key: K): void
   values(): IterableIterator<V>
+  entries(): IterableIterator<[K, V]>
 }
 
 export function createRecent<K, V>(sizeMax: number): Recent<K, V> {
@@ -27,5 +28,6 @@ export function createRecent<K, V>(sizeMax: number): Recent<K, V> {
     },
     delete: (key) => void entries.delete(key),
     values: () => entries.values(),
+    entries: () => entries.entries(),
   }
 }

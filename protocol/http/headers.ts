@@ -35,7 +35,10 @@ export const gatewayHeaders = {
   nameAge: 'khachapuri-name-age',
   /** Which provider answered; only where the caller called a deployment, and not a provider. */
   provider: 'khachapuri-provider',
-  /** Why it was that one: `<name>; why=only_one|drawn|less_to_do; among=<n>; of=<n>; try=<n>`. */
+  /**
+   * Why it was that one: `<name>; why=only_one|drawn|less_to_do; among=<n>; of=<n>; try=<n>; share=<percent>;
+   * record=new|good|poor|cheat; price=<base units>`, the last where it is known.
+   */
   route: 'khachapuri-route',
   /** See `formatAttempt`: once for each provider that the call was offered to, where that was more than one, or all failed. */
   attempt: 'khachapuri-attempt',

@@ -63,10 +63,22 @@ export async function openGatewayFront(
   records: Record<string, string> = {},
   options: Partial<GatewayOptions> &
     Partial<
-      Pick<GatewayDeps, 'lookup' | 'lookupTxt' | 'keeper' | 'fetchSpec' | 'random' | 'tracer' | 'clock'>
+      Pick<
+        GatewayDeps,
+        | 'lookup'
+        | 'lookupTxt'
+        | 'keeper'
+        | 'fetchSpec'
+        | 'random'
+        | 'tracer'
+        | 'clock'
+        | 'seedBlocks'
+        | 'reputations'
+      >
     > = {},
 ): Promise<GatewayFront> {
-  const { lookup, lookupTxt, clock: ownClock, keeper, fetchSpec, random, tracer, ...gatewayOptions } = options
+  const { lookup, lookupTxt, clock: ownClock, keeper, fetchSpec, random, tracer, ...others } = options
+  const { seedBlocks, reputations, ...gatewayOptions } = others
   const clock = createTestClock()
   const log = createTestLog()
   const table = new Map(Object.entries(records))
@@ -129,6 +141,8 @@ export async function openGatewayFront(
       ...(fetchSpec ? { fetchSpec } : {}),
       ...(random ? { random } : {}),
       ...(tracer ? { tracer } : {}),
+      ...(seedBlocks ? { seedBlocks } : {}),
+      ...(reputations ? { reputations } : {}),
     },
     {
       host: '127.0.0.1',

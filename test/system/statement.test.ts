@@ -10,11 +10,14 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import { escrowCalls, usdcCalls } from '../../protocol/chain/calls.ts'
 import { devUsdcAbi } from '../../protocol/chain/contracts.ts'
 import { readBalance } from '../../protocol/chain/escrow.ts'
+import { createReputationReader } from '../../protocol/chain/reputation-reader.ts'
 import { limits } from '../../protocol/limits.ts'
+import { computeReputation } from '../../protocol/reputation.ts'
 import { statementPaths } from '../../protocol/statement.ts'
 import { signStatementRequest } from '../../protocol/statement-request.ts'
 import { parseUsdc, type Usdc, usdc } from '../../protocol/usdc.ts'
 import { type Deployed, echoProgram, openMarket, type TestMarket } from '../support/market.ts'
+import { never } from '../support/money.ts'
 import { payingFetch } from '../support/x402.ts'
 
 /** A payer's statement: each line leads to receipts and a settlement, and all of it is what the chain says. */
@@ -308,6 +311,15 @@ test('a reputation is what the chain says at one block: two strangers get the sa
     ...{ spentUsdc: '1000', countedUsdc: '1000', weight: '44' },
     excluded: { payers: 0, spentUsdc: '0' },
   })
+
+  // A gateway reads the same for its routes.
+  const reader = createReputationReader(client, { escrow: contracts.escrow, token: contracts.usdc })
+  const toBlock = BigInt(block)
+  const settled = await reader.newestBlock(never)
+  expect(settled).toBeLessThanOrEqual(await client.getBlockNumber({ cacheTime: 0 }))
+  const { owner } = JSON.parse(first)
+  const scope = { provider: erin.address, owner, fromBlock: 0n, toBlock }
+  expect(computeReputation(await reader.read(scope, never))).toMatchObject({ calls: 2, weight: 44n })
 
   // What the payers wrote down counts, whoever counts it, in whatever files.
   await using files = await createTestUser()
