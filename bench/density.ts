@@ -11,6 +11,7 @@ import { storeFile } from '../protocol/ipfs/import-file.ts'
 import { openBlockstore } from '../protocol/ipfs/open-blockstore.ts'
 import { packZip } from '../protocol/ipfs/pack-zip.ts'
 import { resolveLimits } from '../protocol/program-limits.ts'
+import { openAttester } from '../provider/attest/attester.ts'
 import { createDeployments } from '../provider/deployments/deployments.ts'
 import { openProgramLog } from '../provider/logs/program-log.ts'
 import { openPrograms } from '../provider/open-programs.ts'
@@ -98,10 +99,11 @@ async function openWorld(dir: string, signal: AbortSignal) {
   const market = { chainId: 31_337, escrow: getAddress(`0x${randomBytes(20).toString('hex')}`) }
   const provider = privateKeyToAccount(generatePrivateKey()).address
   const programLog = starting.use(openProgramLog(base, dir))
+  const attester = starting.use(await openAttester(base, join(dir, 'keys')))
   const options = { chainId: market.chainId, owner: provider, limitsOf: () => resolveLimits({}) }
   const programs = starting.use(
     await openPrograms(
-      { ...base, programLog },
+      { ...base, programLog, attester },
       { ...options, capacityMiB: Number.POSITIVE_INFINITY },
       signal,
     ),

@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { systemClock } from '../protocol/base/clock.ts'
 import { createLog } from '../protocol/base/log.ts'
 import { listen } from '../protocol/http/listen.ts'
@@ -7,6 +8,7 @@ import type { Market } from '../protocol/typed-data.ts'
 import { zeroUsdc } from '../protocol/usdc.ts'
 import { createPlaces } from '../provider/admission/places.ts'
 import { createUnpaidRuns } from '../provider/admission/unpaid-runs.ts'
+import { openAttester } from '../provider/attest/attester.ts'
 import { createBallots } from '../provider/ballots/ballots.ts'
 import { serveReveal } from '../provider/ballots/serve-reveal.ts'
 import { createDeployments } from '../provider/deployments/deployments.ts'
@@ -41,12 +43,13 @@ const base = { clock: systemClock, log: createLog({ level: 'warn' }) }
 
 await using parts = new AsyncDisposableStack()
 const deps = { ...base, programLog: parts.use(openProgramLog(base, dir)) }
+const attester = parts.use(await openAttester(base, join(dir, 'keys')))
 const rules = parts.use(await openRules({ ...deps, onChange: () => undefined, peek: () => undefined }, dir))
 const { capacity, limitsOf } = rules
 const capacityMiB = capacity.memoryMiB
 const programs = parts.use(
   await openPrograms(
-    deps,
+    { ...deps, attester },
     { chainId: market.chainId, owner: provider, capacityMiB, limitsOf },
     stopping.signal,
   ),
@@ -86,8 +89,13 @@ const callDeps: CallDeps = {
   // Nobody draws where there is no chain.
   ballots,
   ledger: free,
-  instanceOf: (deployment, signal) =>
-    programs.acquire(deployment, (loadSignal) => deployments.readProgram(deployment, loadSignal), signal),
+  instanceOf: (deployment, use, signal) =>
+    programs.acquire(
+      deployment,
+      (loadSignal) => deployments.readProgram(deployment, loadSignal),
+      signal,
+      use,
+    ),
   needsOf: programs.needsOf,
   x402: undefined,
   unpaidRuns: createUnpaidRuns(deps),

@@ -1,5 +1,6 @@
 import { type Hex, type LocalAccount, recoverTypedDataAddress } from 'viem'
 import { z } from 'zod'
+import { activationsSchema, canAttest, capabilitiesSchema, explainNoActivations } from './activation.ts'
 import { sha256, toHex } from './base/bytes.ts'
 import { isRecordable, recordRuleSchema, whyNotRecordable } from './call-record.ts'
 import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
@@ -75,6 +76,10 @@ const draftShape = {
   compare: compareRuleSchema.optional(),
   /** That what its calls were asked with is kept, so that they can be run again. */
   record: recordRuleSchema.optional(),
+  /** What it offers beside its handler: as the manifest in the zip says. */
+  activations: activationsSchema.optional(),
+  /** What it asks of its provider, likewise. */
+  capabilities: capabilitiesSchema.optional(),
 }
 
 const draftSchema = z.strictObject(draftShape)
@@ -149,9 +154,24 @@ export function parseDeployment(bytes: Uint8Array): DeploymentSpec {
   if (bytes.byteLength > limits.specBytesMax) throw invalid(`it has more than ${limits.specBytesMax} bytes.`)
   const parsed = specSchema.safeParse(parseJson(bytes))
   if (!parsed.success) throw invalid(describeIssues(parsed.error))
-  const reason = explainNoEgress(parsed.data.runtime, parsed.data.limits.egress)
+  const reason =
+    explainNoEgress(parsed.data.runtime, parsed.data.limits.egress) ??
+    explainNoActivations(parsed.data) ??
+    explainNoEnv(parsed.data)
   if (reason !== undefined) throw invalid(reason)
   return parsed.data
+}
+
+/**
+ * A programId says what runs and with which params, and nothing of an env: whoever deploys the same program with secrets of its
+ * own choice could have it say what it likes, in the name of all who deployed it.
+ */
+export function explainNoEnv({
+  env,
+  capabilities,
+}: Pick<DeploymentSpec, 'env' | 'capabilities'>): string | undefined {
+  if (!canAttest({ capabilities }) || Object.keys(env).length === 0) return undefined
+  return 'A program that attests has no env: what it says would depend on what its programId does not name.'
 }
 
 /**

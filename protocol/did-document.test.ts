@@ -3,7 +3,13 @@ import { type Address, getAddress } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
 import { utf8 } from './base/bytes.ts'
-import { type DidFacts, readDidDocument, signDidDocument } from './did-document.ts'
+import {
+  attestKeyOfDocument,
+  type DidFacts,
+  readDidDocument,
+  readSignedDidDocument,
+  signDidDocument,
+} from './did-document.ts'
 import { parseName } from './name.ts'
 import { parseSealKey } from './seal.ts'
 
@@ -24,6 +30,7 @@ const facts: DidFacts = {
   url: 'http://alice.localhost:8080/',
   receiptKey: { x: `0x${'33'.repeat(32)}`, y: `0x${'44'.repeat(32)}` },
   presenceKey: `0x${'55'.repeat(32)}`,
+  attestKey: { publicKey: `0x${'66'.repeat(48)}`, proofOfPossession: `0x${'77'.repeat(96)}` },
   sealKeyDer,
 }
 const signing = { account, market, validBefore: 2_000 }
@@ -48,7 +55,11 @@ test('a document names host, keys and services, and holds as long as the chain s
     ['#receipts', 'JsonWebKey'],
     ['#presence', 'JsonWebKey'],
     ['#seal', 'JsonWebKey'],
+    ['#attest', 'Multikey'],
   ])
+  expect(attestKeyOfDocument(read)).toEqual(facts.attestKey)
+  const withoutKey = { ...read, verificationMethod: read.verificationMethod.slice(0, -1) }
+  expect(attestKeyOfDocument(withoutKey)).toBeUndefined()
   expect(read.verificationMethod[0]?.blockchainAccountId).toBe(`eip155:31337:${account.address}`)
   expect(read.service.map(({ serviceEndpoint }) => serviceEndpoint)).toEqual([facts.url, facts.endpoint])
 
@@ -83,4 +94,20 @@ test('whatever is altered in a document, it holds no more', async () => {
   expect(await codeOf(forged)).toBe('did_invalid')
   for (const bytes of ['', '[]', '{', 'x'.repeat(20_000)])
     await expect(readDidDocument(utf8.encode(bytes), check)).rejects.toMatchObject({ code: 'did_invalid' })
+})
+
+test('without a chain a document is what its own account signed, whenever that was', async () => {
+  const document = (await signDidDocument(facts, signing)) as Record<string, unknown>
+  expect(await readSignedDidDocument(bytesOf(document))).toEqual(
+    await readDidDocument(bytesOf(document), check),
+  )
+  const codeOffline = (altered: object) =>
+    readSignedDidDocument(bytesOf(altered)).then(
+      () => 'holds',
+      ({ code }) => code,
+    )
+  expect(await codeOffline({ ...document, note: 'a field more' })).toBe('did_invalid')
+  const proof = document['proof'] as Record<string, unknown>
+  expect(await codeOffline({ ...document, proof: { ...proof, provider: other.address } })).toBe('did_invalid')
+  expect(await codeOffline({ ...document, proof: { ...proof, chainId: 1 } })).toBe('did_invalid')
 })

@@ -1,6 +1,8 @@
 import { createPublicKey } from 'node:crypto'
+import { base58btc } from 'multiformats/bases/base58'
 import { type Address, getAddress, type Hex, hashTypedData, type LocalAccount } from 'viem'
 import { z } from 'zod'
+import type { AttestKey } from './attestation.ts'
 import { sha256, toHex } from './base/bytes.ts'
 import { encodeCanonicalJson, type Json, parseJson } from './canonical-json.ts'
 import { ProtocolError } from './errors.ts'
@@ -29,9 +31,14 @@ export interface DidFacts {
   readonly receiptKey: { readonly x: Hex; readonly y: Hex }
   /** Ed25519, of announcements and pings. */
   readonly presenceKey: Hex
+  /** BLS12-381, of what programs attest here. */
+  readonly attestKey: AttestKey
   /** DER SubjectPublicKeyInfo, RSA, for which deployments are sealed. */
   readonly sealKeyDer: Uint8Array
 }
+
+/** Of a compressed point in G1 of BLS12-381, as a multicodec (`bls12_381-g1-pub`, 0xea) in front of it. */
+const attestKeyCodec = Uint8Array.of(0xea, 0x01)
 
 const proofType = 'KhachapuriChainProof2026'
 
@@ -107,6 +114,7 @@ function describeDocument(facts: DidFacts, { chainId }: Market): object {
       'https://www.w3.org/ns/did/v1',
       'https://w3id.org/security/suites/secp256k1recovery-2020/v2',
       'https://w3id.org/security/jwk/v1',
+      'https://w3id.org/security/multikey/v1',
     ],
     id,
     alsoKnownAs: [`did:pkh:eip155:${chainId}:${facts.provider}`],
@@ -120,8 +128,17 @@ function describeDocument(facts: DidFacts, { chainId }: Market): object {
       method('receipts', { kty: 'EC', crv: 'P-256', x: base64(x), y: base64(y) }),
       method('presence', { kty: 'OKP', crv: 'Ed25519', x: base64(facts.presenceKey) }),
       method('seal', sealKey.export({ format: 'jwk' })),
+      {
+        id: `${id}#attest`,
+        type: 'Multikey',
+        controller: id,
+        publicKeyMultibase: base58btc.encode(
+          Buffer.concat([attestKeyCodec, Buffer.from(facts.attestKey.publicKey.slice(2), 'hex')]),
+        ),
+        proofOfPossession: facts.attestKey.proofOfPossession,
+      },
     ],
-    assertionMethod: [`${id}#account`, `${id}#receipts`, `${id}#presence`],
+    assertionMethod: [`${id}#account`, `${id}#receipts`, `${id}#presence`, `${id}#attest`],
     keyAgreement: [`${id}#seal`],
     service: [
       { id: `${id}#calls`, type: 'KhachapuriProvider', serviceEndpoint: facts.url },
@@ -141,6 +158,8 @@ const documentSchema = z.looseObject({
         type: text,
         blockchainAccountId: text.optional(),
         publicKeyJwk: jwkSchema.optional(),
+        publicKeyMultibase: text.optional(),
+        proofOfPossession: hexSchema(96).optional(),
       }),
     )
     .max(16),
@@ -178,10 +197,7 @@ export interface DidCheck {
  */
 export async function readDidDocument(bytes: Uint8Array, check: DidCheck): Promise<DidDocument> {
   const { record, market, registry } = check
-  const json = bytes.byteLength > limits.didBytesMax ? undefined : parseJson(bytes)
-  const parsed = documentSchema.safeParse(json)
-  if (!parsed.success) throw invalid(`It is none: ${describeIssues(parsed.error)}.`)
-  const document = parsed.data
+  const { document, json } = parseDocument(bytes)
   const { proof } = document
   if (
     proof.chainId !== market.chainId ||
@@ -191,11 +207,7 @@ export async function readDidDocument(bytes: Uint8Array, check: DidCheck): Promi
     throw invalid('Its proof is of another chain, escrow or registry.')
   if (proof.name !== record.name || proof.provider !== record.address)
     throw invalid(`It is of ${proof.name}, ${proof.provider}; the chain names ${record.address}.`)
-  const { proof: _, ...rest } = json as { readonly [field: string]: Json }
-  if (digestOf(rest) !== proof.digest) throw invalid('It was altered: its digest is another one.')
-  const hash = hashTypedData(typedDocument(proof, market))
-  if (!(await findSigner({ address: record.address, hash, signature: proof.signature }, undefined)))
-    throw invalid(`${record.address} did not sign it.`)
+  await assertSigned(document, json)
 
   if (proof.endpoint !== record.server)
     throw outdated(`It was signed for ${shown(proof.endpoint)}; the chain says ${shown(record.server)}.`)
@@ -203,6 +215,47 @@ export async function readDidDocument(bytes: Uint8Array, check: DidCheck): Promi
   const kid = await sealKidOf(document)
   if (kid !== check.kid) throw outdated('The chain names another key to seal for.')
   return document
+}
+
+/**
+ * Reads a document without a chain: that the account which it names signed every byte of it, for the market that it names, at some
+ * time. Whether it is the account that one means, and holds still, is for the caller to compare.
+ *
+ * @throws ProtocolError `did_invalid`
+ */
+export async function readSignedDidDocument(bytes: Uint8Array): Promise<DidDocument> {
+  const { document, json } = parseDocument(bytes)
+  await assertSigned(document, json)
+  return document
+}
+
+/** The key with which the provider attests; of older documents there is none. Whether it has the secret half is not checked here. */
+export function attestKeyOfDocument({ id, verificationMethod }: DidDocument): AttestKey | undefined {
+  const method = verificationMethod.find((one) => one.id === `${id}#attest`)
+  if (!method?.publicKeyMultibase || !method.proofOfPossession) return undefined
+  try {
+    const [first, second, ...key] = base58btc.decode(method.publicKeyMultibase)
+    if (first !== attestKeyCodec[0] || second !== attestKeyCodec[1]) return undefined
+    return { publicKey: toHex(Uint8Array.from(key)), proofOfPossession: method.proofOfPossession }
+  } catch {
+    return undefined
+  }
+}
+
+function parseDocument(bytes: Uint8Array): { document: DidDocument; json: Json } {
+  const json = bytes.byteLength > limits.didBytesMax ? undefined : parseJson(bytes)
+  const parsed = documentSchema.safeParse(json)
+  if (!parsed.success) throw invalid(`It is none: ${describeIssues(parsed.error)}.`)
+  return { document: parsed.data, json: json as Json }
+}
+
+/** @throws ProtocolError `did_invalid` where its own account did not sign these bytes */
+async function assertSigned({ proof }: DidDocument, json: Json): Promise<void> {
+  const { proof: _, ...rest } = json as { readonly [field: string]: Json }
+  if (digestOf(rest) !== proof.digest) throw invalid('It was altered: its digest is another one.')
+  const hash = hashTypedData(typedDocument(proof, proof))
+  if (!(await findSigner({ address: proof.provider, hash, signature: proof.signature }, undefined)))
+    throw invalid(`${proof.provider} did not sign it.`)
 }
 
 /** Of the key to seal for, if there is one. */

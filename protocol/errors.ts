@@ -48,6 +48,7 @@ export const errorTable = {
   idempotency_answer_gone: { status: 409, retryable: false },
   accounts_differ: { status: 409, retryable: false },
   statement_differs: { status: 409, retryable: false },
+  attestation_invalid: { status: 409, retryable: false },
   receipt_invalid: { status: 400, retryable: false },
   receipt_differs: { status: 409, retryable: false },
   replay_differs: { status: 409, retryable: false },
@@ -75,7 +76,15 @@ export const errorTable = {
   runtime_denied: { status: 403, retryable: false },
   deployment_paused: { status: 503, retryable: true },
 
+  activation_unknown: { status: 404, retryable: false },
+  activation_param_invalid: { status: 400, retryable: false },
+
   // How it went
+  activation_failed: { status: 422, retryable: false },
+  attest_outside_activation: { status: 403, retryable: false },
+  attest_exhausted: { status: 429, retryable: false },
+  attest_message_too_large: { status: 413, retryable: false },
+  attest_busy: { status: 503, retryable: true },
   program_crashed: { status: 502, retryable: false },
   program_timeout: { status: 504, retryable: false },
   program_out_of_memory: { status: 502, retryable: false },

@@ -643,6 +643,27 @@ export const limits = {
   /** Headers and fields that a deployment names. */
   compareEntriesMax: 16,
 
+  /** Methods of a program with typed params, and what stands in its manifest about them. */
+  activationsMax: 64,
+  activationParamsMax: 16,
+  activationNameCharsMax: 64,
+  activationTextCharsMax: 500,
+  activationChoicesMax: 64,
+  /** Of all params of one call, as JSON. */
+  activationBodyBytesMax: 64 * KiB,
+  /** What one call may have signed: how often, and how much at a time. One takes 15 ms of the thread that signs for all. */
+  attestationsPerCallMax: 64,
+  attestMessageBytesMax: 16 * KiB,
+  /** Messages that wait for that thread, in all and of one program. */
+  attestWaitingMax: 1_024,
+  attestWaitingPerProgramMax: 256,
+  /** Connections of one program to where it asks for signatures. */
+  attestConnectionsMax: 512,
+  /** Of one attestation in one signature. */
+  attestationKeysMax: 1_000,
+  /** The file of an attestation, with the keys of those who signed it. */
+  attestationFileBytesMax: 512 * KiB,
+
   /** How late a provider answers that was told to be slow. */
   faultSlowMs: 60_000,
 

@@ -27,6 +27,9 @@ export function isNativeOnly({
   return native === undefined || runtime === 'native'
 }
 
+/** The file in a program's directory, and in its zip, that says what it is. */
+export const manifestName = 'khachapuri.json'
+
 /** Names what runs, whoever deployed it: 32 bytes as lower-case `0x…`. */
 export type ProgramId = Brand<`0x${string}`, 'ProgramId'>
 

@@ -1,4 +1,5 @@
 import type { Address } from 'viem'
+import { canAttest } from '../protocol/activation.ts'
 import type { DeploymentSpec } from '../protocol/deployment.ts'
 import { isDevChain } from '../protocol/dev-chain.ts'
 import { type EgressOffer, explainNoEgress, isOffered } from '../protocol/egress.ts'
@@ -6,6 +7,7 @@ import { limits } from '../protocol/limits.ts'
 import type { RuntimeKind } from '../protocol/program.ts'
 import type { SetLimits } from '../protocol/program-limits.ts'
 import type { Capacity } from './admission/places.ts'
+import type { Attester } from './attest/attester.ts'
 import type { Deployment } from './deployments/deployments.ts'
 import { createOutputLines } from './logs/output-lines.ts'
 import type { ProgramLog } from './logs/program-log.ts'
@@ -35,12 +37,20 @@ export interface Programs extends AsyncDisposable {
     deployment: Deployment,
     load: (signal: AbortSignal) => Promise<ProgramFiles>,
     signal: AbortSignal,
+    use?: ProgramUse,
   ): Promise<Instance>
   /** Ends what runs now. Nobody pays for the calls that are under way. */
   endAll(why: string): void
   /** Changes what all programs may hold together. */
   setCapacity(capacityMiB: number): void
 }
+
+/** What a process is for. A program that can attest does so in a process of its own, which gets nothing but activations. */
+export type ProgramUse = 'pages' | 'activations'
+
+/** By which a process is known that runs a deployment for this. */
+export const processKey = ({ cid, spec }: Pick<Deployment, 'cid' | 'spec'>, use: ProgramUse): string =>
+  use === 'activations' && canAttest(spec) ? `${cid} attest` : cid.toString()
 
 /**
  * What the processes of a deployment may use: the program and what runs it, or as many of both as run at a time.
@@ -85,7 +95,16 @@ export interface ProgramsOptions {
 
 /** Starts the runtimes and lets them attack their own walls before a stranger does. */
 export async function openPrograms(
-  { clock, log, network, programLog }: WorkerdDeps & { programLog: Pick<ProgramLog, 'add'> },
+  {
+    clock,
+    log,
+    network,
+    programLog,
+    attester,
+  }: WorkerdDeps & {
+    readonly programLog: Pick<ProgramLog, 'add'>
+    readonly attester: Pick<Attester, 'sign'>
+  },
   { chainId, owner, capacityMiB, limitsOf, native, egress = 'listed' }: ProgramsOptions,
   signal: AbortSignal,
 ): Promise<Programs> {
@@ -118,11 +137,11 @@ export async function openPrograms(
     allowsEgress: ({ runtime, limits: { egress: asked } }) =>
       explainNoEgress(runtime, asked) === undefined && isOffered(asked, egress),
     needsOf: needsHere,
-    acquire: (deployment, load, acquireSignal) =>
+    acquire: (deployment, load, acquireSignal, use = 'pages') =>
       instances.acquire(
-        deployment.cid.toString(),
+        processKey(deployment, use),
         async (loadSignal) => {
-          const { spec } = deployment
+          const { spec, programId } = deployment
           const { env, params } = spec
           const program = await load(loadSignal)
           programLog.add(deployment.digest, { kind: 'event', text: 'The program is started.' })
@@ -138,6 +157,8 @@ export async function openPrograms(
               params,
               limits: { ...limitsOf(spec), egress: spec.limits.egress },
               onOutput,
+              ...(use === 'activations' &&
+                canAttest(spec) && { attest: (message) => attester.sign(programId, message) }),
             },
             onDeath: (death) =>
               programLog.add(deployment.digest, { kind: 'event', text: redact(describeDeath(death)) }),

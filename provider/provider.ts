@@ -28,6 +28,7 @@ import { createIdleChecks } from './admission/idle-checks.ts'
 import { createPlaces } from './admission/places.ts'
 import { createUnpaidRuns } from './admission/unpaid-runs.ts'
 import { createAnnouncer } from './announcer.ts'
+import { openAttester } from './attest/attester.ts'
 import { createBallots } from './ballots/ballots.ts'
 import { serveReveal } from './ballots/serve-reveal.ts'
 import { type ProviderControl, serveControl } from './control/serve-control.ts'
@@ -189,6 +190,7 @@ export async function createProvider(
   const client = createChainClient({ chainId: contracts.chainId, rpcUrls: options.rpcUrls })
   await assertChain(client, contracts.chainId, signal)
   const sealKeys = await openSealKeys({ clock }, join(dir, 'keys'))
+  const attester = starting.use(await openAttester({ log }, join(dir, 'keys')))
   const proofs = starting.use(
     createProofs(
       { client, clock, log, transactionOf: (from) => transactionOf(mirror, from) },
@@ -267,7 +269,7 @@ export async function createProvider(
   const places = createPlaces({ clock }, { capacity })
   const programs = starting.use(
     await openPrograms(
-      { clock, log, network, programLog },
+      { clock, log, network, programLog, attester },
       {
         chainId,
         owner: account.address,
@@ -375,12 +377,13 @@ export async function createProvider(
     x402,
     grants: mirror,
     ledger: options.fault === 'wrong-id' ? { ...ledger, signVote: withWrongId(ledger.signVote) } : ledger,
-    instanceOf: async (deployment, callSignal) =>
+    instanceOf: async (deployment, use, callSignal) =>
       withFault(
         await programs.acquire(
           deployment,
           (loadSignal) => deployments.readProgram(deployment, loadSignal),
           callSignal,
+          use,
         ),
         options.fault,
         clock,
@@ -401,6 +404,7 @@ export async function createProvider(
         endpoint: presence.server,
         receiptKey: ledger.receiptKey(),
         presenceKey: (await voice.key()).publicKey,
+        attestKey: await attester.key(),
         sealKeyDer: sealKeys.publicKeyDer,
       }),
       hosts: () => [

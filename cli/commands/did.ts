@@ -1,4 +1,5 @@
-import { didPath, readDidDocument } from '../../protocol/did-document.ts'
+import { verifyPossession } from '../../protocol/attestation.ts'
+import { attestKeyOfDocument, didPath, readDidDocument } from '../../protocol/did-document.ts'
 import { limits } from '../../protocol/limits.ts'
 import { defineCommand } from '../command.ts'
 import { askPage } from '../market/ask-page.ts'
@@ -30,8 +31,12 @@ export const did = defineCommand({
       nowSeconds: Math.floor(context.clock.nowMs() / 1000),
     })
     const { id, proof, service, verificationMethod } = document
+    const attestKey = attestKeyOfDocument(document)
+    const isPossessed = attestKey !== undefined && verifyPossession(attestKey)
     const methods = verificationMethod.map(({ id: method, type, publicKeyJwk }) => {
       const kind = publicKeyJwk ? [publicKeyJwk.kty, publicKeyJwk.crv].filter(Boolean).join(' ') : type
+      if (method.endsWith('#attest') && attestKey)
+        return `  key       #attest BLS12-381 G1 ${attestKey.publicKey}${isPossessed ? ', proved to be its own' : ', NOT proved to be its own'}`
       return `  key       ${method.slice(id.length)} ${kind}`
     })
     context.print(
@@ -42,7 +47,13 @@ export const did = defineCommand({
         ...service.map(({ type, serviceEndpoint }) => `  service   ${type} ${serviceEndpoint}`),
         `  proof     signed by the account for ${JSON.stringify(proof.endpoint)}, holds until ${until(proof.validBefore)}`,
       ].join('\n'),
-      { name: record.name, address: record.address, blockNumber: Number(record.blockNumber), document },
+      {
+        name: record.name,
+        address: record.address,
+        blockNumber: Number(record.blockNumber),
+        attestKey: attestKey ?? null,
+        document,
+      },
     )
   },
 })

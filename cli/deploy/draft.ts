@@ -144,6 +144,8 @@ export function draftDeployment(facts: DraftFacts, terms: Terms): DeploymentDraf
     runtime: manifest.runtime,
     ...(manifest.native && { native: manifest.native }),
     ...(manifest.compare && { compare: manifest.compare }),
+    ...(manifest.activations && { activations: manifest.activations }),
+    ...(manifest.capabilities && { capabilities: manifest.capabilities }),
     entry: manifest.entry,
     params: facts.params,
     env: facts.env,

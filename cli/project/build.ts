@@ -4,9 +4,10 @@ import { ProtocolError } from '../../protocol/errors.ts'
 import { packZip, type ZipEntry } from '../../protocol/ipfs/pack-zip.ts'
 import { ignoredByDefault, readProgramTree } from '../../protocol/ipfs/read-tree.ts'
 import { limits } from '../../protocol/limits.ts'
+import { manifestName } from '../../protocol/program.ts'
 import { readFileBounded } from '../files.ts'
 import { bundlePath, bundleProgram } from './bundle.ts'
-import { formatManifest, type Manifest, manifestName, parseManifest } from './manifest.ts'
+import { formatManifest, type Manifest, parseManifest } from './manifest.ts'
 
 export interface BuiltProgram {
   readonly zip: Uint8Array

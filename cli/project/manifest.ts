@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { activationsSchema, capabilitiesSchema, explainNoActivations } from '../../protocol/activation.ts'
 import { utf8 } from '../../protocol/base/bytes.ts'
 import { encodeCanonicalJson, type Json, parseJson } from '../../protocol/canonical-json.ts'
 import { egressSchema, explainNoEgress } from '../../protocol/egress.ts'
@@ -8,9 +9,6 @@ import { isNativeOnly, nativeModes, type Params, runtimeKinds } from '../../prot
 import { limitShape, programLimits } from '../../protocol/program-limits.ts'
 import { describeIssues } from '../../protocol/schema.ts'
 import { compareRuleSchema } from '../../protocol/swarm/compare-answers.ts'
-
-/** The file in a program's directory, and in its zip, that says what it is. */
-export const manifestName = 'khachapuri.json'
 
 const projectName = /^[a-z0-9]([a-z0-9-]*[a-z0-9])?$/
 
@@ -49,6 +47,10 @@ const manifestSchema = z
     limits: limitsSchema.default(limitsSchema.parse({})),
     /** What makes two answers the same, where several providers vote on one; status, type and body where it is absent. */
     compare: compareRuleSchema.optional(),
+    /** Methods with typed params, exported as `activations`. */
+    activations: activationsSchema.optional(),
+    /** What it asks of providers: `["attest"]` to have them sign what its activations say. */
+    capabilities: capabilitiesSchema.optional(),
     /** Names that do not go into the zip, at any depth; `*` stands for any characters. */
     exclude: z.array(z.string().min(1).max(limits.zipNameBytesMax)).max(256).default([]),
   })
@@ -66,9 +68,11 @@ export type Manifest = z.output<typeof manifestSchema>
 export function parseManifest(bytes: Uint8Array, where: string): Manifest {
   const tooLarge = bytes.byteLength > limits.manifestBytesMax
   const parsed = tooLarge ? undefined : manifestSchema.safeParse(parseJson(bytes))
-  const noEgress = parsed?.success && explainNoEgress(parsed.data.runtime, parsed.data.limits.egress)
-  if (parsed?.success && !noEgress) return parsed.data
-  const why = parsed?.error ? describeIssues(parsed.error) : noEgress || tooLargeMessage
+  const conflict =
+    parsed?.success &&
+    (explainNoEgress(parsed.data.runtime, parsed.data.limits.egress) ?? explainNoActivations(parsed.data))
+  if (parsed?.success && !conflict) return parsed.data
+  const why = parsed?.error ? describeIssues(parsed.error) : conflict || tooLargeMessage
   throw new ProtocolError('program_invalid', `${where} is not a valid manifest: ${why}`, {
     hint: `Expected at least {"name": "…", "entry": "src/index.ts"}; see cli/README.md.`,
   })

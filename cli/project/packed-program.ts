@@ -7,11 +7,11 @@ import { cidOfFile } from '../../protocol/ipfs/import-file.ts'
 import type { ZipEntry } from '../../protocol/ipfs/pack-zip.ts'
 import { readZip } from '../../protocol/ipfs/unpack-zip.ts'
 import { limits } from '../../protocol/limits.ts'
-import { hashProgram, type Params, type ProgramId } from '../../protocol/program.ts'
+import { hashProgram, manifestName, type Params, type ProgramId } from '../../protocol/program.ts'
 import type { CommandContext } from '../command.ts'
 import { readFileBounded } from '../files.ts'
 import { buildProgram } from './build.ts'
-import { type Manifest, manifestName, parseManifest } from './manifest.ts'
+import { type Manifest, parseManifest } from './manifest.ts'
 
 /** A program's zip, read under the same strict rules under which a provider reads it. */
 export interface PackedProgram {

@@ -11,13 +11,13 @@ export function sendProblem(response: OutgoingResponse, thrown: unknown, rawHead
     response.destroy()
     return
   }
-  const { status, body, retryAfter } = formatProblem(thrown)
+  const { status, body, more } = formatProblem(thrown)
   response.writeHead(status, [
     'content-type',
     problemType,
     'cache-control',
     'no-store',
-    ...retryAfter,
+    ...more,
     ...rawHeaders,
     'content-length',
     String(body.length),
@@ -27,17 +27,13 @@ export function sendProblem(response: OutgoingResponse, thrown: unknown, rawHead
 
 /** The same as a `Response`, for Hono. */
 export function problemResponse(thrown: unknown): Response {
-  const {
-    status,
-    body,
-    retryAfter: [name, value],
-  } = formatProblem(thrown)
+  const { status, body, more } = formatProblem(thrown)
   return new Response(body, {
     status,
     headers: {
       'content-type': problemType,
       'cache-control': 'no-store',
-      ...(name !== undefined && value !== undefined && { [name]: value }),
+      ...Object.fromEntries(more.map((name, i) => [name, more[i + 1]]).filter((_, i) => i % 2 === 0)),
     },
   })
 }
@@ -59,17 +55,20 @@ interface FormattedProblem {
   readonly status: number
   readonly title: string
   readonly body: Buffer<ArrayBuffer>
-  /** The header of that name, where the problem has `retryAfterSeconds`; or nothing. */
-  readonly retryAfter: readonly string[]
+  /** Headers that say to a client of HTTP what the problem has in its members. */
+  readonly more: readonly string[]
 }
 
 function formatProblem(thrown: unknown): FormattedProblem {
   const problem = toProtocolError(thrown).toProblem()
-  const { status, title, retryAfterSeconds } = problem
+  const { status, title, retryAfterSeconds, allow } = problem
   return {
     status,
     title,
     body: Buffer.from(`${JSON.stringify(problem)}\n`),
-    retryAfter: typeof retryAfterSeconds === 'number' ? ['retry-after', String(retryAfterSeconds)] : [],
+    more: [
+      ...(typeof retryAfterSeconds === 'number' ? ['retry-after', String(retryAfterSeconds)] : []),
+      ...(Array.isArray(allow) ? ['allow', allow.join(', ')] : []),
+    ],
   }
 }

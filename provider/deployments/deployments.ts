@@ -19,6 +19,7 @@ import { hashProgram, type ProgramId, type RuntimeKind } from '../../protocol/pr
 import { openSeal, parseSealed } from '../../protocol/seal.ts'
 import type { Market } from '../../protocol/typed-data.ts'
 import type { ProgramFiles } from '../runtime/runtime.ts'
+import { assertBound } from './assert-bound.ts'
 
 /** A deployment that this provider has read, opened and verified. */
 export interface Deployment {
@@ -130,7 +131,9 @@ export function createDeployments(
       const files = await readZip(zip, signal)
       // Not before somebody pays for a call of it: what strangers only ask about is not kept for them.
       for (const root of [cid, keptCid]) await keep(root, spec.owner)
-      return { files, entry: spec.entry, native: spec.native }
+      const { entry, native, activations, capabilities } = spec
+      assertBound(spec, files)
+      return { files, entry, native, activations, capabilities }
     },
   }
 }

@@ -1,3 +1,5 @@
+import { activationPath, verbsOf } from '../../protocol/activation.ts'
+import type { DeploymentSpec } from '../../protocol/deployment.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import type { SetLimits } from '../../protocol/program-limits.ts'
 import type { ProviderInfo } from '../../protocol/provider.ts'
@@ -25,6 +27,8 @@ export function describeDeployment(
     encrypted: spec.encrypted?.cid ?? null,
     runtime: spec.runtime,
     params: spec.params,
+    activations: describeActivations(spec),
+    capabilities: spec.capabilities ?? [],
     // Whoever calls it should know that what it sends is kept.
     record: spec.record ?? null,
     limits: { ...limits, egress: spec.limits.egress },
@@ -40,4 +44,19 @@ export function describeDeployment(
     price: info.price.toString(),
     refusal: refusal ? { code: refusal.code, detail: refusal.message, hint: refusal.hint } : null,
   }
+}
+
+/** With what is true where the manifest says nothing, and where each is called. */
+function describeActivations({ activations = {} }: DeploymentSpec): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(activations).map(([name, activation]) => [
+      name,
+      {
+        ...activation,
+        verbs: verbsOf(activation),
+        params: activation.params ?? {},
+        path: `${activationPath}/${name}`,
+      },
+    ]),
+  )
 }

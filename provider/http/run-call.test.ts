@@ -113,7 +113,7 @@ async function setup(
     grants: { grant: (of) => grantOf({ payer: of }), credits: () => undefined },
     ledger,
     ballots,
-    async instanceOf(_, signal) {
+    async instanceOf(_, _use, signal) {
       if (!starting.isSlow) return instance
       starting.begun += 1
       await once(signal, 'abort')

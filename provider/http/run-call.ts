@@ -1,11 +1,12 @@
 import type { Address, Hex } from 'viem'
+import { type ActivationCall, findActivation, readActivationParams } from '../../protocol/activation.ts'
 import { assert } from '../../protocol/base/assert.ts'
 import { toHex } from '../../protocol/base/bytes.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { type CallId, callHeaders, hashRequest, isCharged } from '../../protocol/call.ts'
 import { isProtocolError, type ProtocolError } from '../../protocol/errors.ts'
-import type { RawHeaders } from '../../protocol/http/upstream.ts'
+import type { RawHeaders, UpstreamRequest } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { Payer } from '../../protocol/payer.ts'
 import { callIdBeginning } from '../../protocol/program-log.ts'
@@ -32,12 +33,13 @@ import type { Ledger } from '../ledger/ledger.ts'
 import type { StoredAnswer } from '../ledger/records.ts'
 import type { FreshEntry, ProgramLog } from '../logs/program-log.ts'
 import type { ProviderMetrics } from '../metrics.ts'
-import type { Programs } from '../open-programs.ts'
+import { type Programs, type ProgramUse, processKey } from '../open-programs.ts'
 import type { Rules } from '../policy/rules.ts'
 import type { CallRecords } from '../replay/call-records.ts'
 import type { Instance } from '../runtime/runtime.ts'
 import { type EarlierCall, type HeldPayment, settlementPending } from '../x402/payment-desk.ts'
 import type { X402 } from '../x402/x402.ts'
+import { toActivationRequest } from './activation-request.ts'
 import { type BodyRoom, type CallBody, openBody, readWholeBody } from './call-body.ts'
 import {
   type Booked,
@@ -59,7 +61,7 @@ import {
   toRecordedHeaders,
 } from './program-headers.ts'
 import { type Ending, relay } from './relay.ts'
-import { assertMaySwitch, assertPaysForSwitch } from './web-socket.ts'
+import { assertMaySwitch, assertNoSwitch, assertPaysForSwitch } from './web-socket.ts'
 import { refuseWithTerms, x402Terms } from './x402-terms.ts'
 
 export interface CallDeps {
@@ -75,7 +77,7 @@ export interface CallDeps {
   readonly grants: MirroredMoney
   readonly ledger: GrantMoneyDeps['ledger'] & Pick<Ledger, 'claimKey' | 'signVote'>
   /** The running program of a deployment, started if need be. */
-  readonly instanceOf: (deployment: Deployment, signal: AbortSignal) => Promise<Instance>
+  readonly instanceOf: (deployment: Deployment, use: ProgramUse, signal: AbortSignal) => Promise<Instance>
   readonly needsOf: Programs['needsOf']
   /** Absent where callers cannot pay by x402. */
   readonly x402: Pick<X402, 'desk' | 'terms'> | undefined
@@ -110,6 +112,8 @@ interface Call extends CallRequest {
   readonly terms: PaymentTerms | undefined
   readonly startedAt: number
   readonly startedMs: number
+  /** Set where it means a method of the program, and not its handler of pages. */
+  readonly activation: ActivationCall | undefined
   /** Set for a ballot of a swarm, for which this provider was drawn. */
   readonly drawn: Drawn | undefined
 }
@@ -123,6 +127,11 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
   const deployment = deps.deployments.peek(cid) ?? (await deps.deployments.read(cid, signal))
   deps.rules.assertRuns(deployment)
   assertMaySwitch(request, deployment)
+  const activation = findActivation(deployment.spec.activations, {
+    method: request.method ?? 'GET',
+    target: incoming.target,
+  })
+  if (activation) assertNoSwitch(request)
   const ballot = readBallot(request)
   const priceUsdc = options.priceUsdc()
   const terms = request.switchesTo || ballot ? undefined : x402Terms(deps.x402, deployment, priceUsdc)
@@ -146,12 +155,13 @@ export async function runCall(deps: CallDeps, options: CallOptions, incoming: Ca
       terms,
       startedAt: deps.clock.nowMs(),
       startedMs: deps.clock.monotonicMs(),
+      activation,
       drawn: ballot && (await deps.ballots.draw(ballot, deployment, signal)),
     }
     const key = readIdempotencyKey(request)
     if (ballot && key !== undefined) throw noKeyedBallots()
     if (key !== undefined || payer.kind === 'x402') await runOnce(deps, options, call, key)
-    else if (ballot || deployment.spec.record) await runWhole(deps, options, call)
+    else if (ballot || activation || deployment.spec.record) await runWhole(deps, options, call)
     else await runStreamed(deps, options, call)
   } catch (thrown) {
     if (!isProtocolError(thrown) || thrown.status !== 402) throw thrown
@@ -164,7 +174,14 @@ async function runStreamed(deps: CallDeps, options: CallOptions, call: Call): Pr
   let running: RunningCall | undefined
   const body = openBody(call.request, (error) => running?.stop(error))
   if (body.body) call.response.once('finish', body.discardRest)
-  running = await start(deps, options, { call, body, key: undefined, payment: undefined, held: noHolds })
+  running = await start(deps, options, {
+    call,
+    body,
+    key: undefined,
+    payment: undefined,
+    held: noHolds,
+    params: undefined,
+  })
 }
 
 /**
@@ -182,6 +199,7 @@ async function runOnce(
   const body = await readWholeBody(call.request, { bytesMax, room: deps.bodyRoom })
   using held = new DisposableStack()
   held.defer(body.release)
+  const params = readParams(call, body)
   const { payer, signal } = call
   const requestDigest = fingerprintRequest(digestRequest(call, body), call.request)
   const deployment = call.deployment.digest
@@ -201,22 +219,35 @@ async function runOnce(
   if (claim?.kind === 'stored')
     return sendStored(call, { ...claim, result: await deps.x402?.desk.resultOf(claim.callId) })
   const claimed = claim && held.use(claim.key)
-  await start(deps, options, { call, body, key: claimed, payment, held: held.move() })
+  await start(deps, options, { call, body, params, key: claimed, payment, held: held.move() })
 }
 
-/** The way of a ballot and of a recorded call: the body is read first, because what was asked is part of vote and record. */
+/**
+ * The way of a ballot, a recorded call and an activation: the body is read first, because what was asked is part of vote and record,
+ * and wrong params are nothing to reserve money for.
+ */
 async function runWhole(deps: CallDeps, options: CallOptions, call: Call): Promise<void> {
   const bytesMax = wholeBytesMax(call)
   const body = await readWholeBody(call.request, { bytesMax, room: deps.bodyRoom })
+  using held = new DisposableStack()
+  held.defer(body.release)
+  const params = readParams(call, body)
   await start(deps, options, {
-    ...{ call, body, key: undefined, payment: undefined },
-    held: { dispose: body.release },
+    ...{ call, body, params, key: undefined, payment: undefined },
+    held: held.move(),
   })
 }
 
+/** @throws ProtocolError `activation_param_invalid`, `bad_request` */
+function readParams({ activation }: Call, { body }: CallBody): Uint8Array | undefined {
+  return activation && readActivationParams(activation, Buffer.isBuffer(body) ? body : Buffer.alloc(0))
+}
+
 /** What could not be kept is refused: of a recorded deployment every answer can be checked. */
-const wholeBytesMax = ({ deployment: { spec } }: Call) =>
-  spec.record ? limits.callRecordBodyBytesMax : limits.idempotentRequestBytesMax
+function wholeBytesMax({ activation, deployment: { spec } }: Call): number {
+  if (activation) return limits.activationBodyBytesMax
+  return spec.record ? limits.callRecordBodyBytesMax : limits.idempotentRequestBytesMax
+}
 
 /** Keys of payments and those of `Idempotency-Key` are names of two kinds. */
 const identifierKey = ({ identifier }: Payment) => identifier && `payment-identifier ${identifier}`
@@ -235,6 +266,8 @@ function sendStored(
 interface ReadyCall {
   readonly call: Call
   readonly body: CallBody
+  /** Canonical JSON; set for an activation. */
+  readonly params: Uint8Array | undefined
   /** Set for a call whose answer is found again by its key. */
   readonly key: ClaimedKey | undefined
   /** Set for a call that is paid by x402. */
@@ -260,7 +293,7 @@ async function start(deps: CallDeps, options: CallOptions, ready: ReadyCall): Pr
     // Only who can pay may wait for a place.
     const taken = deps.places.take(placeOf(deps, call), signal)
     place = taken instanceof Promise ? await taken : taken
-    const instance = await deps.instanceOf(call.deployment, signal)
+    const instance = await deps.instanceOf(call.deployment, useOf(call), signal)
     if (signal.aborted) {
       // Who has programs started and does not wait for them would have that for nothing.
       deps.unpaidRuns.addUnpaid(runOf(call))
@@ -299,9 +332,17 @@ function claimOf(
   }
 }
 
-function placeOf({ rules, needsOf }: CallDeps, { payer, deployment: { cid, spec } }: Call): PlaceWish {
-  const { concurrency } = rules.limitsOf(spec)
-  return { payer: payer.address, deployment: cid.toString(), ...needsOf(spec), concurrency }
+const useOf = ({ activation }: Call): ProgramUse => (activation ? 'activations' : 'pages')
+
+function placeOf({ rules, needsOf }: CallDeps, call: Call): PlaceWish {
+  const { payer, deployment } = call
+  const { concurrency } = rules.limitsOf(deployment.spec)
+  return {
+    payer: payer.address,
+    deployment: processKey(deployment, useOf(call)),
+    ...needsOf(deployment.spec),
+    concurrency,
+  }
 }
 
 /** What keeps its callers out is told to whom it concerns; who could not pay is between others. */
@@ -347,7 +388,7 @@ interface RunningCall {
 /** Sends the call to the running program, streams the answer back, and books it before the answer's last byte. */
 function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): RunningCall {
   const { call, body, money, place, instance, key, payment, held } = run
-  const { request, response, priceUsdc } = call
+  const { response, priceUsdc } = call
 
   async function book(ending: Ending, mayCharge = true): Promise<Booked> {
     // The program is done with it; what follows is ours.
@@ -380,18 +421,9 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
   }
 
   const isOurs = call.terms ? isPaymentHeader : isNobodys
-  const content = contentOf(call, body)
   const way = {
     instance,
-    request: {
-      method: request.method ?? 'GET',
-      target: call.target,
-      rawHeaders: call.deployment.spec.record
-        ? toRecordedHeaders({ callId: call.id, startedMs: call.startedAt })
-        : toProgramHeaders(request.rawHeaders, isOurs, toRecord(call)),
-      ...(content && { body: content }),
-      switchesTo: request.switchesTo,
-    },
+    request: toProgramRequest(run, isOurs),
     response,
     callHeaders: [
       callHeaders.call,
@@ -419,6 +451,25 @@ function startProgram(deps: CallDeps, options: CallOptions, run: ProgramRun): Ru
     keptBytesMax: key || payment ? limits.idempotentAnswerBytesMax : 0,
     ...(payment && { waitsForBooks: { earlyHeaders: pendingHeaders(call, payment) } }),
   })
+}
+
+/** What the program gets: the caller's request, or the params of an activation and nothing else of it. */
+function toProgramRequest(
+  { call, body, params }: ReadyCall,
+  isOurs: (lowerName: string) => boolean,
+): UpstreamRequest {
+  const { request, activation, deployment } = call
+  if (activation && params) return toActivationRequest(activation.name, params, deployment.programId)
+  const content = contentOf(call, body)
+  return {
+    method: request.method ?? 'GET',
+    target: call.target,
+    rawHeaders: deployment.spec.record
+      ? toRecordedHeaders({ callId: call.id, startedMs: call.startedAt })
+      : toProgramHeaders(request.rawHeaders, isOurs, toRecord(call)),
+    ...(content && { body: content }),
+    switchesTo: request.switchesTo,
+  }
 }
 
 const pendingHeaders = ({ payer }: Call, { chainId }: HeldPayment): string[] => {

@@ -30,6 +30,12 @@ export function assertMaySwitch(
   )
 }
 
+/** @throws ProtocolError `websocket_unsupported` where there is a method with params, and nothing to go on talking to */
+export function assertNoSwitch({ switchesTo }: Pick<IncomingRequest, 'switchesTo'>): void {
+  if (switchesTo === undefined) return
+  throw unsupported('An activation takes no WebSockets.', 'Send it as GET or POST.')
+}
+
 /** @throws ProtocolError `websocket_unsupported` for a payment that is made for one answer. */
 export function assertPaysForSwitch(
   { switchesTo }: Pick<IncomingRequest, 'switchesTo'>,

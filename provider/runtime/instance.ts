@@ -34,7 +34,7 @@ export interface InstanceOptions {
   readonly explainExit: (exit: { code: number | null; signal: string | null }) => Death
 }
 
-export type Fault = Extract<CallOutcome, { kind: 'crashed' | 'output_invalid' }>
+export type Fault = Extract<CallOutcome, { kind: 'crashed' | 'output_invalid' | 'stopped' }>
 
 /** Puts calls through to a process that answers HTTP on a Unix socket, and holds it to its limits. */
 export function createInstance(

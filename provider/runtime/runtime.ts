@@ -1,6 +1,7 @@
+import type { Activations, Capabilities } from '../../protocol/activation.ts'
 import type { Json } from '../../protocol/canonical-json.ts'
 import type { Egress } from '../../protocol/egress.ts'
-import { ProtocolError } from '../../protocol/errors.ts'
+import { type ErrorCode, ProtocolError } from '../../protocol/errors.ts'
 import type { RawHeaders, UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
 import type { NativeMode, RuntimeKind } from '../../protocol/program.ts'
 import type { EgressAllowance } from '../egress/budget.ts'
@@ -18,6 +19,9 @@ export interface ProgramFiles {
   readonly entry: string
   /** How a native program answers; `cgi` where it does not say. */
   readonly native?: NativeMode | undefined
+  /** The methods that a `js` program exports as `activations`, and what they may ask of the provider. */
+  readonly activations?: Activations | undefined
+  readonly capabilities?: Capabilities | undefined
 }
 
 export interface ProgramFile {
@@ -45,6 +49,11 @@ export interface StartOptions {
   /** Public settings. */
   readonly params: Json
   readonly limits: ProgramLimits
+  /**
+   * Signs what activations of a `js` program say. A process that has it is given activations only, so that the handler of pages has
+   * no way to it.
+   */
+  readonly attest?: ((message: Uint8Array) => Promise<Uint8Array>) | undefined
   /** Hears what the program prints, as it comes, up to a rate; the rest waits in the program. */
   readonly onOutput?: (chunk: Buffer) => void
 }
@@ -125,7 +134,8 @@ export interface CallHandler {
 export type CallOutcome =
   /** `isCut` where it was a WebSocket whose time was over. */
   | { readonly kind: 'answered'; readonly isCut?: true }
-  | { readonly kind: 'crashed'; readonly message: string }
+  /** `code` where the caller is told another one than `program_crashed`. */
+  | { readonly kind: 'crashed'; readonly message: string; readonly code?: FaultCode | undefined }
   | { readonly kind: 'timeout'; readonly timeoutMs: number }
   | { readonly kind: 'out_of_memory'; readonly memoryMiB: number }
   | { readonly kind: 'out_of_cpu'; readonly cpuMs: number }
@@ -139,6 +149,15 @@ export type CallOutcome =
   | { readonly kind: 'refused'; readonly error: ProtocolError }
   /** The provider stopped the program, or had no place for the call. */
   | { readonly kind: 'stopped'; readonly message: string }
+
+/** Faults of activations: what they threw themselves, or what became of their wish for a signature. */
+export const faultCodes = [
+  'activation_failed',
+  'attest_outside_activation',
+  'attest_exhausted',
+  'attest_message_too_large',
+] as const satisfies readonly ErrorCode[]
+export type FaultCode = (typeof faultCodes)[number]
 
 export type KillReason =
   | { readonly kind: 'timeout' }
@@ -162,6 +181,8 @@ export function isProgramFault(outcome: CallOutcome): boolean {
 export function toCallError(outcome: Exclude<CallOutcome, { kind: 'answered' }>): ProtocolError {
   switch (outcome.kind) {
     case 'crashed':
+      if (outcome.code)
+        return new ProtocolError(outcome.code, outcome.message, { hint: faultHints[outcome.code] })
       return new ProtocolError('program_crashed', `The program failed: ${outcome.message}`, {
         hint: 'Tell its developer; the message is the program’s own.',
       })
@@ -222,4 +243,12 @@ export function toCallError(outcome: Exclude<CallOutcome, { kind: 'answered' }>)
     case 'stopped':
       return new ProtocolError('sandbox_unavailable', outcome.message, { hint: 'Send it again.' })
   }
+}
+
+const faultHints: Readonly<Record<FaultCode, string>> = {
+  activation_failed: 'Call it with other params, or tell its developer; the message is the program’s own.',
+  attest_outside_activation:
+    'Tell its developer: only what is listed under "activations" can attest, while it runs.',
+  attest_exhausted: 'Ask it for less at once, or tell its developer.',
+  attest_message_too_large: 'Ask it for less at once, or tell its developer.',
 }

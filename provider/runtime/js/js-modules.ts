@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import { canAttest } from '../../../protocol/activation.ts'
 import { utf8 } from '../../../protocol/base/bytes.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import type { ProgramFiles } from '../runtime.ts'
@@ -20,7 +21,10 @@ export const jsConvention: Convention = {
  * @param token - Marks faults that the wrapper tells as its own.
  * @throws ProtocolError `program_invalid` where the entry cannot be run.
  */
-export function toJsModules({ files, entry }: ProgramFiles, token: string): WorkerModule[] {
+export function toJsModules(
+  { files, entry, activations, capabilities }: ProgramFiles,
+  token: string,
+): WorkerModule[] {
   const found = files.find((file) => file.path === entry)
   const type = found && moduleType(found.path, found.bytes)
   if (type !== 'esModule' && type !== 'commonJsModule') {
@@ -28,8 +32,9 @@ export function toJsModules({ files, entry }: ProgramFiles, token: string): Work
       hint: 'Name a .js, .mjs or .cjs file that is in the program.',
     })
   }
+  const offers = { hasActivations: activations !== undefined, attests: canAttest({ capabilities }) }
   return [
-    { name: 'main.js', type: 'esModule', bytes: utf8.encode(formatWrapper({ entry, token })) },
+    { name: 'main.js', type: 'esModule', bytes: utf8.encode(formatWrapper({ entry, token, ...offers })) },
     { name: 'globals.js', type: 'esModule', bytes: utf8.encode(globalsSource) },
     ...files.map(({ path, bytes }) => ({ name: programFolder + path, type: moduleType(path, bytes), bytes })),
   ]

@@ -40,6 +40,16 @@ test('with egress, the network is the proxy and nothing else', async () => {
   expect(readTree(ours)).toEqual(readTree(theirs))
 })
 
+test('a program that attests has a way to where it is signed, and no other has', async () => {
+  await using folder = await openFolder()
+  const ours = encodeWorkerdConfig(toJsModules({ files, entry: 'index.js' }, token), {
+    ...options,
+    attestPath: '/run/w/a',
+  })
+  const theirs = await compile(folder.path, 'unix:/dev/null/closed', [], '/run/w/a')
+  expect(readTree(ours)).toEqual(readTree(theirs))
+})
+
 test.each(['missing.js', 'data.json', 'add.wasm', 'image.png', ''])('"%s" cannot be an entry', (entry) => {
   expect(() => toJsModules({ files, entry }, token)).toThrow(
     expect.objectContaining({ code: 'program_invalid' }),
@@ -64,14 +74,19 @@ test('a kind of program may do without a part of the platform', async () => {
   expect(readTree(ours)).toEqual(readTree(theirs))
 })
 
-async function compile(folder: string, internet: string, flags: readonly string[] = []): Promise<Buffer> {
+async function compile(
+  folder: string,
+  internet: string,
+  flags: readonly string[] = [],
+  attestPath?: string,
+): Promise<Buffer> {
   const parts = {
     'main.js': formatWrapper({ entry: 'index.js', token }),
     'globals.js': globalsSource,
   }
   for (const [name, source] of Object.entries(parts)) await writeFile(join(folder, name), source)
   for (const [index, { bytes }] of files.entries()) await writeFile(join(folder, String(index)), bytes)
-  await writeFile(join(folder, 'config.capnp'), configText(internet, flags))
+  await writeFile(join(folder, 'config.capnp'), configText(internet, flags, attestPath))
   const workerd: { default: string } = createRequire(import.meta.url)('workerd')
   const { stdout } = await promisify(execFile)(
     workerd.default,
@@ -84,7 +99,7 @@ async function compile(folder: string, internet: string, flags: readonly string[
   return stdout
 }
 
-function configText(internet: string, flags: readonly string[]): string {
+function configText(internet: string, flags: readonly string[], attestPath?: string): string {
   const types = ['esModule', 'commonJsModule', 'text', 'json', 'wasm', 'data', 'data']
   const modules = files.map(({ path }, i) => `(name = "program/${path}", ${types[i]} = embed "${i}")`)
   return `
@@ -99,8 +114,10 @@ const config :Workerd.Config = (
       ${flags.length === 0 ? '' : `compatibilityFlags = ${JSON.stringify(flags)},`}
       bindings = [
         (name = "KEY", text = ${JSON.stringify(options.env.KEY)}),
-        (name = "params", json = ${JSON.stringify(JSON.stringify(options.params))}) ] )),
-    (name = "internet", external = (address = "${internet}", http = (style = proxy))) ],
+        (name = "params", json = ${JSON.stringify(JSON.stringify(options.params))})
+        ${attestPath ? `, (name = "khachapuri:attest", service = "attest")` : ''} ] )),
+    (name = "internet", external = (address = "${internet}", http = (style = proxy)))
+    ${attestPath ? `, (name = "attest", external = (address = "unix:${attestPath}", http = ()))` : ''} ],
   sockets = [
     (name = "main", http = (forwardedProtoHeader = "x-forwarded-proto"), service = "program"),
     (name = "ping", http = (forwardedProtoHeader = "x-forwarded-proto"),

@@ -9,6 +9,8 @@ export interface WorkerdConfigOptions {
   readonly memoryMiB: number
   /** The socket of its egress proxy, by the path that workerd knows; without one there is no way out. */
   readonly egressPath?: string | undefined
+  /** The socket where it may ask for signatures, likewise; without one there is no such binding. */
+  readonly attestPath?: string | undefined
   /** What of the date's behaviour is left out. */
   readonly compatibilityFlags?: readonly string[] | undefined
 }
@@ -33,6 +35,9 @@ export interface WorkerModule {
   readonly bytes: Uint8Array
 }
 
+/** The binding over which the wrapper asks for signatures. No secret can have this name. */
+export const attestBinding = 'khachapuri:attest'
+
 /** The name by which a program finds its params beside its secrets. */
 export const paramsName = 'params'
 
@@ -46,7 +51,7 @@ export const paramsName = 'params'
 export function encodeWorkerdConfig(modules: readonly WorkerModule[], options: WorkerdConfigOptions): Buffer {
   return encodeCapnp({
     pointers: [
-      { kind: 'structs', structs: [programService(modules, options), internetService(options)] },
+      { kind: 'structs', structs: services(modules, options) },
       { kind: 'structs', structs: [socket(sockets.main), socket(sockets.ping, pingEntrypoint)] },
       { kind: 'texts', texts: v8Flags(options.memoryMiB) },
     ],
@@ -71,9 +76,14 @@ function v8Flags(memoryMiB: number): string[] {
 
 // What follows mirrors the order of fields in workerd.capnp; a test holds it against `workerd compile`.
 
+function services(modules: readonly WorkerModule[], options: WorkerdConfigOptions): CapnpStruct[] {
+  const own = [programService(modules, options), internetService(options)]
+  return options.attestPath === undefined ? own : [...own, attestService(options.attestPath)]
+}
+
 function programService(
   modules: readonly WorkerModule[],
-  { env, params, compatibilityFlags }: WorkerdConfigOptions,
+  { env, params, attestPath, compatibilityFlags }: WorkerdConfigOptions,
 ): CapnpStruct {
   if (Object.hasOwn(env, paramsName)) {
     throw new ProtocolError('deployment_invalid', `An env entry is named "${paramsName}".`, {
@@ -83,6 +93,7 @@ function programService(
   const bindings = [
     ...Object.entries(env).map(([name, value]) => named(name, bindingTags.text, text(value))),
     named(paramsName, bindingTags.json, text(JSON.stringify(params))),
+    ...(attestPath === undefined ? [] : [named(attestBinding, bindingTags.service, designator('attest'))]),
   ]
   const worker = struct([
     { kind: 'structs', structs: modules.map(toStruct) },
@@ -103,6 +114,12 @@ function internetService({ egressPath = '/dev/null/closed' }: WorkerdConfigOptio
   return named('internet', serviceTags.external, external)
 }
 
+function attestService(path: string): CapnpStruct {
+  return named('attest', serviceTags.external, struct([text(`unix:${path}`), struct([])]))
+}
+
+const designator = (service: string) => struct([text(service), undefined, undefined])
+
 function socket(name: string, entrypoint?: string): CapnpStruct {
   // The gateway or the provider terminated TLS; the program sees the address that its caller used.
   const http = struct([text('x-forwarded-proto')])
@@ -121,6 +138,6 @@ function named(name: string, tag: number, value: CapnpValue): CapnpStruct {
 
 const serviceTags = { worker: 1, external: 3 } as const
 const moduleTags = { esModule: 0, commonJsModule: 1, text: 2, data: 3, wasm: 4, json: 5 } as const
-const bindingTags = { text: 2, json: 4 } as const
+const bindingTags = { text: 2, json: 4, service: 7 } as const
 
 export type ModuleType = keyof typeof moduleTags

@@ -1,6 +1,7 @@
 import type { RawHeaders } from '../../../protocol/http/upstream.ts'
 import { cleanMessage } from '../clean-message.ts'
 import type { Fault } from '../instance.ts'
+import { faultCodes } from '../runtime.ts'
 
 /** Header by which a wrapper tells a fault; the value opens with the token of the process, so none can be forged. */
 export const faultHeader = 'khachapuri-fault'
@@ -12,7 +13,11 @@ export function readFault(status: number, rawHeaders: RawHeaders, token: string)
   const index = rawHeaders.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === faultHeader)
   const [given, kind, message = ''] = rawHeaders[index + 1]?.split(' ') ?? []
   if (index < 0 || given !== token) return undefined
-  return { kind: kind === 'output_invalid' ? kind : 'crashed', message: cleanMessage(decode(message)) }
+  const what = cleanMessage(decode(message))
+  if (kind === 'output_invalid') return { kind, message: what }
+  // No fault of the program: the provider could not sign.
+  if (kind === 'attest_busy') return { kind: 'stopped', message: what }
+  return { kind: 'crashed', message: what, code: faultCodes.find((code) => code === kind) }
 }
 
 /**

@@ -11,6 +11,8 @@ import { type Egress, explainNoEgress } from '../../../protocol/egress.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
 import { limits } from '../../../protocol/limits.ts'
 import type { RuntimeKind } from '../../../protocol/program.ts'
+import { type AttestChannel, openAttestChannel } from '../../attest/attest-channel.ts'
+import { lendToCalls } from '../../attest/lend-to-calls.ts'
 import type { EgressNetwork } from '../../egress/connections.ts'
 import { publicNetwork } from '../../egress/egress-network.ts'
 import { type EgressProxy, openEgressProxy } from '../../egress/egress-proxy.ts'
@@ -112,7 +114,7 @@ export async function openWorkerd(
     kind,
     overheadMiB: limits.runtimeMemoryMiB,
     probe: probeOnce,
-    async start(program, { env, params, limits: programLimits, onOutput }, signal) {
+    async start(program, { env, params, limits: programLimits, attest, onOutput }, signal) {
       const token = randomBytes(16).toString('hex')
       const { memoryMiB } = programLimits
       const redact = createRedact(env)
@@ -123,35 +125,47 @@ export async function openWorkerd(
       const closedConfig = encodeWorkerdConfig(modules, settings)
       const cell = await zygotes.take(signal)
       let proxy: EgressProxy | undefined
+      let channel: AttestChannel | undefined
       try {
-        let config = closedConfig
         if (egress !== 'none') {
           proxy = await openEgressProxy(
             { network },
             { at: { socketPath: join(cell.folder, socketNames.egress) }, egress },
           )
-          const egressPath = join(cell.insideFolder, socketNames.egress)
-          config = encodeWorkerdConfig(modules, { ...settings, egressPath })
         }
+        if (attest) {
+          channel = await openAttestChannel(
+            { sign: attest },
+            { socketPath: join(cell.folder, socketNames.attest) },
+          )
+        }
+        const inside = (name: string) => join(cell.insideFolder, name)
+        const config =
+          proxy || channel
+            ? encodeWorkerdConfig(modules, {
+                ...settings,
+                ...(proxy && { egressPath: inside(socketNames.egress) }),
+                ...(channel && { attestPath: inside(socketNames.attest) }),
+              })
+            : closedConfig
         cell.limitMemory((memoryMiB + limits.runtimeMemoryMiB) * MiB)
         const output = readOutput({ clock }, cell)
         await startProgram(cell, { config, output, memoryMiB, startTimeoutMs, redact }, signal)
         output.forwardTo(onOutput)
-        return instances.own(
-          createInstance({ clock, watchdog }, cell, {
-            connect: () => connectProgram(join(cell.folder, socketNames.main)),
-            ping: () => ping(() => createConnection(join(cell.folder, socketNames.ping))),
-            limits: programLimits,
-            egress: proxy,
-            readFault(status, rawHeaders) {
-              const fault = readFault(status, rawHeaders, token)
-              return fault && { ...fault, message: redact(fault.message) }
-            },
-            explainExit: (exit) => explainExit(exit, output, redact),
-          }),
-        )
+        const instance = createInstance({ clock, watchdog }, cell, {
+          connect: () => connectProgram(join(cell.folder, socketNames.main)),
+          ping: () => ping(() => createConnection(join(cell.folder, socketNames.ping))),
+          limits: programLimits,
+          egress: proxy,
+          readFault(status, rawHeaders) {
+            const fault = readFault(status, rawHeaders, token)
+            return fault && { ...fault, message: redact(fault.message) }
+          },
+          explainExit: (exit) => explainExit(exit, output, redact),
+        })
+        return instances.own(channel ? lendToCalls(instance, channel) : instance)
       } catch (error) {
-        await Promise.all([cell[Symbol.asyncDispose](), proxy?.[Symbol.asyncDispose]()])
+        await Promise.all([cell, proxy, channel].map((part) => part?.[Symbol.asyncDispose]()))
         throw error
       } finally {
         zygotes.refill(limits.zygoteRestMs)
@@ -247,7 +261,7 @@ function explainExit(
 }
 
 /** Names of the sockets in the folder that a program shares with its provider. */
-const socketNames = { main: 's', ping: 'p', egress: 'e' } as const
+const socketNames = { main: 's', ping: 'p', egress: 'e', attest: 'a' } as const
 
 /** workerd that reads its configuration from standard input, and therefore waits until that ends. */
 function formatWorkerdArgs(folder: string): string[] {
