@@ -82,6 +82,7 @@ test('the list of commands', async () => {
       swarm call              Ask several providers at once, take the answer that most gave, and name who lied
       swarm verify-selection  Draw the members of a swarm again, offline
       verify-swarm            Check what came of a swarm, offline
+      voucher create          Sign a set of vouchers, one for each of several providers
       pass create             Sign a token that pays for plain curl calls
       pass list               Show passes, and what was spent of each
       pass revoke             Take a pass back

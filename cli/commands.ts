@@ -169,6 +169,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Check what came of a swarm, offline',
         load: async () => (await import('./commands/verify-swarm.ts')).verifySwarmCommand,
       },
+      'voucher create': {
+        summary: 'Sign a set of vouchers, one for each of several providers',
+        load: async () => (await import('./commands/voucher/create.ts')).voucherCreate,
+      },
       'pass create': {
         summary: 'Sign a token that pays for plain curl calls',
         load: async () => (await import('./commands/pass/create.ts')).passCreate,

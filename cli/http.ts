@@ -45,7 +45,7 @@ export async function requestHttp(request: HttpRequest, signal: AbortSignal): Pr
   })
 }
 
-/** Sends one request; the body of the answer is to be read. Resolves with its head. @throws as `requestHttp` */
+/** Sends one request; the body of the answer is to be read. Resolves with its head. @throws as `requestHttp`, with `reached: false` where nothing was sent */
 export function openHttp(
   { url, method = 'GET', headers = {}, body, silence }: Omit<HttpRequest, 'bytesMax'>,
   signal: AbortSignal,
@@ -64,7 +64,16 @@ export function openHttp(
       maxHeaderSize: 2 * limits.headerBytesMax,
     }
     const sent = open(url, options as https.RequestOptions, resolve)
-    sent.on('error', (cause) => reject(toFailure(cause, { url, silence }, signal)))
+    let reached = false
+    // Through a proxy nobody knows how far it came.
+    sent.on('socket', (socket) => {
+      if (!socket.connecting || isProxied()) reached = true
+      else
+        socket.once('connect', () => {
+          reached = true
+        })
+    })
+    sent.on('error', (cause) => reject(toFailure(cause, { url, silence, reached }, signal)))
     sent.end(body)
   })
 }
@@ -85,7 +94,11 @@ export async function* readBody(
 /** Ctrl-C is no failure of the other end; a deadline is. */
 function toFailure(
   cause: unknown,
-  { url, silence }: { readonly url: URL; readonly silence?: Silence | undefined },
+  {
+    url,
+    silence,
+    reached = true,
+  }: { readonly url: URL; readonly silence?: Silence | undefined; readonly reached?: boolean },
   signal: AbortSignal,
 ): unknown {
   if (isProtocolError(cause)) return cause
@@ -101,7 +114,7 @@ function toFailure(
     message: `${url.origin} does not answer (${why}).`,
     hint: 'Check the address, and that the server runs.',
   }
-  return new ProtocolError(told, message, { hint, cause })
+  return new ProtocolError(told, message, { hint, cause, ...(!reached && { details: { reached } }) })
 }
 
 /** Whether `http.setGlobalProxyFromEnv` was told of a proxy. */

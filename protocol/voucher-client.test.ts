@@ -7,6 +7,7 @@ import type { Correction, SignedVoucher, Voucher } from './voucher.ts'
 import {
   beginCall,
   correctTab,
+  decideHandOut,
   decideVoucher,
   endCall,
   keepSigned,
@@ -172,12 +173,32 @@ test('another epoch is a matter for the chain', () => {
   expect(verdict).toEqual({ kind: 'grant_changed', epoch: 1 })
 })
 
+test('what was handed out may be claimed from then on, and not a call more', () => {
+  const decision = decideHandOut(first, { calls: 3, quoteUsdc: price }, rules)
+  if (decision.kind === 'refuse') throw decision.error
+  expect(decision.voucher).toMatchObject({ maxAmount: 1_500n, maxCalls: 3 })
+  const given = keepSigned(decision.tab, sign(decision.voucher))
+  const tab = send(given, 'a')
+  expect(tab.signed?.voucher.maxCalls).toBeGreaterThan(3)
+  expect(endCall(tab, 'a', charged(2_000n, 4)).broken).toBeUndefined()
+  expect(endCall(tab, 'a', charged(2_001n, 4)).broken).toBeDefined()
+  // Also once the provider has said that little of it was used.
+  const later = send(endCall(tab, 'a', charged(500n, 1)), 'b')
+  expect(endCall(later, 'b', charged(2_000n, 4)).broken).toBeUndefined()
+  const broken = { ...first, broken: 'it lied' }
+  expect(decideHandOut(broken, { calls: 1, quoteUsdc: price }, rules)).toMatchObject({
+    error: { code: 'accounts_differ' },
+  })
+})
+
 /** Any order of calls and ends, at a provider that adds plainly. */
 const step = fc.oneof(
   fc.record({ kind: fc.constant('send' as const), quote: fc.integer({ min: 1, max: 900 }) }),
   fc.record({ kind: fc.constant('charge' as const), which: fc.nat(20), discount: fc.nat(900) }),
   fc.record({ kind: fc.constant('free' as const), which: fc.nat(20) }),
   fc.record({ kind: fc.constant('lose' as const), which: fc.nat(20), isCharged: fc.boolean() }),
+  fc.record({ kind: fc.constant('hand out' as const), count: fc.integer({ min: 1, max: 5 }) }),
+  fc.record({ kind: fc.constant('use' as const) }),
 )
 
 test('with an honest provider accounts never differ, and no promise goes beyond a window of what was called for', () => {
@@ -186,6 +207,7 @@ test('with an honest provider accounts never differ, and no promise goes beyond 
       let tab = first
       let [spent, calls, sent] = [0n, 0, 0]
       const open: { id: string; quote: bigint }[] = []
+      let given: Voucher | undefined
       for (const next of steps) {
         if (next.kind === 'send') {
           sent += 1
@@ -194,6 +216,21 @@ test('with an honest provider accounts never differ, and no promise goes beyond 
           const promised = tab.signed?.voucher.maxAmount ?? 0n
           expect(promised).toBeGreaterThanOrEqual(tab.most.amountUsdc)
           expect(tab.most.amountUsdc).toBeGreaterThanOrEqual(spent)
+          continue
+        }
+        if (next.kind === 'hand out') {
+          const decision = decideHandOut(tab, { calls: next.count, quoteUsdc: price }, rules)
+          if (decision.kind === 'refuse') throw decision.error
+          given = decision.voucher
+          sent += next.count
+          tab = keepSigned(decision.tab, sign(given))
+          continue
+        }
+        if (next.kind === 'use') {
+          // Somebody else's call, of which this client hears nothing, as far as the provider takes it.
+          const owed = open.reduce((sum, { quote }) => sum + quote, spent)
+          if (given && owed + price <= given.maxAmount && calls + open.length < given.maxCalls)
+            [spent, calls] = [spent + price, calls + 1]
           continue
         }
         const [call] = open.splice(next.which % Math.max(1, open.length), 1)

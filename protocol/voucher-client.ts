@@ -36,6 +36,11 @@ export interface VoucherTab {
   readonly open: readonly OpenCall[]
   /** What the calls of this session may have cost, for its cap. */
   readonly sessionUsdc: Usdc
+  /**
+   * Up to where vouchers were given away, for calls that are not this tab's to count. What may have been called for never falls below
+   * it again.
+   */
+  readonly handedOut?: Totals | undefined
   /** Whether the provider has not been asked yet what was promised before. */
   readonly isFresh: boolean
   /** Why nothing is signed any more. */
@@ -157,6 +162,35 @@ function findObstacle(
   return undefined
 }
 
+/** What a voucher to be given away promises, and the tab that stands by it. */
+export type HandOutDecision =
+  | { readonly kind: 'sign'; readonly voucher: Voucher; readonly tab: VoucherTab }
+  /** As of `VoucherDecision`. */
+  | { readonly kind: 'refuse'; readonly error: ProtocolError }
+
+/**
+ * Promises so many calls beyond all that may have been called for, to whoever gets the voucher. It counts as if all of it were called
+ * for: a provider may claim that much from then on, and no more. Other calls of the same key use it up, too, as vouchers are cumulative.
+ */
+export function decideHandOut(
+  tab: VoucherTab,
+  { calls, quoteUsdc }: { readonly calls: number; readonly quoteUsdc: Usdc },
+  rules: SpendRules,
+): HandOutDecision {
+  const error = findObstacle(tab, quoteUsdc, rules)
+  if (error) return { kind: 'refuse', error }
+  const { payer, provider, epoch, most } = tab
+  const promised = {
+    amountUsdc: addUsdc(most.amountUsdc, multiplyUsdc(quoteUsdc, calls)),
+    calls: most.calls + calls,
+  }
+  return {
+    kind: 'sign',
+    voucher: { payer, provider, maxAmount: promised.amountUsdc, maxCalls: promised.calls, epoch },
+    tab: { ...tab, most: promised, handedOut: promised },
+  }
+}
+
 /** A window in money: as wide as the rules want it, within what the session may still cost, and one call at least. */
 function chooseWindow(
   { sessionUsdc }: VoucherTab,
@@ -211,12 +245,13 @@ export function endCall(tab: VoucherTab, id: string, end: CallEnd): VoucherTab {
 
 function closeCall(tab: VoucherTab, call: OpenCall, costUsdc: Usdc): VoucherTab {
   const savedUsdc = usdc(call.quoteUsdc - costUsdc)
+  const most = {
+    amountUsdc: subtractUsdc(tab.most.amountUsdc, savedUsdc) ?? zeroUsdc,
+    calls: costUsdc === zeroUsdc ? tab.most.calls - 1 : tab.most.calls,
+  }
   return {
     ...tab,
-    most: {
-      amountUsdc: subtractUsdc(tab.most.amountUsdc, savedUsdc) ?? zeroUsdc,
-      calls: costUsdc === zeroUsdc ? tab.most.calls - 1 : tab.most.calls,
-    },
+    most: withHandedOut(most, tab),
     sessionUsdc: subtractUsdc(tab.sessionUsdc, savedUsdc) ?? zeroUsdc,
     open: tab.open.filter((open) => open !== call),
   }
@@ -232,8 +267,16 @@ function takeClaim(tab: VoucherTab, totals: Totals | undefined): VoucherTab {
     amountUsdc: maxUsdc(totals.amountUsdc, tab.claimed.amountUsdc),
     calls: Math.max(totals.calls, tab.claimed.calls),
   }
-  return { ...tab, claimed, most: tab.open.length === 0 ? claimed : tab.most }
+  return { ...tab, claimed, most: tab.open.length === 0 ? withHandedOut(claimed, tab) : tab.most }
 }
+
+const withHandedOut = (totals: Totals, { handedOut }: VoucherTab): Totals =>
+  handedOut
+    ? {
+        amountUsdc: maxUsdc(totals.amountUsdc, handedOut.amountUsdc),
+        calls: Math.max(totals.calls, handedOut.calls),
+      }
+    : totals
 
 const exceeds = (totals: Totals, most: Totals) =>
   totals.amountUsdc > most.amountUsdc || totals.calls > most.calls
@@ -283,7 +326,10 @@ export function correctTab(
     (sum, { quoteUsdc }) => ({ amountUsdc: addUsdc(sum.amountUsdc, quoteUsdc), calls: sum.calls + 1 }),
     owed,
   )
-  return { kind: 'resume', tab: { ...rest, signed: accepted, claimed: charged, most, isFresh: false } }
+  return {
+    kind: 'resume',
+    tab: { ...rest, signed: accepted, claimed: charged, most: withHandedOut(most, rest), isFresh: false },
+  }
 }
 
 const isOfTab = ({ voucher, signer }: SignedVoucher, tab: VoucherTab, epoch: number) =>

@@ -19,6 +19,7 @@ import {
   beginCall,
   type CallEnd,
   correctTab,
+  decideHandOut,
   decideVoucher,
   endCall,
   keepSigned,
@@ -64,6 +65,13 @@ export interface VoucherSession {
    * @throws ProtocolError `accounts_differ`, `spend_cap_reached`, `price_above_cap`, `grant_missing`
    */
   call<T>(quoteUsdc: Usdc, send: (token: string) => Promise<Attempt<T>>): Promise<T>
+  /**
+   * Signs a voucher for so many calls more, to be given away or kept for later: its calls are counted as made.
+   *
+   * @returns the value of `Khachapuri-Voucher`
+   * @throws ProtocolError `accounts_differ`, `price_above_cap`, `spend_cap_reached`
+   */
+  handOut(calls: number, quoteUsdc: Usdc): Promise<string>
 }
 
 export interface VoucherSessionDeps {
@@ -180,6 +188,17 @@ export function createVoucherSession(
   }
 
   return {
+    async handOut(calls, quoteUsdc) {
+      const decision = await store.update((tab) => {
+        const result = decideHandOut(tab, { calls, quoteUsdc }, rules)
+        return { tab: result.kind === 'sign' ? result.tab : tab, result }
+      })
+      if (decision.kind === 'refuse') throw decision.error
+      const { voucher, tab } = decision
+      const signed = { voucher, signer: tab.signer, signature: await sign(voucher) }
+      await store.update((now) => ({ tab: keepSigned(now, signed), result: undefined }))
+      return formatVoucherToken({ signed, access: await accessFor(voucher) })
+    },
     async call(quoteUsdc, send) {
       for (let attempt = 1; ; attempt += 1) {
         const id = randomUUID()

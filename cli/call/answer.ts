@@ -3,8 +3,10 @@ import type { IncomingMessage } from 'node:http'
 import { resolve } from 'node:path'
 import { readBounded } from '../../protocol/base/bytes.ts'
 import { callHeaders } from '../../protocol/call.ts'
+import { type CallAttempt, formatAttempt, parseAttempt } from '../../protocol/call-attempt.ts'
 import { parseJson } from '../../protocol/canonical-json.ts'
 import { type Problem, ProtocolError, parseProblem, problemType } from '../../protocol/errors.ts'
+import { gatewayHeaders } from '../../protocol/http/headers.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { AnswerFacts } from '../../protocol/voucher-session.ts'
 import type { CommandContext } from '../command.ts'
@@ -44,21 +46,25 @@ export interface ShowFlags {
   readonly output?: string | undefined
   readonly include?: boolean | undefined
   readonly json?: boolean | undefined
+  /** Where the command asked several providers itself; else what a gateway says of that. */
+  readonly attempts?: readonly CallAttempt[] | undefined
 }
 
 /** Streams the body to where it is wanted; with `--json` it is told what came instead. */
 export async function showAnswer(
   answer: Answer,
-  { output, include = false, json = false }: ShowFlags,
+  { output, include = false, json = false, attempts: own }: ShowFlags,
   context: CommandContext,
 ): Promise<void> {
   const { response, body, status, header } = answer
+  const attempts = own ?? readAttempts(response)
   const facts = {
     status,
     call: header(callHeaders.call) ?? null,
     price: header(callHeaders.price) ?? null,
     spent: header(callHeaders.spent) ?? null,
     calls: header(callHeaders.calls) ?? null,
+    ...(attempts.length > 0 && { attempts }),
     headers: response.headers,
   }
   if (output !== undefined) {
@@ -72,8 +78,14 @@ export async function showAnswer(
     context.print('', { ...facts, body: Buffer.from(bytes).toString('utf8') })
     return
   }
-  if (include) await context.writeBytes(Buffer.from(formatHead(response)))
+  if (include) await context.writeBytes(Buffer.from(formatHead(response, own)))
   for await (const chunk of body) await context.writeBytes(chunk)
+}
+
+/** What a gateway that chose among several says. */
+function readAttempts({ headersDistinct }: IncomingMessage): CallAttempt[] {
+  const lines = headersDistinct[gatewayHeaders.attempt] ?? []
+  return lines.map(parseAttempt).filter((attempt) => attempt !== undefined)
 }
 
 async function writeBody(body: AsyncIterable<Uint8Array>, path: string): Promise<void> {
@@ -84,9 +96,13 @@ async function writeBody(body: AsyncIterable<Uint8Array>, path: string): Promise
   for await (const chunk of body) await file.appendFile(chunk).catch(refuse)
 }
 
-function formatHead({ httpVersion, statusCode, statusMessage, rawHeaders }: IncomingMessage): string {
+function formatHead(
+  { httpVersion, statusCode, statusMessage, rawHeaders }: IncomingMessage,
+  own: readonly CallAttempt[] = [],
+): string {
   const lines = [`HTTP/${httpVersion} ${statusCode} ${statusMessage}`]
   for (let i = 0; i < rawHeaders.length; i += 2) lines.push(`${rawHeaders[i]}: ${rawHeaders[i + 1]}`)
+  for (const attempt of own) lines.push(`${gatewayHeaders.attempt}: ${formatAttempt(attempt)}`)
   return `${lines.join('\r\n')}\r\n\r\n`
 }
 

@@ -26,6 +26,7 @@ const tabSchema = z.strictObject({
   open: z.array(z.strictObject({ id: z.string().max(64), quoteUsdc: usdcSchema, sinceMs: z.number() })),
   sessionUsdc: usdcSchema,
   isFresh: z.boolean(),
+  handedOut: totalsSchema.optional(),
   broken: z.string().nullable(),
 })
 

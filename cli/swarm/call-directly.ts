@@ -13,13 +13,21 @@ import { noConsensus, runSwarm, type SwarmWays } from '../../protocol/swarm/coun
 import { formatProof, revealPath } from '../../protocol/swarm/reveal.ts'
 import { hashCandidates, selectionSeed, selectMembers } from '../../protocol/swarm/select-members.ts'
 import { createDelegationChecks, parseVote } from '../../protocol/swarm/vote.ts'
+import type { SignedPayment } from '../call/payment.ts'
 import type { CallRequest } from '../call/request.ts'
 import { type CommandContext, usageError } from '../command.ts'
 import { openHttp } from '../http.ts'
-import { providerUrl, readGatewayInfo } from '../market/market.ts'
 import type { OpenMarket } from '../market/open.ts'
+import { readOrigins } from '../market/provider-origin.ts'
 import { type ResolvedProvider, readProvider } from '../market/resolve-provider.ts'
 import { cidOf, type SwarmAnswer, targetAfterCid } from './call-swarm.ts'
+
+export interface DirectSwarm {
+  readonly terms: SwarmTerms
+  /** Of all providers that the deployment names. */
+  readonly names: readonly string[]
+  readonly payment: SignedPayment
+}
 
 interface DirectMember extends ResolvedProvider {
   /** Where it is asked: its own address, or the gateway of its tunnel. */
@@ -32,7 +40,7 @@ interface DirectMember extends ResolvedProvider {
  */
 export async function callDirectly(
   request: CallRequest,
-  { terms, names }: { readonly terms: SwarmTerms; readonly names: readonly string[] },
+  { terms, names, payment }: DirectSwarm,
   opened: OpenMarket,
   context: CommandContext,
 ): Promise<SwarmAnswer> {
@@ -41,13 +49,11 @@ export async function callDirectly(
   if (!cid) throw usageError('--direct needs the CID of the deployment.', 'Call http://any.<gateway>/<cid>/.')
   if (names.length === 0)
     throw usageError('--provider <name> is missing.', 'Name each provider that the deployment names.')
-  const { domain } = await readGatewayInfo(opened.market.gateway, signal)
+  const originOf = await readOrigins(opened, context)
   const candidates = await Promise.all(
     names.map(async (name): Promise<DirectMember> => {
       const provider = await readProvider(name, opened, context)
-      const isDirect = /^https?:\/\//.test(provider.server)
-      const origin = isDirect ? new URL(provider.server) : providerUrl(opened.market.gateway, domain, name)
-      return { ...provider, origin }
+      return { ...provider, origin: originOf(provider) }
     }),
   )
   if (terms.members > candidates.length) {
@@ -73,11 +79,14 @@ export async function callDirectly(
     {
       clock,
       isDelegated: createDelegationChecks(),
-      ...waysTo({
-        ...request,
-        url: new URL(`/${cid}${target}`, request.url),
-        headers: { ...request.headers, [swarmHeaders.ballot]: formatBallot(ballot) },
-      }),
+      ...waysTo(
+        {
+          ...request,
+          url: new URL(`/${cid}${target}`, request.url),
+          headers: { ...request.headers, [swarmHeaders.ballot]: formatBallot(ballot) },
+        },
+        payment,
+      ),
     },
     {
       members,
@@ -103,9 +112,13 @@ export async function callDirectly(
   }
 }
 
-function waysTo({ url, method, headers, body }: CallRequest): SwarmWays<DirectMember> {
+function waysTo(
+  { url, method, headers: asked, body }: CallRequest,
+  payment: SignedPayment,
+): SwarmWays<DirectMember> {
   return {
-    async ask({ origin, name }, signal) {
+    async ask({ origin, name, address }, signal) {
+      const headers = { ...asked, ...payment.headersFor(address) }
       const at = new URL(`${url.pathname}${url.search}`, origin)
       const response = await openHttp({ url: at, method, headers, ...(body && { body }) }, signal)
       const bytes = await readBounded(response, limits.ballotProofBytesMax)

@@ -7,8 +7,13 @@ import { voucherHeader } from '../../protocol/voucher-token.ts'
 
 /** @returns undefined where a request brings no voucher, or one that is the provider's to read. @throws ProtocolError `voucher_invalid` */
 export function readVoucherSet(headers: IncomingHttpHeaders): VoucherSet | undefined {
+  return headers[voucherHeader]?.includes(',') ? readVouchers(headers) : undefined
+}
+
+/** The same of any number of vouchers. @throws ProtocolError `voucher_invalid` */
+export function readVouchers(headers: IncomingHttpHeaders): VoucherSet | undefined {
   const value = headers[voucherHeader]
-  return typeof value === 'string' && value.includes(',') ? parseVoucherSet(value) : undefined
+  return typeof value === 'string' ? parseVoucherSet(value) : undefined
 }
 
 /**

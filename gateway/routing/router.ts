@@ -25,7 +25,7 @@ import { drawSwarm, noSwarm, readSwarmTerms } from '../swarm/draw-swarm.ts'
 import { type CountedSwarm, createSwarmUpstream, type SwarmUpstreamDeps } from '../swarm/swarm-upstream.ts'
 import { type ServingReader, selectServers } from './find-servers.ts'
 import { createHealthBook } from './health-book.ts'
-import { noVoucherFor, readVoucherSet } from './own-voucher.ts'
+import { noVoucherFor, readVoucherSet, readVouchers } from './own-voucher.ts'
 import { payableOf, readPaymentBounds } from './payment-bounds.ts'
 import { type Circuit, circuitOf } from './provider-health.ts'
 import { createRoutedUpstream, type RoutedDeps } from './routed-upstream.ts'
@@ -69,6 +69,12 @@ export interface RouteFacts {
   readonly votes: VoteRecord
   readonly circuit: Circuit
   readonly latencyMs: number | undefined
+}
+
+interface SwarmCall {
+  readonly terms: SwarmTerms
+  readonly headers: IncomingHttpHeaders
+  readonly host: string
 }
 
 /** Finds providers for the calls of deployments. Disposal ends its questions to providers and to the chain. */
@@ -145,7 +151,7 @@ export function createRouter(deps: RouterDeps): Router {
 
   async function toSwarm(
     { cid, providers }: RoutedDeployment,
-    { terms, host }: { readonly terms: SwarmTerms; readonly host: string },
+    { terms, host, headers }: SwarmCall,
     signal: AbortSignal,
   ): Promise<ProviderRoute> {
     const { seedBlocks, serving: reader } = deps
@@ -162,7 +168,7 @@ export function createRouter(deps: RouterDeps): Router {
     }
     const upstream = createSwarmUpstream(
       { clock, log, market, routes, admitProvider, isDelegated, forge, onCounted },
-      { ...wish, host },
+      { ...wish, host, vouchers: readVouchers(headers) },
     )
     return { upstream, host: undefined, servedBy: upstream.servedBy }
   }
@@ -194,7 +200,7 @@ export function createRouter(deps: RouterDeps): Router {
     },
     async routeTo({ cid, providers }, { headers, host }, signal) {
       const terms = readSwarmTerms(headers)
-      if (terms) return toSwarm({ cid, providers }, { terms, host }, signal)
+      if (terms) return toSwarm({ cid, providers }, { terms, host, headers }, signal)
       const able = providers.length > 0 ? await findNamed(providers, signal) : await findAny(cid, signal)
       const vouchers = readVoucherSet(headers)
       const bounds = readPaymentBounds(headers)

@@ -6,8 +6,8 @@ import { ProtocolError } from '../../protocol/errors.ts'
 import { type CID, digestOfCid } from '../../protocol/ipfs/cid.ts'
 import { type Name, type ProviderName, parseName } from '../../protocol/name.ts'
 import { parseSwarmTerms, type SwarmTerms, swarmHeaders } from '../../protocol/swarm/ballot.ts'
+import { noPaymentsForSwarms } from '../../protocol/swarm/refusals.ts'
 import { selectionSeed, selectMembers } from '../../protocol/swarm/select-members.ts'
-import { voucherHeader } from '../../protocol/voucher-token.ts'
 import { x402Headers } from '../../protocol/x402.ts'
 import { type Serving, selectServers } from '../routing/find-servers.ts'
 import type { SwarmSeat } from './member-ways.ts'
@@ -20,15 +20,7 @@ export function readSwarmTerms(headers: IncomingHttpHeaders): SwarmTerms | undef
   const terms = parseSwarmTerms(Array.isArray(text) ? text.join(', ') : text)
   if (headers['idempotency-key'] !== undefined || headers['upgrade'] !== undefined)
     throw noSwarm('A swarm takes no Idempotency-Key and no WebSocket.', 'Send it without.')
-  for (const [name, kind] of [
-    [voucherHeader, 'voucher'],
-    [x402Headers.signature, 'x402'],
-  ] as const) {
-    if (headers[name.toLowerCase()] === undefined) continue
-    throw new ProtocolError('ballot_payment_unsupported', `Swarms are not paid by ${kind}.`, {
-      hint: 'Sign a pass for all providers of the deployment: khachapuri pass create.',
-    })
-  }
+  if (headers[x402Headers.signature] !== undefined) throw noPaymentsForSwarms()
   return terms
 }
 

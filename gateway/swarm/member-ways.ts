@@ -10,7 +10,9 @@ import { type Ballot, formatBallot, swarmHeaders } from '../../protocol/swarm/ba
 import type { SwarmWays } from '../../protocol/swarm/count-votes.ts'
 import { formatProof, revealPath } from '../../protocol/swarm/reveal.ts'
 import { parseVote } from '../../protocol/swarm/vote.ts'
+import type { VoucherSet } from '../../protocol/voucher-set.ts'
 import type { ProviderRoutes } from '../proxy/provider-routes.ts'
+import { withVoucherFor } from '../routing/own-voucher.ts'
 
 /** A member that was drawn; `provider` is undefined where this gateway does not know how to reach it. */
 export interface SwarmSeat {
@@ -34,12 +36,14 @@ export interface BallotRequest {
   readonly body: Buffer
   /** `Host` for a provider that is reached by a tunnel. */
   readonly host: string
+  /** Where the caller pays by vouchers: each member sees its own, and who has none is not asked. */
+  readonly vouchers?: VoucherSet | undefined
 }
 
 /** How a gateway asks the members of a swarm: over the same routes as any call. */
 export function createMemberWays(
   { routes, admitProvider }: MemberWaysDeps,
-  { ballot, method, target, rawHeaders, body, host }: BallotRequest,
+  { ballot, method, target, rawHeaders, body, host, vouchers }: BallotRequest,
 ): SwarmWays<SwarmSeat> {
   const routeTo = ({ provider, name }: SwarmSeat) => {
     if (provider) return routes.routeTo(provider)
@@ -52,12 +56,13 @@ export function createMemberWays(
   return {
     async ask(seat, signal) {
       const route = routeTo(seat)
+      const shown = vouchers ? withVoucherFor(headers, vouchers, seat.address) : headers
       if (seat.provider && !admitProvider(seat.provider)) throw tooMany(seat)
       const request: UpstreamRequest = {
         method,
         target,
         rawHeaders: [
-          ...['host', route.host ?? host, ...headers.slice(2), swarmHeaders.ballot, formatBallot(ballot)],
+          ...['host', route.host ?? host, ...shown.slice(2), swarmHeaders.ballot, formatBallot(ballot)],
           ...(body.length > 0 ? ['content-length', String(body.length)] : []),
         ],
         ...(body.length > 0 && { body }),

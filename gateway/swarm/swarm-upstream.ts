@@ -17,6 +17,7 @@ import { memberLines, noConsensus, runSwarm, type SwarmResult } from '../../prot
 import { candidatesHeader, formatCandidates, type SwarmProof } from '../../protocol/swarm/proof.ts'
 import { hashCandidates } from '../../protocol/swarm/select-members.ts'
 import type { Market } from '../../protocol/typed-data.ts'
+import type { VoucherSet } from '../../protocol/voucher-set.ts'
 import { createMemberWays, type MemberWaysDeps, type SwarmSeat } from './member-ways.ts'
 
 export interface SwarmUpstreamDeps extends MemberWaysDeps, Pick<VoteChecks, 'isDelegated'> {
@@ -44,6 +45,8 @@ export interface SwarmWish {
   readonly candidates: readonly Address[]
   readonly seats: readonly SwarmSeat[]
   readonly host: string
+  /** See `BallotRequest.vouchers`. */
+  readonly vouchers?: VoucherSet | undefined
 }
 
 /** For one request. */
@@ -74,7 +77,8 @@ export function createSwarmUpstream(deps: SwarmUpstreamDeps, wish: SwarmWish): S
       agreeing: wish.terms.agreeing,
       market: deps.market,
     }
-    const ways = createMemberWays(deps, { ...request, ballot, body, host: wish.host })
+    const { host, vouchers } = wish
+    const ways = createMemberWays(deps, { ...request, ballot, body, host, vouchers })
     const { clock, isDelegated, forge } = deps
     const counted = await runSwarm(
       { clock, isDelegated, ...ways },

@@ -2,6 +2,7 @@ import { ProtocolError } from '../../protocol/errors.ts'
 import type { IncomingRequest } from '../../protocol/http/listener.ts'
 import type { Payer } from '../../protocol/payer.ts'
 import { type Ballot, parseBallot, swarmHeaders } from '../../protocol/swarm/ballot.ts'
+import { noPaymentsForSwarms } from '../../protocol/swarm/refusals.ts'
 
 /** @returns undefined for any other call. @throws ProtocolError `ballot_invalid` */
 export function readBallot({ headers, switchesTo }: IncomingRequest): Ballot | undefined {
@@ -15,12 +16,9 @@ export function readBallot({ headers, switchesTo }: IncomingRequest): Ballot | u
   return parseBallot(text)
 }
 
-/** A voucher and an x402 payment are for one provider. @throws ProtocolError `ballot_payment_unsupported` */
+/** @throws ProtocolError `ballot_payment_unsupported` */
 export function assertPaysForBallot({ kind }: Payer): void {
-  if (kind === 'owner' || kind === 'pass' || kind === 'trial') return
-  throw new ProtocolError('ballot_payment_unsupported', `Swarms are not paid by ${kind}.`, {
-    hint: 'Sign a pass for all providers of the deployment: khachapuri pass create.',
-  })
+  if (kind === 'x402') throw noPaymentsForSwarms()
 }
 
 export const noKeyedBallots = () =>

@@ -19,6 +19,7 @@ import { formatProof, revealPath } from '../../protocol/swarm/reveal.ts'
 import { formatVote, parseVote, type SignedVote } from '../../protocol/swarm/vote.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { verifyReceipt } from '../../protocol/verify-receipt.ts'
+import type { SignedVoucher } from '../../protocol/voucher.ts'
 import {
   addressOf,
   createTempDir,
@@ -72,11 +73,11 @@ async function setup(
   const base = { clock, log: createTestLog() }
   const ledger = stack.use(await openTestLedger(dir.path, clock))
   const callRecords = stack.use(openCallRecords(base, { dir: dir.path }))
-  const starting = { isSlow: false, begun: 0, left: 0 }
+  const starting = { isSlow: false, begun: 0, left: 0, onAbort: () => {} }
   const instance = {
     call(request, handler) {
       queueMicrotask(() => onCall(handler, request.target, request))
-      return { pause() {}, resume() {}, abort() {} }
+      return { pause() {}, resume() {}, abort: () => starting.onAbort() }
     },
   } as Partial<Instance> as Instance
   const served = () => ({ ...deployment, spec: { ...deployment.spec, ...changes } }) as Deployment
@@ -102,7 +103,9 @@ async function setup(
         ? { kind: 'owner', address: owner }
         : headers['x-pays'] === 'x402'
           ? { kind: 'x402', address: payer, payment: {} as never }
-          : { kind: 'pass', address: payer, pass: passOf({ maxSpend: usdc(10n ** 9n) }) },
+          : headers['x-pays'] === 'voucher'
+            ? { kind: 'voucher', address: payer, signed: voucherForOneCall }
+            : { kind: 'pass', address: payer, pass: passOf({ maxSpend: usdc(10n ** 9n) }) },
     unpaidRuns: createUnpaidRuns(base),
     places: createPlaces(base, { capacity: { memoryMiB: 1_024, cores: 64 } }),
     rules: {
@@ -110,7 +113,10 @@ async function setup(
       countCall: () => undefined,
       limitsOf: ({ limits: asked }) => resolveLimits(asked),
     },
-    grants: { grant: (of) => grantOf({ payer: of }), credits: () => undefined },
+    grants: {
+      grant: (of, signer) => grantOf({ payer: of, ...(signer && { signer }) }),
+      credits: () => undefined,
+    },
     ledger,
     ballots,
     async instanceOf(_, _use, signal) {
@@ -152,6 +158,13 @@ async function setup(
 }
 
 const blockHash = digestOf(8)
+
+/** Signatures are checked before a voucher gets here. */
+const voucherForOneCall: SignedVoucher = {
+  voucher: { payer, provider, maxAmount: usdc(500n), maxCalls: 1, epoch: 0 },
+  signer: payer,
+  signature: `0x${'5f'.repeat(64)}1b`,
+}
 
 const refused = new ProtocolError('body_too_large', 'The request body has more than 7 bytes.', {
   hint: 'Less.',
@@ -283,6 +296,52 @@ test('too few votes show nothing: no answer, no charge, and the time ends it', a
   for (const id of [callId, own.vote.callId])
     expect(await receiptOf(alice, id)).toMatchObject({ outcome: 'outvoted', priceUsdc: 0n })
   expect(alice.ballots.held).toBe(0)
+})
+
+const byVoucher = { ...ballotHeader, 'x-pays': 'voucher' }
+
+test('a voucher pays for a ballot where enough voted alike, and only there', async () => {
+  await using alice = await setup(sayHello, { providers })
+  const ask = async () => parseVote((await alice.send('/', byVoucher)).headers.get('khachapuri-vote') ?? '')
+  const outvoted = await ask()
+  // Its one call is in flight until the time of the swarm is over.
+  expect(await (await alice.send('/', byVoucher)).json()).toMatchObject({ code: 'voucher_too_low' })
+  await alice.clock.advance(ballot.timeoutMs + limits.ballotGraceMs)
+  expect(await receiptOf(alice, outvoted?.vote.callId as Hex)).toMatchObject({
+    outcome: 'outvoted',
+    priceUsdc: 0n,
+  })
+  const own = await ask()
+  if (!own) throw new Error('it has not voted')
+  const answer = await alice.show(own.vote.callId, [bob.sign({ ...own.vote, callId: digestOf(7) })])
+  const { headers } = answer
+  expect([answer.status, headers.get('khachapuri-spent'), headers.get('khachapuri-calls')]).toEqual([
+    404,
+    '500',
+    '1',
+  ])
+  expect(await (await alice.send('/', byVoucher)).json()).toMatchObject({ code: 'voucher_too_low' })
+})
+
+test('a caller who leaves in the middle of a ballot is not charged, and has had a run', async () => {
+  const runs: CallHandler[] = []
+  await using alice = await setup((handler) => void runs.push(handler), { providers })
+  const aborted = Promise.withResolvers<void>()
+  alice.starting.onAbort = aborted.resolve
+  const leaving = new AbortController()
+  const left = alice.send('/', byVoucher, leaving.signal)
+  await until(() => runs.length === 1)
+  leaving.abort()
+  await expect(left).rejects.toThrow()
+  await aborted.promise
+  expect(alice.ballots.held).toBe(0)
+  // What its program answers now is nobody's, and the voucher for one call has it still.
+  sayHello(runs[0] as CallHandler)
+  const again = alice.send('/', byVoucher)
+  await until(() => runs.length === 2)
+  sayHello(runs[1] as CallHandler)
+  expect((await again).status).toBe(202)
+  expect(alice.ballots.held).toBe(1)
 })
 
 test('what is held when the provider stops is released', async () => {

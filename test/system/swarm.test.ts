@@ -2,6 +2,7 @@ import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Address } from 'viem'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import type { MarketAccount } from '../../devnet/market.ts'
 import { createGateway, type Gateway } from '../../gateway/gateway.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
@@ -21,6 +22,7 @@ const factorFolder = join(import.meta.dirname, '../../examples/factor')
 let market: TestMarket
 let factor: Deployed
 let pass: string
+let voucherer: MarketAccount
 let addresses: Map<string, Address>
 
 /** Five providers, of whom dave lies, and a payer with grants for all of them. */
@@ -38,6 +40,10 @@ beforeAll(async () => {
   }))
   const { account } = await market.createPayer({ name: 'swarmer', grants })
   pass = await market.pass({ payer: account.address, providers: [...addresses.values()] }, account)
+  voucherer = await market.createPayer({
+    name: 'voucherer',
+    grants: grants.map((grant) => ({ ...grant, signer: 'payer' as const })),
+  })
   factor = await market.deploy(factorFolder, '--public', ...named)
   // The gateway knows whom it was asked for once.
   for (const name of names) expect((await market.call({ provider: name, path: '/_/info' })).status).toBe(200)
@@ -65,6 +71,63 @@ test('one call to five: the answer once, the liar named and unpaid, and everybod
   for (const member of members) expect(member?.address).toBe(addresses.get(member?.name ?? ''))
   const honest = names.filter((name) => name !== 'dave').map((name) => [name, priceUsdc])
   expect(costs).toEqual({ paid: { swarmer: 4n * priceUsdc }, earned: Object.fromEntries(honest) })
+})
+
+/** Signs a set of vouchers for so many calls, as the account that has grants for them. */
+async function createVouchers(of: readonly string[], calls: number): Promise<string> {
+  const providers = of.flatMap((name) => ['--provider', name])
+  const line = ['voucher', 'create', ...providers, '--calls', String(calls), '--max', '0.001']
+  const created = await market.user.run(line, { env: { KHACHAPURI_PRIVATE_KEY: voucherer.privateKey } })
+  expect(created.exitCode).toBe(0)
+  return created.stdout.trim()
+}
+
+test('a set of vouchers pays whoever takes a call, once, and nothing is signed again', async () => {
+  const vouchers = await createVouchers(['alice', 'bob'], 1)
+  const url = `http://any.${market.dev.gateway.domain}/${factor.cid}/`
+  const asked = ['--provider', 'carol', '--provider', 'alice', '--provider', 'bob']
+  const line = ['call', url, '-d', '{"num":600}', '--vouchers', vouchers, ...asked, '--json']
+  const ends = async (run: typeof market.user.run) => {
+    const told = (await run(line)).json<{ attempts: { name: string; outcome: string; code?: string }[] }>()
+    return told.attempts.map(({ name, outcome, code }) => [name, outcome, code])
+  }
+  const unasked = ['carol', 'unreached', 'voucher_not_for_provider']
+  const usedUp = (name: string) => [name, 'refused', 'voucher_too_low']
+  for (const [expected, costs] of [
+    [[unasked, ['alice', 'answered', undefined]], { alice: priceUsdc }],
+    [[unasked, usedUp('alice'), ['bob', 'answered', undefined]], { bob: priceUsdc }],
+    [[unasked, usedUp('alice'), usedUp('bob')], {}],
+  ] as const) {
+    const moved = await market.costsOf(async () => expect(await ends(market.user.run)).toEqual(expected))
+    const paid = Object.keys(costs).length > 0 ? { voucherer: priceUsdc } : {}
+    expect(moved).toEqual({ paid, earned: costs })
+  }
+  const byGateway = await createVouchers(names, 1)
+  const ask = () =>
+    market.call({
+      ...{ provider: 'any', cid: factor.cid, method: 'POST', body: '{"num":600}' },
+      rawHeaders: ['khachapuri-voucher', byGateway],
+    })
+  const moved = await market.costsOf(async () => {
+    for (let call = 0; call < names.length; call += 1) expect((await ask()).status).toBe(200)
+    expect((await ask()).problem()).toMatchObject({ code: 'voucher_too_low' })
+  })
+  const each = Object.fromEntries(names.map((name) => [name, priceUsdc]))
+  expect(moved).toEqual({ paid: { voucherer: 5n * priceUsdc }, earned: each })
+})
+
+test('a set of vouchers pays for a swarm: those that agree, through a gateway or without one', async () => {
+  const vouchers = await createVouchers(names, 2)
+  const url = `http://any.${market.dev.gateway.domain}/${factor.cid}/`
+  const line = ['swarm', 'call', url, '--n', '5', '--k', '3', '--timeout', '30', '-d', '{"num":600}']
+  for (const flags of [[], ['--direct', ...named]]) {
+    const moved = await market.costsOf(async () => {
+      const run = await market.user.run([...line, '--vouchers', vouchers, ...flags])
+      expect([run.exitCode, run.stdout]).toEqual([0, '2,2,2,3,5,5'])
+    })
+    const honest = names.filter((name) => name !== 'dave').map((name) => [name, priceUsdc])
+    expect(moved).toEqual({ paid: { voucherer: 4n * priceUsdc }, earned: Object.fromEntries(honest) })
+  }
 })
 
 test('what cannot be a swarm is refused with what is there, and costs nothing', async () => {

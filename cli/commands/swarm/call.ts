@@ -5,6 +5,7 @@ import { parseSwarmTerms } from '../../../protocol/swarm/ballot.ts'
 import { formatMember } from '../../../protocol/swarm/member.ts'
 import { swarmProofToJson } from '../../../protocol/swarm/proof.ts'
 import { verifySwarm } from '../../../protocol/swarm/verify-swarm.ts'
+import { paymentOptions, readSignedPayment } from '../../call/payment.ts'
 import { parseRequest, requestOptions } from '../../call/request.ts'
 import { commonOptions, defineCommand } from '../../command.ts'
 import { openMarket } from '../../market/open.ts'
@@ -18,7 +19,7 @@ export const swarmCall = defineCommand({
   details:
     'Sends one request to n providers of a deployment and writes the answer that k or more of them gave to standard output, once\n' +
     'votes, receipts, the drawing of the members and their accounts on chain were checked; else it fails, and writes nothing. Only\n' +
-    'members of the majority are paid, by the owner or by a pass. The checks go to standard error, and name who lied. With\n' +
+    'members of the majority are paid, by the owner, a pass, or a voucher for each ("voucher create"). The checks go to standard error, and name who lied. With\n' +
     '--direct it counts the votes itself: no gateway is trusted, at most used as a way to those behind a tunnel.',
   options: {
     n: { type: 'string', value: '<n>', default: '3', help: 'How many providers are asked' },
@@ -37,7 +38,7 @@ export const swarmCall = defineCommand({
       value: '<file>',
       help: 'Write answer and proof to a file, for "verify-swarm"',
     },
-    pass: { type: 'string', value: '<token>', help: 'Pay by a pass (or set KHACHAPURI_PASS)' },
+    ...paymentOptions,
     direct: { type: 'boolean', help: 'Ask the members and count the votes here' },
     provider: {
       type: 'string',
@@ -54,19 +55,20 @@ export const swarmCall = defineCommand({
     'swarm call http://any.localhost:8080/<cid>/ --direct --provider alice --provider bob --provider carol',
   ],
   async run({ positionals: [urlText = ''], values }, context) {
-    const pass = values.pass ?? context.env['KHACHAPURI_PASS']
-    const asked = await parseRequest(urlText, values, context)
+    const payment = readSignedPayment(values, context.env)
+    const request = await parseRequest(urlText, values, context)
     const k = values.k === undefined ? '' : `, k=${values.k}`
     const terms = parseSwarmTerms(`n=${values.n}${k}, timeout=${values.timeout}`)
-    const request = pass
-      ? { ...asked, headers: { ...asked.headers, authorization: `Bearer ${pass}` } }
-      : asked
     const opened = await openMarket(values, context)
     const signal = AbortSignal.any([context.signal, AbortSignal.timeout(limits.requestTimeoutMs)])
     const names = values.provider ?? []
     const { proof, body, refusal } = values.direct
-      ? await callDirectly(request, { terms, names }, opened, { ...context, signal })
-      : await callByGateway(request, terms, signal)
+      ? await callDirectly(request, { terms, names, payment }, opened, { ...context, signal })
+      : await callByGateway(
+          { ...request, headers: { ...request.headers, ...payment.headers } },
+          terms,
+          signal,
+        )
     if (values.output !== undefined) {
       const json = JSON.stringify(swarmProofToJson(proof, body), null, 2)
       await writeFile(resolve(context.cwd, values.output), `${json}\n`)
