@@ -16,6 +16,7 @@ import { limits } from '../protocol/limits.ts'
 import { type NameReader, parseName } from '../protocol/name.ts'
 import type { Cluster } from './cluster/cluster.ts'
 import { mergeDeny } from './cluster/merge-deny.ts'
+import type { ClusterWords } from './cluster/shared-words.ts'
 import { createApp } from './http/app.ts'
 import { isBalancerOf } from './limits/client-network.ts'
 import type { DenySettings } from './limits/deny-list.ts'
@@ -72,6 +73,8 @@ export interface GatewayDeps {
   readonly serveControl?: (request: IncomingRequest, response: OutgoingResponse) => void
   /** Joins other gateways with the same names; the gateway owns what it makes. */
   readonly joinCluster?: (facts: ClusterFacts) => Promise<Cluster>
+  /** Hears what holds for strangers from now on, what other gateways deny included. */
+  readonly onRules?: (rules: FrontRules) => void
   /** Routes of a keeper, mounted on the gateway's own host. */
   readonly keeper?: Hono
   /** The bytes of a deployment's spec; absent where the gateway has no content, and then knows nobody for `any`. */
@@ -97,11 +100,7 @@ export interface ClusterFacts {
   readonly tunnel: string
   /** Its name in `Via`. */
   readonly via: string
-  readonly deny: DenySettings
-  readonly onDeny: (others: readonly DenySettings[]) => void
-  readonly onAnnounced: (text: string) => void
-  /** What it counts together with the others. */
-  readonly quotas: SharedQuotas
+  readonly words: ClusterWords
 }
 
 export interface GatewayOptions {
@@ -219,7 +218,10 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     ownRules,
   )
   const quotas: SharedQuotas = { takeSpent: () => spent?.take() ?? [], charge: guard.charge }
-  const applyRules = () => guard.change({ ...ownRules, deny: mergeDeny(ownRules.deny, othersDeny) })
+  const applyRules = () => {
+    guard.change({ ...ownRules, deny: mergeDeny(ownRules.deny, othersDeny) })
+    deps.onRules?.(guard.rules)
+  }
 
   // The port is known only once the listener stands; no request is read before this function goes on.
   let handlers: GatewayHandlers | undefined
@@ -262,13 +264,15 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
         tunnels,
         tunnel: info.tunnel,
         via: domain,
-        deny: ownRules.deny,
-        onDeny(others) {
-          othersDeny = others
-          applyRules()
+        words: {
+          deny: ownRules.deny,
+          onDeny(others) {
+            othersDeny = others
+            applyRules()
+          },
+          onAnnounced: hearAnnounced,
+          quotas,
         },
-        onAnnounced: hearAnnounced,
-        quotas,
       }),
     )
   }

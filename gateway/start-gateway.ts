@@ -18,21 +18,21 @@ import { createKeeper, type Keeper } from '../protocol/ipfs/keeper.ts'
 import { openBlockstore } from '../protocol/ipfs/open-blockstore.ts'
 import { limits } from '../protocol/limits.ts'
 import { marketDomain } from '../protocol/typed-data.ts'
-import { type Cluster, type ClusterOptions, joinCluster } from './cluster/cluster.ts'
-import { type ClusterFacts, createGateway, type Gateway, type GatewayOptions } from './gateway.ts'
+import { openCluster, type StartClusterOptions } from './cluster/open-cluster.ts'
+import { createGateway, type Gateway, type GatewayOptions } from './gateway.ts'
 import type { FrontRules } from './limits/front-rules.ts'
 import { createTxtLookup, type LookupTxt } from './names/lookup-txt.ts'
 import { domainHost } from './names/resolve-host.ts'
 import type { GatewayMetrics } from './observe/metrics.ts'
-import type { TunnelDirectory } from './proxy/provider-routes.ts'
 import { createSpecFetcher } from './routing/fetch-spec.ts'
 import type { GatewayFault } from './swarm/forge-swarm.ts'
 import type { AcmeOptions } from './tls/acme/acme-options.ts'
 import type { CertificateFiles } from './tls/certificate-files.ts'
 import { openGatewayTls } from './tls/open-gateway-tls.ts'
-import { createTunnelHub } from './tunnels/tunnel-hub.ts'
+import { createTunnelHub, type TunnelHub } from './tunnels/tunnel-hub.ts'
 import { listenForHops } from './workers/hop.ts'
 import { openWorkers, type Workers } from './workers/open-workers.ts'
+import { relayQuotas } from './workers/relay-quotas.ts'
 import { createSiblings, withSiblings } from './workers/siblings.ts'
 
 export interface StartGatewayDeps {
@@ -96,12 +96,6 @@ export interface StartGatewayOptions {
   }
   /** Exports traces where it is given. */
   readonly tracing?: { readonly url: string; readonly sampleRatio: number }
-}
-
-export interface StartClusterOptions
-  extends Pick<ClusterOptions, 'hopHost' | 'hopPort' | 'hopUrl' | 'homes'> {
-  /** Of NATS with JetStream. */
-  readonly servers: readonly string[]
 }
 
 export interface StartTlsOptions {
@@ -169,7 +163,7 @@ export async function startGateway(
       instance: options.domain ?? `${options.host}:${options.port}`,
     }),
   }
-  let tunnels: TunnelDirectory | undefined
+  let tunnels: TunnelHub | undefined
   // Uploads are signed for this very gateway, whose address is known once it listens.
   let keeper: Keeper | undefined
   // Closed after the gateway, whose last requests may still read from it.
@@ -181,6 +175,11 @@ export async function startGateway(
   const socketDir = isManyfold ? await openSocketDir(starting) : ''
   const homePath = join(socketDir, '0.sock')
   let workers: Workers | undefined
+  const relay = relayQuotas({
+    own: () => gateway.quotas,
+    tellInside: (spends) => workers?.tellSpent(spends),
+    onUntold: () => gateway.metrics.countUntold(),
+  })
   const toGateway: GatewayOptions = {
     ...gatewayOptions,
     isShared: isManyfold || (options.isShared ?? false),
@@ -217,7 +216,15 @@ export async function startGateway(
       seedBlocks: createSeedBlocks({ client, clock }),
       reputations: createReputationReader(client, { escrow: contracts.escrow, token: contracts.usdc }),
       lookupTxt: lookupTxt ?? createTxtLookup(),
-      ...(cluster && { joinCluster: joinWith({ clock, log }, cluster) }),
+      ...(cluster && {
+        joinCluster({ tunnel, via, words, tunnels: all }) {
+          if (!isManyfold) return openCluster({ clock, log, tunnels: all }, cluster, { tunnel, via, words })
+          // Each further process tells of its own tunnels, and takes hops itself.
+          const own = { clock, log, tunnels: tunnels ?? all }
+          return openCluster(own, cluster, { tunnel, via, words: { ...words, quotas: relay.outside } })
+        },
+      }),
+      onRules: (rules) => workers?.setRules(rules),
       ...tracing,
     },
     toGateway,
@@ -250,7 +257,11 @@ export async function startGateway(
     // Who else there is, the first process says.
     const { metrics: _metrics, otherGateways: _others, ...rest } = toGateway
     workers = await openWorkers(
-      { clock, log, fetchSpec, siblings, ownProviders: () => [...ownProviders], quotas: gateway.quotas },
+      {
+        ...{ clock, log, fetchSpec, siblings },
+        ownProviders: () => [...ownProviders],
+        quotas: cluster ? relay.inside : gateway.quotas,
+      },
       {
         count: workersOptions.count - 1,
         socketDir,
@@ -268,10 +279,12 @@ export async function startGateway(
           pollIntervalMs: options.pollIntervalMs,
           logLevel: workersOptions.logLevel,
           ticketKey,
+          ...(cluster && { cluster }),
         },
       },
     )
     // It may have changed while they started.
+    workers.setRules(gateway.guard.rules)
     if (tls) workers.setIdentity(tls.identity)
     gateway.presence.onHeard(({ text }) => workers?.tellAnnounced(text))
   }
@@ -280,18 +293,6 @@ export async function startGateway(
   const parts = starting.move()
   return {
     ...gateway,
-    guard: {
-      get denied() {
-        return gateway.guard.denied
-      },
-      get rules() {
-        return gateway.guard.rules
-      },
-      change(rules) {
-        gateway.guard.change(rules)
-        workers?.setRules(rules)
-      },
-    },
     httpPort: tls?.httpPort,
     metricsPort: shown?.port,
     reload: async () => tls?.reload(),
@@ -314,18 +315,6 @@ function addUp(own: GatewayMetrics, workers: Workers): MetricsSource {
       const registry = AggregatorRegistry.aggregate(counted as object[])
       return { text: await registry.metrics(), type: registry.contentType }
     },
-  }
-}
-
-/** The library for NATS is loaded by those who use it. */
-function joinWith(
-  { clock, log }: Pick<StartGatewayDeps, 'clock' | 'log'>,
-  { servers, ...options }: StartClusterOptions,
-) {
-  return async ({ tunnels, ...facts }: ClusterFacts): Promise<Cluster> => {
-    const { openNatsStore } = await import('./cluster/nats-store.ts')
-    const store = await openNatsStore({ clock, log }, { servers })
-    return joinCluster({ clock, log, store, tunnels }, { ...options, ...facts })
   }
 }
 

@@ -477,7 +477,14 @@ export const limits = {
   clusterValueBytesMax: 8 * MiB,
   /** Until what a silent gateway has left behind is taken away. */
   clusterForgetMs: 10 * 60_000,
-  clusterMembersMax: 256,
+  /** Processes of gateways, and whose tunnels are where, that one of them remembers. */
+  clusterMembersMax: 1_024,
+  clusterRoutesMax: 200_000,
+  /** Between two looks for marks of what was taken away, how old they have to be, and how many go at once. */
+  clusterPurgeIntervalMs: 10 * 60_000,
+  clusterMarkAgeMs: 60 * 60_000,
+  clusterMarksPurgedMax: 1_000,
+  clusterPurgeTimeoutMs: 5_000,
   clusterHomesDefault: 2,
   connectionsPerHopMax: 1_024,
   /** How long the proof that a request comes from another gateway holds, and how far their clocks may differ. */

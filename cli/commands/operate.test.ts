@@ -8,9 +8,15 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { connect as connectTls } from 'node:tls'
+import { privateKeyToAccount } from 'viem/accounts'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { systemClock } from '../../protocol/base/clock.ts'
+import { createTestLog } from '../../protocol/base/log.ts'
+import { marketDomain } from '../../protocol/typed-data.ts'
 import { listProcessTree } from '../../test/support/child-process.ts'
+import { natsServer, startNats } from '../../test/support/nats.ts'
 import { createTestAuthority } from '../../test/support/tls.ts'
+import { connectTunnels } from '../../tunnel-client/index.ts'
 import { requestHttp } from '../http.ts'
 import { createUserInMarket, type UserInMarket } from '../market/testing-user.ts'
 import { startServing } from '../testing.ts'
@@ -316,6 +322,98 @@ test('with workers and TLS all processes show one certificate, the newest, and t
   await expect.poll(() => allShown().catch(() => undefined)).toEqual(new Set([serialNumber]))
   expect((await running.stop()).exitCode).toBe(0)
 })
+
+test.skipIf(!natsServer)(
+  'with workers in a cluster a call takes one hop to the process that has the tunnel, and rules hold in all processes',
+  async () => {
+    await using parts = new AsyncDisposableStack()
+    const nats = parts.use(await startNats())
+    const settings = {
+      ...{ port: 0, allowPrivate: true },
+      fleet: { cluster: [nats.url], homes: 1 },
+      // This machine counts, too.
+      limits: { exempt: [], client: '50000/30d' },
+    }
+    const write = (name: string, more: object = {}) =>
+      writeFile(join(at.user.dir, name), JSON.stringify({ ...settings, ...more }))
+    await write('one.json')
+    await write('two.json', { workers: 2 })
+    const reloads = new EventTarget()
+    let started = 0
+    const start = async (name: string) => {
+      const dir = join(at.user.dir, `gateway-${started++}`)
+      const line = ['gateway', 'up', '--config', name, '--dir', dir, '--json']
+      const running = await startServing(at.user, line, { reloads })
+      parts.defer(async () => void (await running.stop()))
+      return JSON.parse(running.first) as { domain: string; tunnel: string; port: number }
+    }
+    const [home, second, third] = [await start('two.json'), await start('two.json'), await start('one.json')]
+    const vias: string[] = []
+    const tunnel = parts.use(
+      connectTunnels(
+        { clock: systemClock, random: Math.random, log: createTestLog(), proxyEnv: {} },
+        {
+          gatewayUrl: home.tunnel,
+          name: 'bob',
+          account: privateKeyToAccount(at.market.accounts.bob.privateKey),
+          domain: marketDomain({ chainId: 31_337, escrow: at.market.contracts.escrow }),
+        },
+        (request, response) => {
+          vias.push(String(request.headers['via']))
+          response.end('served')
+        },
+        signal,
+      ),
+    )
+    await tunnel.connected
+
+    let asked = 0
+    /** On connections of their own, so that each process gets some. */
+    const ask = async ({ port, domain }: typeof home) => {
+      const headers = { host: `bob.${domain}` }
+      const request = httpRequest({ host: '127.0.0.1', port, path: '/', agent: false, headers })
+      const [response] = (await once(request.end(), 'response')) as [IncomingMessage]
+      asked++
+      response.resume()
+      const left = Number(/"client";r=(\d+)/.exec(String(response.headers['ratelimit']))?.[1])
+      return { status: response.statusCode, left }
+    }
+    const askMany = async (gateway: typeof home) => {
+      const answers = await Promise.all(Array.from({ length: 16 }, () => ask(gateway)))
+      return [...new Set(answers.map(({ status }) => status))]
+    }
+    for (const gateway of [home, second, third]) {
+      await expect.poll(() => askMany(gateway)).toEqual([200])
+      vias.length = 0
+      expect(await askMany(gateway)).toEqual([200])
+      expect([...new Set(vias.map((via) => via.split(',').length))]).toEqual([gateway === home ? 1 : 2])
+    }
+
+    // Whichever process of whichever gateway is asked, it has counted what all others took, once. The provider asks, too.
+    for (const gateway of [home, second, third]) {
+      const uncounted = async () => {
+        const { left } = await ask(gateway)
+        return asked - (50_000 - left)
+      }
+      // Twice a second a gateway tells the others.
+      await expect.poll(uncounted, { interval: 700 }).toBeLessThanOrEqual(0)
+      expect(await uncounted()).toBeGreaterThan(-asked / 2)
+    }
+
+    // What one gateway denies is denied by all processes of the others.
+    await write('one.json', { deny: { providers: ['bob'] } })
+    reloads.dispatchEvent(new Event('reload'))
+    for (const gateway of [home, second, third]) await expect.poll(() => askMany(gateway)).toEqual([451])
+    await write('one.json')
+    reloads.dispatchEvent(new Event('reload'))
+    for (const gateway of [home, second, third]) await expect.poll(() => askMany(gateway)).toEqual([200])
+
+    // What had a tunnel at a process that is killed finds another one.
+    for (const pid of await findWorkers()) process.kill(pid, 'SIGKILL')
+    const askSafely = (gateway: typeof home) => askMany(gateway).catch(() => [])
+    for (const gateway of [home, second, third]) await expect.poll(() => askSafely(gateway)).toEqual([200])
+  },
+)
 
 /** Further processes of gateways that this one has started. */
 async function findWorkers(): Promise<number[]> {

@@ -1,19 +1,20 @@
 import { createHash, randomUUID } from 'node:crypto'
 import type { Address } from 'viem'
 import { getAddress, isAddress } from 'viem'
-import { z } from 'zod'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { repeat } from '../../protocol/base/repeat.ts'
 import { type Lookup, lookupWithSystem } from '../../protocol/http/dial-checked.ts'
 import type { Upstream } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
-import { type DenySettings, denySchema } from '../limits/deny-list.ts'
-import { type SharedQuotas, type Spend, spendsSchema } from '../limits/spend-book.ts'
+import type { DenySettings } from '../limits/deny-list.ts'
 import { openHopListener } from './hop-listener.ts'
+import { createHopRule } from './hop-rule.ts'
 import { createHops } from './hops.ts'
 import { createMembers, memberSchema } from './members.ts'
 import type { ClusterStore } from './nats-store.ts'
+import { parseWord } from './parse-word.ts'
+import { type ClusterWords, createSharedWords, isWordKind, wordKinds } from './shared-words.ts'
 
 /** The other gateways of a cluster: who is there, who has whose tunnels, and the way to them. */
 export interface Cluster extends AsyncDisposable {
@@ -37,7 +38,7 @@ export interface ClusterDeps {
   /** The cluster owns it. */
   readonly store: ClusterStore
   readonly lookup?: Lookup
-  /** The tunnels of this very gateway. */
+  /** The tunnels of this very process. */
   readonly tunnels: {
     upstreamFor(provider: Address): Upstream | undefined
     connected(): readonly { readonly provider: Address }[]
@@ -50,23 +51,22 @@ export interface ClusterOptions {
   readonly hopPort: number
   /** How the others reach it; made of the two above by default. */
   readonly hopUrl?: string
+  /** Where the others may be; see `createHopRule` for what holds without any. */
+  readonly hopNetworks?: readonly string[]
   /** Where providers dial this gateway. */
   readonly tunnel: string
   /** How many gateways each provider is to dial. */
   readonly homes: number
   /** The name of this gateway in `Via`. */
   readonly via: string
-  /** What this gateway denies. */
-  readonly deny: DenySettings
-  /** Hears what the others deny, whenever that changes. */
-  readonly onDeny: (others: readonly DenySettings[]) => void
-  /** Hears what a provider has said to another gateway. */
-  readonly onAnnounced: (text: string) => void
-  /** What all count together. */
-  readonly quotas: SharedQuotas
+  /** Absent for a further process of a gateway: its first one speaks for all of them. */
+  readonly words?: ClusterWords
 }
 
-/** Joins a cluster; on disposal it says that it leaves. */
+/**
+ * Joins a cluster; on disposal it says that it leaves. A member is one process: where a gateway has several, each has its
+ * own tunnels and its own place for hops, so that a request takes one hop to the very process that has the tunnel.
+ */
 export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): Promise<Cluster> {
   await using joining = new AsyncDisposableStack()
   const { clock, log, tunnels } = deps
@@ -79,58 +79,38 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
     ),
   )
   const facts = JSON.stringify({ hopUrl: options.hopUrl ?? listener.url.href, tunnel: options.tunnel })
-  const members = createMembers({ clock })
-  const hops = joining.use(
-    createHops({ clock, members, secret: store.secret, lookup: deps.lookup ?? lookupWithSystem }),
-  )
-
-  let deny = JSON.stringify(options.deny)
-  let toldDeny: string | undefined
-  const othersDeny = new Map<string, DenySettings>()
-  const hearDeny = (other: string, value: string | undefined): void => {
-    const said = value === undefined ? undefined : parseAs(denySchema, value)
-    if (said) othersDeny.set(other, said)
-    else if (value !== undefined) {
-      // What it said before holds on: what somebody denies must not be let through for a word that nobody understands.
-      log.warn('cluster_deny_unread', { nodeId: other, hint: 'Run the same version at all gateways.' })
-      return
-    } else if (!othersDeny.delete(other)) return
-    options.onDeny([...othersDeny.values()])
+  const members = createMembers({ clock, log })
+  const lookup = deps.lookup ?? lookupWithSystem
+  const mayHop = createHopRule(options)
+  const hops = joining.use(createHops({ clock, members, secret: store.secret, lookup, mayHop }))
+  const words = options.words && createSharedWords({ log, store, nodeId }, options.words)
+  /** What the others know of the tunnels here. */
+  const told = new Set<Address>()
+  const tellAgain = () => {
+    told.clear()
+    words?.sayAgain()
   }
 
-  const heardSpent = new Map<string, number>()
-  const hearSpent = (other: string, value: string | undefined): void => {
-    const report = value === undefined ? undefined : parseAs(spentSchema, value, limits.clusterSpendBytesMax)
-    // One whose answer was lost is told again.
-    if (!report || report.number <= (heardSpent.get(other) ?? 0)) return
-    heardSpent.set(other, report.number)
-    options.quotas.charge(report.spends)
-  }
-
-  // What was kept from before says nothing: whoever is there says so again within seconds.
-  const hearAnnounced = (text: string | undefined): void => {
-    if (text !== undefined && text.length <= limits.announcementBytesMax) options.onAnnounced(text)
-  }
-
-  store.watch((key, value, { isNew }) => {
-    const [kind, first = '', second = ''] = key.split('.')
-    if (first === nodeId || second === nodeId) return
-    if (kind === 'node') {
-      const member = value === undefined ? undefined : parseAs(memberSchema, value)
-      if (member) members.hear(first, member, { isNew })
+  store.watch((key, value, facts) => {
+    const [kind = '', first = '', second = ''] = key.split('.')
+    if (first === nodeId || second === nodeId) {
+      // Somebody took us for gone, and the others have forgotten all that we said.
+      const isOver = kind === 'route' && !(isAddress(first) && told.has(getAddress(first)))
+      if (value === undefined && !isOver) tellAgain()
+      else if (value !== undefined) words?.hearOwn(kind, value)
+    } else if (kind === 'node') {
+      const member = value === undefined ? undefined : parseWord(memberSchema, value)
+      if (member) members.hear(first, member, facts)
       else {
         members.forget(first)
-        heardSpent.delete(first)
+        words?.forget(first)
       }
     } else if (kind === 'route' && isAddress(first)) {
       members.route(getAddress(first), second, value !== undefined)
-    } else if (kind === 'deny') hearDeny(first, value)
-    else if (kind === 'alive') hearAnnounced(isNew ? value : undefined)
-    else if (kind === 'spent') hearSpent(first, isNew ? value : undefined)
+    } else if (kind === 'alive' || value === undefined) words?.hear(kind, first, value, facts)
+    else if (isWordKind(kind) && members.note(first)) words?.hear(kind, first, value, facts)
   })
 
-  /** What the others know of the tunnels here. */
-  const told = new Set<Address>()
   const tell = async (): Promise<void> => {
     if (!store.isConnected()) return
     const here = new Set(tunnels.connected().map(({ provider }) => provider))
@@ -145,25 +125,17 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
       await store.delete(routeKey(provider, nodeId))
     }
     // Last, so that calls find their way whatever becomes of it.
-    if (toldDeny !== deny) await tellDeny(deny)
-  }
-  const tellDeny = async (telling: string): Promise<void> => {
-    const bytes = Buffer.byteLength(telling)
-    if (bytes <= store.valueBytesMax) await store.put(`deny.${nodeId}`, telling)
-    else
-      log.error('cluster_deny_untold', {
-        bytes,
-        hint: `The others go by what it was before. Shorten the lists, or raise max_payload of NATS above ${bytes}.`,
-      })
-    toldDeny = telling
+    await words?.tellDeny()
   }
   let losses = 0
+  let beatMs = clock.monotonicMs()
   const beat = async (): Promise<void> => {
+    // Who was stopped for a while has heard nobody, and what they said meanwhile is still to be read.
+    if (clock.monotonicMs() - beatMs > limits.clusterSilenceMsMax) members.pardon()
+    beatMs = clock.monotonicMs()
     if (store.losses() > losses) {
       losses = store.losses()
-      // What was told may be lost by now.
-      told.clear()
-      toldDeny = undefined
+      tellAgain()
     }
     if (!store.isConnected()) {
       members.pardon()
@@ -171,90 +143,59 @@ export async function joinCluster(deps: ClusterDeps, options: ClusterOptions): P
     }
     await store.put(`node.${nodeId}`, facts)
     for (const gone of members.gone()) {
+      words?.forget(gone)
       for (const provider of members.forget(gone)) await store.delete(routeKey(provider, gone))
-      for (const kind of ['node', 'deny', 'spent']) await store.delete(`${kind}.${gone}`)
+      for (const kind of ['node', ...wordKinds]) await store.delete(`${kind}.${gone}`)
     }
   }
-  let reports = 0
-  let report: SpentReport | undefined
-  const tellSpent = async (): Promise<void> => {
-    // What nobody hears of soon is not told later: by then its tokens have come back.
-    if (!store.isConnected()) {
-      while (options.quotas.takeSpent().length > 0) report = undefined
-      report = undefined
-      return
-    }
-    if (!report) {
-      const spends = options.quotas.takeSpent()
-      if (spends.length === 0) return
-      report = { number: ++reports, spends }
-    }
-    await store.put(`spent.${nodeId}`, JSON.stringify(report))
-    report = undefined
+  /** What was taken away leaves a mark in the store. One of all members sees to it that these go, too. */
+  const purge = async (): Promise<void> => {
+    const isFirst = members.live().every((other) => nodeId < other.nodeId)
+    if (isFirst && store.isConnected()) await store.purge(limits.clusterMarkAgeMs, isPassing)
   }
   const onError = (error: unknown) => log.warn('cluster_untold', { error: String(error) })
   joining.defer(async () => {
     if (!store.isConnected()) return
-    for (const provider of told) await store.delete(routeKey(provider, nodeId)).catch(onError)
-    await store.delete(`deny.${nodeId}`).catch(onError)
-    await store.delete(`spent.${nodeId}`).catch(onError)
+    const leaving = [...told].map((provider) => routeKey(provider, nodeId))
+    told.clear()
+    for (const key of leaving) await store.delete(key).catch(onError)
+    await words?.takeBack().catch(onError)
     await store.delete(`node.${nodeId}`).catch(onError)
   })
   await beat()
   joining.use(repeat({ clock, onError }, limits.clusterHeartbeatMs, beat))
   joining.use(repeat({ clock, onError }, limits.clusterTellIntervalMs, tell))
-  joining.use(repeat({ clock, onError }, limits.clusterSpendIntervalMs, tellSpent))
+  joining.use(repeat({ clock, onError }, limits.clusterPurgeIntervalMs, purge))
+  if (words) joining.use(repeat({ clock, onError }, limits.clusterSpendIntervalMs, words.tellSpent))
   log.info('cluster_joined', { nodeId, hopPort: listener.port })
-
   const parts = joining.move()
   return {
     upstreamFor: hops.upstreamFor,
     hopPort: listener.port,
     isConnected: store.isConnected,
-    tellDeny(next) {
-      deny = JSON.stringify(next)
-    },
+    tellDeny: (deny) => words?.setDeny(deny),
     tellAnnounced(provider, text) {
       if (store.isConnected()) store.put(`alive.${provider.toLowerCase()}`, text).catch(onError)
     },
-    otherGateways: () => pickHomes(nodeId, members.live(), options.homes - 1),
+    otherGateways() {
+      const others = new Set(members.live().map(({ tunnel }) => tunnel))
+      others.delete(options.tunnel)
+      return pickHomes(nodeId, others, options.homes - 1)
+    },
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }
 }
 
+/** Words that count while they are new: what providers announced, what was taken of quotas. */
+const isPassing = (key: string): boolean => key.startsWith('alive.') || key.startsWith('spent.')
+
 const routeKey = (provider: Address, nodeId: string): string => `route.${provider.toLowerCase()}.${nodeId}`
 
-/** What a gateway let through since its last word. */
-interface SpentReport {
-  /** From 1 on. */
-  readonly number: number
-  readonly spends: readonly Spend[]
-}
-
-const spentSchema: z.ZodType<SpentReport> = z.object({ number: z.int().min(1), spends: spendsSchema })
-
-function parseAs<T>(
-  schema: z.ZodType<T>,
-  text: string,
-  bytesMax = limits.clusterValueBytesMax,
-): T | undefined {
-  if (text.length > bytesMax) return undefined
-  try {
-    return schema.safeParse(JSON.parse(text)).data
-  } catch {
-    return undefined
-  }
-}
-
 /** Each gateway has partners of its own, the same ones for as long as they live, and all are chosen about as often. */
-function pickHomes(
-  nodeId: string,
-  live: readonly { readonly nodeId: string; readonly tunnel: string }[],
-  count: number,
-): string[] {
-  const weight = (other: string) => createHash('sha256').update(`${nodeId} ${other}`).digest('hex')
-  return live
-    .map(({ nodeId: other, tunnel }) => ({ tunnel, weight: weight(other) }))
+function pickHomes(nodeId: string, tunnels: Iterable<string>, count: number): string[] {
+  const weight = (tunnel: string) => createHash('sha256').update(`${nodeId} ${tunnel}`).digest('hex')
+  return [...tunnels]
+    .map((tunnel) => ({ tunnel, weight: weight(tunnel) }))
     .sort((a, b) => (a.weight < b.weight ? -1 : 1))
     .slice(0, count)
     .map(({ tunnel }) => tunnel)

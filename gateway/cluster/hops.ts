@@ -1,7 +1,7 @@
 import type { Address } from 'viem'
 import type { Clock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
-import { type DialRefusals, dialChecked, type Lookup } from '../../protocol/http/dial-checked.ts'
+import type { DialRefusals, Lookup } from '../../protocol/http/dial-checked.ts'
 import { createHttpPool, type HttpPool } from '../../protocol/http/h1-client.ts'
 import { clusterHopHeader } from '../../protocol/http/headers.ts'
 import type {
@@ -11,6 +11,7 @@ import type {
   UpstreamRequest,
 } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
+import { dialHop, type MayHop } from './hop-rule.ts'
 import { formatHopToken } from './hop-token.ts'
 import type { Member, Members } from './members.ts'
 
@@ -19,6 +20,7 @@ export interface HopsDeps {
   readonly members: Members
   readonly secret: Uint8Array
   readonly lookup: Lookup
+  readonly mayHop: MayHop
 }
 
 /** The ways to other gateways. */
@@ -29,7 +31,7 @@ export interface Hops extends Disposable {
 /** An answer may take as long as the longest call, and a little for two ways. */
 const firstByteTimeoutMs = limits.callTimeoutMsMax + 20_000
 
-export function createHops({ clock, members, secret, lookup }: HopsDeps): Hops {
+export function createHops({ clock, members, secret, lookup, mayHop }: HopsDeps): Hops {
   const pools = new Map<string, HttpPool>()
   let turn = 0
 
@@ -44,7 +46,7 @@ export function createHops({ clock, members, secret, lookup }: HopsDeps): Hops {
       host: url.host,
     }
     const pool = createHttpPool({
-      connect: () => dialChecked(origin, { allowPrivate: true, lookup }, refusals),
+      connect: () => dialHop(origin, { lookup, mayHop }, refusals),
       connectionsMax: limits.connectionsPerHopMax,
       firstByteTimeoutMs,
       continueTimeoutMs: Number.POSITIVE_INFINITY,

@@ -18,6 +18,11 @@ export interface ClusterStore extends AsyncDisposable {
   isConnected(): boolean
   /** How often it could not be heard, so far. */
   losses(): number
+  /**
+   * Takes the marks of what was taken away for good where they are older than this, and values under `passing` keys, too.
+   * Whoever was cut off for longer than that does not hear of them.
+   */
+  purge(ageMs: number, isPassing: (key: string) => boolean): Promise<void>
   /** Hears of each value that is there, and of each change; `value` is undefined for one that was taken away. */
   watch(onEntry: (key: string, value: string | undefined, facts: { readonly isNew: boolean }) => void): void
 }
@@ -78,6 +83,16 @@ async function shareSecret(kv: KV): Promise<Uint8Array> {
   throw new Error('the secret of the cluster is not there')
 }
 
+/** Not by key alone: what somebody puts there at this moment is to stay. */
+async function purgeUpTo(connection: NatsConnection, key: string, revision: number): Promise<void> {
+  const asked = { filter: `$KV.${bucket}.${key}`, seq: revision + 1 }
+  const answer = await connection.request(`$JS.API.STREAM.PURGE.KV_${bucket}`, JSON.stringify(asked), {
+    timeout: limits.clusterPurgeTimeoutMs,
+  })
+  const { error } = answer.json<{ error?: { description?: string } }>()
+  if (error) throw new Error(`the store keeps ${key}: ${error.description}`)
+}
+
 function createStore({
   connection,
   kv,
@@ -115,6 +130,18 @@ function createStore({
     losses: () => losses,
     put: async (key, value) => void (await kv.put(key, value)),
     delete: (key) => kv.delete(key),
+    async purge(ageMs, isPassing) {
+      const before = clock.nowMs() - ageMs
+      const old: { readonly key: string; readonly revision: number }[] = []
+      // The secret is always there, so that what is there ends.
+      for await (const entry of await kv.watch({ headers_only: true })) {
+        const { key, operation, created, revision, delta } = entry
+        const isOver = operation !== 'PUT' || isPassing(key)
+        if (isOver && created.getTime() < before) old.push({ key, revision })
+        if (delta === 0 || old.length >= limits.clusterMarksPurgedMax) break
+      }
+      for (const { key, revision } of old) await purgeUpTo(connection, key, revision)
+    },
     watch(onEntry) {
       const hear = async (): Promise<void> => {
         for await (const entry of await kv.watch()) {

@@ -130,7 +130,11 @@ test.each([
   ['a way to a certificate that is not there', { tls: { httpPort: 80 } }, 'tls.httpPort'],
   ['half a certificate', { tls: { cert: 'c' } }, 'tls.key'],
   ['a cluster with a list', { fleet: { cluster: ['nats://n'], gateways: ['wss://g/'] } }, 'fleet.gateways'],
-  ['a cluster of many processes', { fleet: { cluster: ['nats://n'] }, workers: 2 }, 'workers'],
+  [
+    'too few ports for hops',
+    { fleet: { cluster: ['nats://n'], hopPort: 65_535 }, workers: 2 },
+    'fleet.hopPort',
+  ],
 ])('what excludes each other is said: %s', (_what, settings, place) => {
   const { code, message } = refusal({ file: { chain, domain: 'market.example', ...settings } })
   expect(code).toBe('config_invalid')

@@ -130,6 +130,8 @@ const settingsShape = {
       hopUrl: z
         .url({ protocol: /^http$/, error: 'Expected an origin such as http://10.0.0.1:7000' })
         .optional(),
+      /** Where the others are, so that nobody who writes into the store leads callers elsewhere. */
+      hopNetworks: networkListSchema.default([]),
     })
     .refine(({ cluster, gateways }) => cluster.length === 0 || gateways.length === 0, {
       error: 'A cluster finds its gateways itself; leave out the list, or the cluster',
@@ -184,9 +186,9 @@ export const gatewaySettingsSchema = z
     error: 'It needs a domain: no authority knows localhost',
     path: ['tls', 'acme', 'enabled'],
   })
-  .refine(({ fleet, workers }) => fleet.cluster.length === 0 || workers === 1, {
-    error: 'A gateway of a cluster is one process; set it to 1, and start more gateways',
-    path: ['workers'],
+  .refine(({ fleet, workers }) => fleet.hopPort + workers - 1 <= 65_535, {
+    error: 'Each process takes the port after that of the one before; leave as many above it',
+    path: ['fleet', 'hopPort'],
   })
 
 /** A gateway's settings, every one with a value or knowingly without. */

@@ -26,7 +26,7 @@ export interface SharedQuotas {
 
 /** What was taken of quotas here and has not been told yet. Its size is bounded, whoever comes. */
 export interface SpendBook {
-  note(name: QuotaName, key: string): void
+  note(name: QuotaName, key: string, tokens?: number): void
   /** See `SharedQuotas.takeSpent`. */
   take(): readonly Spend[]
 }
@@ -37,16 +37,16 @@ export function createSpendBook({ onUntold }: { readonly onUntold: () => void })
   let keys = 0
 
   return {
-    note(name, key) {
+    note(name, key, tokens = 1) {
       let ofName = spent.get(name)
       if (!ofName) {
         ofName = new Map()
         spent.set(name, ofName)
       }
-      const tokens = ofName.get(key)
-      if (tokens !== undefined) ofName.set(key, tokens + 1)
+      const noted = ofName.get(key)
+      if (noted !== undefined) ofName.set(key, Math.min(noted + tokens, limits.spendTokensMax))
       else if (keys < limits.spendKeysMax) {
-        ofName.set(key, 1)
+        ofName.set(key, tokens)
         keys++
       } else onUntold()
     },

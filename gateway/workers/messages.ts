@@ -1,6 +1,7 @@
 import type { Address } from 'viem'
 import type { GatewayInfo } from '../../protocol/gateway.ts'
 import type { TlsIdentity } from '../../protocol/http/secure-server.ts'
+import type { StartClusterOptions } from '../cluster/open-cluster.ts'
 import type { GatewayOptions } from '../gateway.ts'
 import type { FrontRules } from '../limits/front-rules.ts'
 import type { Spend } from '../limits/spend-book.ts'
@@ -58,5 +59,7 @@ export interface WorkerStart {
   readonly homePath: string
   /** All of them take each other's resume tickets. */
   readonly ticketKey: Uint8Array
+  /** It is a member of the cluster, too, with tunnels and a place for hops of its own. */
+  readonly cluster?: StartClusterOptions
   readonly siblings: readonly Sibling[]
 }

@@ -10,6 +10,7 @@ import type { TlsIdentity } from '../../protocol/http/secure-server.ts'
 import type { ReadBlock } from '../../protocol/ipfs/block.ts'
 import { parseContentCid } from '../../protocol/ipfs/cid.ts'
 import { limits } from '../../protocol/limits.ts'
+import type { StartClusterOptions } from '../cluster/open-cluster.ts'
 import type { FrontRules } from '../limits/front-rules.ts'
 import type { SharedQuotas, Spend } from '../limits/spend-book.ts'
 import type { FromWorker, ToWorker, WorkerStart } from './messages.ts'
@@ -21,6 +22,8 @@ export interface Workers extends AsyncDisposable {
   setIdentity(identity: TlsIdentity): void
   /** Tells what a provider has said. */
   tellAnnounced(text: string): void
+  /** Tells what other gateways let through. */
+  tellSpent(spends: readonly Spend[]): void
   /** The first process's own tunnels have changed. */
   notePresence(): void
   /** What each has counted. */
@@ -158,10 +161,18 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
       if (worker.isReady) void startAgain(index)
     })
     const { start } = options
+    const cluster = start.cluster && placeOfProcess(start.cluster, index)
     const facts = { ...start, options: { ...start.options, ...(rules && { rules }), ...(tls && { tls }) } }
     send(worker, {
       kind: 'start',
-      start: { ...facts, worker: index, path, homePath: options.homePath, siblings: [] },
+      start: {
+        ...facts,
+        ...(cluster && { cluster }),
+        worker: index,
+        path,
+        homePath: options.homePath,
+        siblings: [],
+      },
     })
     await settled
     log.info('worker_started', { worker: index, pid: child.pid })
@@ -238,10 +249,19 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
     tellAnnounced(text) {
       for (const worker of workers.values()) send(worker, { kind: 'announced', text })
     },
+    tellSpent: (spends) => tellSpent(spends, undefined),
     notePresence: tellSiblings,
     readMetrics: () => Promise.all([...workers.values()].filter(({ isReady }) => isReady).map(readMetricsOf)),
     [Symbol.asyncDispose]: dispose,
   }
+}
+
+/** Each process has a place for hops of its own: where a port was given, those that follow it. */
+function placeOfProcess(cluster: StartClusterOptions, index: number): StartClusterOptions {
+  const { hopPort, hopUrl } = cluster
+  const url = hopUrl === undefined ? undefined : new URL(hopUrl)
+  if (url) url.port = String(Number(url.port || 80) + index)
+  return { ...cluster, hopPort: hopPort === 0 ? 0 : hopPort + index, ...(url && { hopUrl: url.href }) }
 }
 
 function notStarted(reason: string): ProtocolError {

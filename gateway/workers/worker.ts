@@ -11,10 +11,11 @@ import type { TlsIdentity } from '../../protocol/http/secure-server.ts'
 import type { CID } from '../../protocol/ipfs/cid.ts'
 import { limits } from '../../protocol/limits.ts'
 import { marketDomain } from '../../protocol/typed-data.ts'
+import { openCluster, openClusterSoon } from '../cluster/open-cluster.ts'
 import { createGateway, type Gateway } from '../gateway.ts'
 import type { FrontRules } from '../limits/front-rules.ts'
 import { createTxtLookup } from '../names/lookup-txt.ts'
-import { createTunnelHub } from '../tunnels/tunnel-hub.ts'
+import { createTunnelHub, type TunnelHub } from '../tunnels/tunnel-hub.ts'
 import { listenForHops, relayRequest } from './hop.ts'
 import type { FromWorker, ToWorker, WorkerStart } from './messages.ts'
 import { createSiblings, withSiblings } from './siblings.ts'
@@ -43,7 +44,7 @@ function fetchSpec(cid: CID): Promise<Uint8Array> {
 }
 
 async function start(facts: WorkerStart): Promise<void> {
-  const { options, rpcUrls, worker, path, homePath, ticketKey, logLevel, tracing } = facts
+  const { options, rpcUrls, worker, path, homePath, ticketKey, logLevel, tracing, cluster } = facts
   const log = createLog({ level: logLevel, facts: { worker } })
   const { chainId, escrow, registry } = options.info
   const client = createChainClient({ chainId, rpcUrls: rpcUrls.map((url) => new URL(url)) })
@@ -52,6 +53,7 @@ async function start(facts: WorkerStart): Promise<void> {
   siblings.set(facts.siblings)
   parts.use(siblings)
   const control = siblings.controlAt(homePath)
+  let ownTunnels: TunnelHub | undefined
 
   gateway = await createGateway(
     {
@@ -71,6 +73,7 @@ async function start(facts: WorkerStart): Promise<void> {
             tell({ kind: 'presence', provider, isPresent })
           },
         })
+        ownTunnels = hub
         hops = listenForHops({ tunnels: hub, serveControl: undefined }, path)
         return withSiblings(hub, { siblings, has: (provider) => present.has(provider) })
       },
@@ -87,6 +90,13 @@ async function start(facts: WorkerStart): Promise<void> {
         }),
       }),
       serveControl: (request, response) => relayRequest(request, response, control),
+      ...(cluster && {
+        joinCluster({ tunnels, tunnel, via }) {
+          // What lies at siblings they tell the cluster themselves, and are asked for directly.
+          const deps = { clock: systemClock, log, tunnels: ownTunnels ?? tunnels }
+          return openClusterSoon(() => openCluster(deps, cluster, { tunnel, via }), deps)
+        },
+      }),
     },
     { ...options, sharesQuotas: true },
   )

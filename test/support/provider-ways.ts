@@ -65,11 +65,13 @@ async function openHop(way: Way, upstream: Upstream, parts: AsyncDisposableStack
         { host: '127.0.0.1', port: 0, via: 'other' },
       ),
     )
-    const members = createMembers({ clock })
+    const members = createMembers({ clock, log: createTestLog() })
     const facts = { hopUrl: listener.url.href, tunnel: 'ws://localhost/_/tunnel' }
     members.hear('other', facts, { isNew: true })
     members.route(provider, 'other', true)
-    const hops = parts.use(createHops({ clock, members, secret, lookup: lookupWithSystem }))
+    const hops = parts.use(
+      createHops({ clock, members, secret, lookup: lookupWithSystem, mayHop: () => true }),
+    )
     return hops.upstreamFor(provider) ?? upstream
   }
   return upstream

@@ -1,8 +1,13 @@
 import { request as httpRequest } from 'node:http'
+import { Kvm } from '@nats-io/kv'
+import { connect } from '@nats-io/transport-node'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { joinCluster } from '../../gateway/cluster/cluster.ts'
+import { openNatsStore } from '../../gateway/cluster/nats-store.ts'
 import { type AnnouncedFacts, announcePath } from '../../protocol/announcement.ts'
-import { systemClock } from '../../protocol/base/clock.ts'
+import { type Clock, systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
+import { limits } from '../../protocol/limits.ts'
 import { parseName } from '../../protocol/name.ts'
 import { createPresenceVoice } from '../../protocol/presence-key.ts'
 import { usdc } from '../../protocol/usdc.ts'
@@ -114,6 +119,89 @@ test.skipIf(!natsServer)('what one gateway denies, all deny, until it changes it
   await second.setRules({})
   for (const node of nodes) while (!(await isServed(node))) await new Promise(setImmediate)
 })
+
+test.skipIf(!natsServer)(
+  'what somebody takes away of a gateway that lives, its routes above all, is there again at once',
+  async () => {
+    const connection = await connect({ servers: nats?.url as string })
+    const kv = await new Kvm(connection).open('khachapuri_gateways')
+    const routes = async () => {
+      const keys: string[] = []
+      for await (const key of await kv.keys(['route.>'])) keys.push(key)
+      return keys.sort()
+    }
+    const before = await routes()
+    expect(before.length).toBe(2)
+    for (const key of before) await kv.delete(key)
+    await expect.poll(routes).toEqual(before)
+    for (const key of before) await kv.delete(`node.${key.split('.')[2]}`)
+    for (const node of nodes) while (!(await isServed(node))) await new Promise(setImmediate)
+
+    const [first] = nodes as [FleetNode]
+    await first.setRules({ deny: { providers: ['bob'] } })
+    const denying = async () => {
+      const found: string[] = []
+      for await (const key of await kv.keys(['deny.>'])) {
+        if ((await kv.get(key))?.string().includes('bob')) found.push(key)
+      }
+      return found
+    }
+    await expect.poll(denying).toHaveLength(1)
+    const [key = ''] = await denying()
+    await kv.put(key, '{"cids":[],"providers":[],"clients":[]}')
+    await expect.poll(denying).toEqual([key])
+    await kv.delete(key)
+    await expect.poll(denying).toEqual([key])
+    await first.setRules({})
+    await connection.close()
+  },
+)
+
+test.skipIf(!natsServer)(
+  'one of the members takes away the marks of what was deleted, and words that are over, and nothing else',
+  async () => {
+    await using own = await startNats()
+    // Long after all that is said here, and never asleep for long.
+    const clock: Clock = {
+      ...systemClock,
+      nowMs: () => systemClock.nowMs() + 2 * limits.clusterMarkAgeMs,
+      sleep: (durationMs, signal) => systemClock.sleep(Math.min(durationMs, 20), signal),
+    }
+    const log = createTestLog()
+    const open = () => openNatsStore({ clock, log }, { servers: [own.url] })
+    await using store = await open()
+    const connection = await connect({ servers: own.url })
+    const kv = await new Kvm(connection).open('khachapuri_gateways')
+    const read = async () => {
+      const entries: string[] = []
+      for await (const { key, operation, delta } of await kv.watch()) {
+        entries.push(`${operation} ${key}`)
+        if (delta === 0) break
+      }
+      return entries.sort()
+    }
+    await store.put('alive.0xa1', 'said long ago')
+    for (const key of ['deny.gone', 'deny.back']) {
+      await store.put(key, '{}')
+      await store.delete(key)
+    }
+    await store.put('deny.back', '{"cids":[]}')
+    await store.purge(3 * limits.clusterMarkAgeMs, (key) => key.startsWith('alive.'))
+    expect(await read()).toEqual(['DEL deny.gone', 'PUT alive.0xa1', 'PUT deny.back', 'PUT secret'])
+
+    const tunnels = { upstreamFor: () => undefined, connected: () => [] }
+    const place = {
+      hopHost: '127.0.0.1',
+      hopPort: 0,
+      tunnel: 'ws://localhost:1/_/tunnel',
+      homes: 2,
+      via: 'gw',
+    }
+    await using _member = await joinCluster({ clock, log, store: await open(), tunnels }, place)
+    await expect.poll(read).toEqual(['PUT deny.back', expect.stringMatching(/^PUT node\./), 'PUT secret'])
+    await connection.close()
+  },
+)
 
 test.skipIf(!natsServer)('who announces itself to one gateway is known to all, until it goes', async () => {
   const [first] = nodes as [FleetNode]

@@ -1,11 +1,8 @@
+import type { StartClusterOptions } from '../../../gateway/cluster/open-cluster.ts'
 import { createReload } from '../../../gateway/config/reload.ts'
 import { type GatewaySettings, rpcUrlsOf } from '../../../gateway/config/settings.ts'
 import { domainHost } from '../../../gateway/names/resolve-host.ts'
-import {
-  type StartClusterOptions,
-  type StartTlsOptions,
-  startGateway,
-} from '../../../gateway/start-gateway.ts'
+import { type StartTlsOptions, startGateway } from '../../../gateway/start-gateway.ts'
 import { gatewayFaults, parseGatewayFault } from '../../../gateway/swarm/forge-swarm.ts'
 import { createLog } from '../../../protocol/base/log.ts'
 import { assertChain, createChainClient } from '../../../protocol/chain/client.ts'
@@ -145,7 +142,7 @@ function tlsOptions({ tls, domain }: GatewaySettings, cwd: string): StartTlsOpti
 }
 
 function clusterOptions({ fleet }: GatewaySettings): StartClusterOptions | undefined {
-  const { cluster, homes, hopHost, hopPort, hopUrl } = fleet
+  const { cluster, homes, hopHost, hopPort, hopUrl, hopNetworks } = fleet
   if (cluster.length === 0) return undefined
-  return { servers: cluster, homes, hopHost, hopPort, ...(hopUrl !== undefined && { hopUrl }) }
+  return { servers: cluster, homes, hopHost, hopPort, hopNetworks, ...(hopUrl !== undefined && { hopUrl }) }
 }
