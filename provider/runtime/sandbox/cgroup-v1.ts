@@ -4,6 +4,7 @@ import { addProcess } from './add-process.ts'
 import type { Cgroup } from './cgroup.ts'
 import type { CgroupPlace } from './cgroup-place.ts'
 import { readCounter, tryRead, tryWrite } from './files.ts'
+import { giveWay } from './give-way.ts'
 import { removeWhenEmpty } from './remove-cgroup.ts'
 
 type PlaceV1 = Extract<CgroupPlace, { version: 1 }>
@@ -61,7 +62,10 @@ export function createCgroupV1({ folders }: PlaceV1, path: string): Cgroup {
     async add(pid) {
       for (const folder of all) await addProcess(folder, pid)
     },
-    weigh: (percent) => void tryWrite(join(at.cpu, 'cpu.shares'), Math.round(10.24 * percent)),
+    weigh(percent) {
+      if (giveWay(at.cpu, percent)) return
+      tryWrite(join(at.cpu, 'cpu.shares'), Math.round(10.24 * percent))
+    },
     kill,
     wasOutOfMemory: () => (readCounter(tryRead(join(at.memory, 'memory.oom_control')), 'oom_kill') ?? 0) > 0,
     wasOutOfPids: () => (readCounter(tryRead(join(at.pids, 'pids.events')), 'max') ?? 0) > 0,

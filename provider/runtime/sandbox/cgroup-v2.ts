@@ -4,6 +4,7 @@ import { addProcess } from './add-process.ts'
 import type { Cgroup } from './cgroup.ts'
 import { type CgroupPlace, daemonLeaf } from './cgroup-place.ts'
 import { readCounter, tryRead, tryWrite } from './files.ts'
+import { giveWay } from './give-way.ts'
 import { removeWhenEmpty } from './remove-cgroup.ts'
 
 type PlaceV2 = Extract<CgroupPlace, { version: 2 }>
@@ -36,7 +37,10 @@ export function createCgroupV2({ folder }: PlaceV2, path: string): Cgroup {
     // Whoever moves itself must be allowed to move others out of our own cgroup, too, so it is always added.
     entrances: () => [],
     add: (pid) => addProcess(at, pid),
-    weigh: (percent) => void tryWrite(join(at, 'cpu.weight'), percent),
+    weigh(percent) {
+      if (giveWay(at, percent)) return
+      tryWrite(join(at, 'cpu.weight'), percent)
+    },
     kill,
     wasOutOfMemory: () => (readCounter(tryRead(join(at, 'memory.events')), 'oom_kill') ?? 0) > 0,
     wasOutOfPids: () => (readCounter(tryRead(join(at, 'pids.events')), 'max') ?? 0) > 0,

@@ -20,7 +20,10 @@ export interface Cgroup {
    * to do; that holds up nobody but who waits for this.
    */
   add(pid: number): Promise<void>
-  /** @param percent - Of what another program gets where both want the processor; 100 at first, 1 at least. */
+  /**
+   * @param percent - Of what another program gets where both want the processor; 100 at first, 1 at least. Whoever has less
+   * than 100 gives way at once to who has them, where the kernel can do that, and then gets less still.
+   */
   weigh(percent: number): void
   /** Ends every process in it. */
   kill(): void
