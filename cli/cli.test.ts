@@ -67,6 +67,8 @@ test('the list of commands', async () => {
       secret rm               Forget a secret
       limits                  Show what a program may use, and what happens beyond it
       verify                  Check what a provider signed about a call
+      verify-attestation      Check that a program said something, and who signed it, offline
+      attestation aggregate   Add attestations of several providers up to one signature
       replay                  Run a recorded call again, and prove it where its provider lied
       logs                    Read what a deployment of yours printed, and its calls
 

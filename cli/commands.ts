@@ -112,6 +112,14 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Check what a provider signed about a call',
         load: async () => (await import('./commands/verify.ts')).verify,
       },
+      'verify-attestation': {
+        summary: 'Check that a program said something, and who signed it, offline',
+        load: async () => (await import('./commands/verify-attestation.ts')).verifyAttestationCommand,
+      },
+      'attestation aggregate': {
+        summary: 'Add attestations of several providers up to one signature',
+        load: async () => (await import('./commands/attestation/aggregate.ts')).attestationAggregate,
+      },
       replay: {
         summary: 'Run a recorded call again, and prove it where its provider lied',
         load: async () => (await import('./commands/replay.ts')).replay,

@@ -3,7 +3,9 @@ import type { Check } from '../../protocol/verify-receipt.ts'
 
 const marks = { ok: 'ok   ', wrong: 'WRONG', open: '-    ' }
 
-export const formatChecks = (checks: readonly Check[]): string =>
+export const formatChecks = (
+  checks: readonly (Pick<Check, 'verdict' | 'says'> & { readonly name: string })[],
+): string =>
   checks.map(({ name, verdict, says }) => `${marks[verdict]}  ${name.padEnd(10)}  ${says}`).join('\n')
 
 /** @throws ProtocolError `receipt_differs`, naming each check that is wrong */
