@@ -421,6 +421,7 @@ export async function createProvider(
     rules,
     readReceipt: ledger.readReceipt,
     readSignedReceipt: ledger.readSignedReceipt,
+    readShownRoot: ledger.history.readShownRoot,
     keeper: content.routes,
     presence: createPresencePages({ clock, voice, did, version: options.version }),
     account: createAccountPages({ clock, askContract, ledger, grants: mirror }, payee),

@@ -5,12 +5,13 @@ import { digestOfCid, parseContentCid } from '../../protocol/ipfs/cid.ts'
 import { receiptToJson } from '../../protocol/receipt.ts'
 import { type Evidence, verifyReceipt } from '../../protocol/verify-receipt.ts'
 import { type CommandContext, defineCommand, usageError } from '../command.ts'
-import { openMarket } from '../market/open.ts'
+import { type OpenMarket, openMarket } from '../market/open.ts'
 import { marketOptions } from '../market/options.ts'
-import { readProvider } from '../market/resolve-provider.ts'
+import { type ResolvedProvider, readProvider } from '../market/resolve-provider.ts'
 import { parseParams } from '../project/manifest.ts'
 import { computeIds, openProgram } from '../project/packed-program.ts'
-import { assertHolds, formatChecks } from '../verify/assert-holds.ts'
+import { assertHolds, formatChecks, type ShownCheck } from '../verify/assert-holds.ts'
+import { checkPublishedRoot, rootUnpublished } from '../verify/published-root.ts'
 import { readKeptFile, readSource } from '../verify/read-source.ts'
 import { parseRequestLine } from '../verify/request-line.ts'
 
@@ -19,8 +20,9 @@ export const verify = defineCommand({
   details:
     'Checks what a provider signed about a call: who was called, with what request and result, at what price. A file may be\n' +
     'the Khachapuri-Receipt header alone, what "curl -D" or "curl -i" wrote, or the JSON of /_/receipts/<call>. Nobody is\n' +
-    'asked but with a URL, which is called once and checked, and with --on-chain. One line for each check: "ok", "WRONG",\n' +
-    'or "-" where there was nothing to compare with. It fails if any is wrong.',
+    'asked but with a URL, which is called once and checked, and with --on-chain: then the chain must have the provider, and a\n' +
+    'settlement of it must have published a root that commits to the receipt (root_unpublished where none did so far). One line\n' +
+    'for each check: "ok", "WRONG", or "-" where there was nothing to compare with. It fails if any is wrong.',
   options: {
     body: { type: 'string', value: '<file>', help: "The answer's body" },
     request: {
@@ -41,7 +43,10 @@ export const verify = defineCommand({
       value: '<address|name>',
       help: 'Who should have signed; a name needs --on-chain',
     },
-    'on-chain': { type: 'boolean', help: 'Look up the provider and the market on the chain' },
+    'on-chain': {
+      type: 'boolean',
+      help: 'Look up the provider, the market and the published root on the chain',
+    },
     ...marketOptions,
   },
   examples: [
@@ -53,17 +58,29 @@ export const verify = defineCommand({
   async run({ positionals: [source = ''], values }, context) {
     const received = await readSource(source, context)
     const { signed } = received
+    const known = await readProviderEvidence(values, context)
     const evidence: Evidence = {
       ...received.evidence,
       ...(await givenEvidence(values, signed.receipt, context)),
-      ...(await providerEvidence(values, context)),
+      ...known.evidence,
     }
-    const checks = await verifyReceipt(signed, evidence)
+    const offline = await verifyReceipt(signed, evidence)
+    const isSound = offline.every(({ verdict }) => verdict !== 'wrong')
+    const root =
+      !isSound || !known.isOnChain
+        ? undefined
+        : known.provider
+          ? await checkPublishedRoot(signed.receipt, known.provider, known.opened, context)
+          : rootOfNobody
+    const checks: readonly ShownCheck[] = root
+      ? [...offline, { name: root.name, verdict: root.verdict, says: root.says }]
+      : offline
     const facts = { receipt: receiptToJson(signed.receipt), market: signed.market, checks }
     const isRight = checks.every(({ verdict }) => verdict !== 'wrong')
-    if (isRight) return context.print(formatChecks(checks), facts)
+    if (isRight && !root?.isUnpublished) return context.print(formatChecks(checks), facts)
     if (!values['json']) context.note(formatChecks(checks))
     assertHolds(checks, facts)
+    throw rootUnpublished(signed.receipt.callId, facts)
   },
 })
 
@@ -104,7 +121,22 @@ async function givenEvidence(
   }
 }
 
-async function providerEvidence(
+const rootOfNobody: ShownCheck & { readonly isUnpublished: boolean } = {
+  ...{ name: 'root', verdict: 'open', isUnpublished: false },
+  says: 'it is the provider that shows the way there: name it with --provider <name>',
+}
+
+type KnownProvider =
+  | { readonly evidence: Evidence; readonly provider?: undefined; readonly isOnChain: boolean }
+  /** Read from the chain by its name, so that it can be asked, too. */
+  | {
+      readonly evidence: Evidence
+      readonly provider: ResolvedProvider
+      readonly opened: OpenMarket
+      readonly isOnChain: true
+    }
+
+async function readProviderEvidence(
   values: {
     readonly provider?: string | undefined
     readonly 'on-chain'?: boolean | undefined
@@ -112,21 +144,23 @@ async function providerEvidence(
     readonly rpc?: string | undefined
   },
   context: CommandContext,
-): Promise<Evidence> {
-  const { provider } = values
-  const isNamed = provider !== undefined && !isAddress(provider, { strict: false })
+): Promise<KnownProvider> {
+  const { provider: text } = values
+  const isNamed = text !== undefined && !isAddress(text, { strict: false })
   if (!values['on-chain']) {
     if (isNamed)
       throw usageError(
-        `Who "${provider}" is stands on the chain.`,
+        `Who "${text}" is stands on the chain.`,
         'Name the provider by its address, or add --on-chain.',
       )
-    return { ...(provider !== undefined && { provider: getAddress(provider) }) }
+    return { evidence: text === undefined ? {} : { provider: getAddress(text) }, isOnChain: false }
   }
-  if (provider === undefined)
+  if (text === undefined)
     throw usageError('Whom to look up is not said.', 'Name the provider with --provider <name>.')
   const opened = await openMarket(values, context)
   const { chainId, contracts } = opened.market
-  const address = isNamed ? (await readProvider(provider, opened, context)).address : getAddress(provider)
-  return { provider: address, market: { chainId, escrow: getAddress(contracts.escrow) } }
+  const market = { chainId, escrow: getAddress(contracts.escrow) }
+  if (!isNamed) return { evidence: { provider: getAddress(text), market }, isOnChain: true }
+  const provider = await readProvider(text, opened, context)
+  return { evidence: { provider: provider.address, market }, provider, opened, isOnChain: true }
 }

@@ -25,28 +25,12 @@ export function createUsageRoots(client: PublicClient, escrow: Address, signal: 
   /** Of each provider: up to where the last range went, and what it had. */
   const ranges = new Map<Address, { toBlock: bigint; roots: Map<Hash, Hex[]> }>()
 
-  const parse = (logs: readonly unknown[], provider: Address) => {
-    const roots = new Map<Hash, Hex[]>()
-    const parsed = parseEventLogs({ abi: escrowAbi, logs: logs as RpcLog[], eventName: 'BatchSettled' })
-    for (const { transactionHash, args } of parsed) {
-      if (args.provider !== provider) continue
-      roots.set(transactionHash, [...(roots.get(transactionHash) ?? []), args.usageRoot])
-    }
-    return roots
-  }
-
   async function readRange(provider: Address, { blockNumber: fromBlock, newest }: NearBlock) {
     const end = fromBlock + BigInt(limits.logRangeBlocksMax) - 1n
     const toBlock = end < newest ? end : newest
     const topics = [selectors, pad(provider)]
     const reading = readLogs(client, { address: escrow, topics, fromBlock, toBlock })
     return { toBlock, roots: parse(await reachChain(reading, 'read usage roots', signal), provider) }
-  }
-
-  async function readAlone(provider: Address, transaction: Hash): Promise<readonly Hex[]> {
-    const receipt = await reachChain(readReceipt(client, transaction), 'read a usage root', signal)
-    const logs = receipt?.logs.filter(({ address }) => address.toLowerCase() === escrow.toLowerCase()) ?? []
-    return parse(logs, provider).get(transaction) ?? []
   }
 
   return {
@@ -58,9 +42,34 @@ export function createUsageRoots(client: PublicClient, escrow: Address, signal: 
       }
       const known = range.roots.get(transaction)
       if (known) return known
-      const found = await readAlone(provider, transaction)
+      const found = await readRootsOf(client, { escrow, provider, transaction }, signal)
       range.roots.set(transaction, [...found])
       return found
     },
   }
+}
+
+/** The roots that a provider published with one transaction; none where it settled nothing. @throws ProtocolError `chain_unreachable` */
+export async function readRootsOf(
+  client: PublicClient,
+  {
+    escrow,
+    provider,
+    transaction,
+  }: { readonly escrow: Address; readonly provider: Address; readonly transaction: Hash },
+  signal: AbortSignal,
+): Promise<readonly Hex[]> {
+  const receipt = await reachChain(readReceipt(client, transaction), 'read a usage root', signal)
+  const logs = receipt?.logs.filter(({ address }) => address.toLowerCase() === escrow.toLowerCase()) ?? []
+  return parse(logs, provider).get(transaction) ?? []
+}
+
+function parse(logs: readonly unknown[], provider: Address): Map<Hash, Hex[]> {
+  const roots = new Map<Hash, Hex[]>()
+  const parsed = parseEventLogs({ abi: escrowAbi, logs: logs as RpcLog[], eventName: 'BatchSettled' })
+  for (const { transactionHash, args } of parsed) {
+    if (args.provider !== provider) continue
+    roots.set(transactionHash, [...(roots.get(transactionHash) ?? []), args.usageRoot])
+  }
+  return roots
 }

@@ -5,7 +5,9 @@ import type { Log } from '../../protocol/base/log.ts'
 import { callHeaders } from '../../protocol/call.ts'
 import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
 import { problemResponse } from '../../protocol/http/problem-response.ts'
+import { limits } from '../../protocol/limits.ts'
 import type { ProviderInfo } from '../../protocol/provider.ts'
+import type { ShownRoot } from '../../protocol/published-root.ts'
 import { type Receipt, receiptToJson } from '../../protocol/receipt.ts'
 import type { Deployments } from '../deployments/deployments.ts'
 import { describeDeployment } from '../deployments/describe.ts'
@@ -20,6 +22,7 @@ export interface PagesDeps {
   readonly rules: Pick<Rules, 'limitsOf' | 'refusalOf'>
   readonly readReceipt: (callId: Hex) => Promise<Receipt | undefined>
   readonly readSignedReceipt: (callId: Hex) => Promise<string | undefined>
+  readonly readShownRoot: (callId: Hex) => Promise<ShownRoot | undefined>
   /** The keeper's routes, `/ipfs/…`. */
   readonly keeper: Hono
   /** Who it is and that it is alive. */
@@ -41,6 +44,7 @@ export function createPages({
   rules,
   readReceipt,
   readSignedReceipt,
+  readShownRoot,
   keeper,
   presence,
   account,
@@ -79,15 +83,27 @@ export function createPages({
   app.get('/_/receipts/:call', async (c) => {
     const callId = c.req.param('call')
     const receipt = /^0x[0-9a-f]{64}$/.test(callId) ? await readReceipt(callId as Hex) : undefined
-    if (!receipt) {
-      throw new ProtocolError('not_found', 'There is no receipt of such a call here.', {
-        hint: 'Take the id from the Khachapuri-Call header of an answer of this provider.',
-      })
-    }
+    if (!receipt) throw noReceipt()
     // Absent where the receipt is older than signatures are.
     const signed = await readSignedReceipt(receipt.callId)
     if (signed) c.header(callHeaders.receipt, signed)
     return c.json({ ...receiptToJson(receipt), ...(signed && { signed }) })
+  })
+
+  let rootsRead = 0
+  app.get('/_/receipts/:call/root', async (c) => {
+    const callId = c.req.param('call')
+    if (!/^0x[0-9a-f]{64}$/.test(callId)) throw noReceipt()
+    // Each may hash all receipts of a settlement.
+    if (rootsRead >= limits.proofPagesAtOnceMax) throw busyWithRoots()
+    rootsRead += 1
+    try {
+      const shown = await readShownRoot(callId as Hex)
+      if (!shown) throw noReceipt()
+      return c.json(shown)
+    } finally {
+      rootsRead -= 1
+    }
   })
 
   app.route('/', presence)
@@ -110,6 +126,17 @@ export function createPages({
 
   return app
 }
+
+const noReceipt = () =>
+  new ProtocolError('not_found', 'There is no receipt of such a call here.', {
+    hint: 'Take the id from the Khachapuri-Call header of an answer of this provider.',
+  })
+
+const busyWithRoots = () =>
+  new ProtocolError('too_many_requests', 'Others are shown proofs of their calls just now.', {
+    hint: 'Send it again in 1 s.',
+    details: { retryAfterSeconds: 1 },
+  })
 
 function infoToJson({ price, ...info }: ProviderInfo): Record<string, unknown> {
   return { ...info, price: price.toString() }

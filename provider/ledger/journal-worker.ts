@@ -53,6 +53,7 @@ export interface JournalQueries {
   sumPayments: History['sumPayments']
   readAllLanes: History['readAllLanes']
   readUsageProofs: UsageProofs['readUsageProofs']
+  readShownRoot: UsageProofs['readShownRoot']
   signVote: ReceiptSigner['signVote']
 }
 

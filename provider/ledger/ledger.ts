@@ -407,6 +407,7 @@ export async function openLedger(
       sumPayments: () => journal.query('sumPayments'),
       readAllLanes: (at) => journal.query('readAllLanes', at),
       readUsageProofs: (at) => journal.query('readUsageProofs', at),
+      readShownRoot: (callId) => journal.query('readShownRoot', callId),
     },
 
     hasPaid: books.hasPaid,

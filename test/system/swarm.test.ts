@@ -256,6 +256,27 @@ test('what a gateway forges is no answer: the registry has other accounts than t
   expect(forged.stderr).toContain('WRONG  member alice')
 })
 
+test('a receipt is held against what its provider published on chain, once its settlement is there', async () => {
+  const { user } = market
+  const [alice, dave] = await Promise.all(
+    ['alice', 'dave'].map((provider) =>
+      market.call({ provider, cid: factor.cid, pass, method: 'POST', body: '{"num":6}' }),
+    ),
+  )
+  await writeFile(join(user.dir, 'paid'), alice?.header('khachapuri-receipt') ?? '')
+  const verify = async (provider: string) => {
+    const run = await user.run(['verify', 'paid', '--provider', provider, '--on-chain', '--json'])
+    const { code, checks } = run.json<{ code?: string; checks: { name: string; verdict: string }[] }>()
+    return [run.exitCode, code, checks.find(({ name }) => name === 'root')?.verdict]
+  }
+  expect(await verify('alice')).toEqual([1, 'root_unpublished', 'open'])
+  await market.settle()
+  expect(await verify('alice')).toEqual([0, undefined, 'ok'])
+  // Another provider's is none of hers, and she is not asked.
+  await writeFile(join(user.dir, 'paid'), dave?.header('khachapuri-receipt') ?? '')
+  expect(await verify('alice')).toEqual([1, 'receipt_differs', undefined])
+})
+
 const sqlite = join(import.meta.dirname, '../../examples/sqlite')
 const question = 'SELECT item, sum(quantity) FROM orders GROUP BY item ORDER BY random()'
 
