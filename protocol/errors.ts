@@ -51,6 +51,7 @@ export const errorTable = {
   attestation_invalid: { status: 409, retryable: false },
   receipt_invalid: { status: 400, retryable: false },
   receipt_differs: { status: 409, retryable: false },
+  charged_twice: { status: 409, retryable: false },
   root_unpublished: { status: 409, retryable: true },
   replay_differs: { status: 409, retryable: false },
   replay_impossible: { status: 422, retryable: false },

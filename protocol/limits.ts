@@ -589,6 +589,8 @@ export const limits = {
   routeAttemptsMax: 4,
   /** A body up to here is read whole before a provider is chosen, so that another one can have it. */
   routeReplayBytesMax: 64 * KiB,
+  /** How far apart the same call may have begun at two providers, whose clocks differ. */
+  attemptWindowMs: 60_000,
   /** For how long a provider that refused a deployment is asked last. */
   routeRefusalMs: 30_000,
   routeRefusalsKeptMax: 10_000,

@@ -5,13 +5,15 @@ import { digestOfCid, parseContentCid } from '../../protocol/ipfs/cid.ts'
 import { receiptToJson } from '../../protocol/receipt.ts'
 import { type Evidence, verifyReceipt } from '../../protocol/verify-receipt.ts'
 import { type CommandContext, defineCommand, usageError } from '../command.ts'
-import { type OpenMarket, openMarket } from '../market/open.ts'
-import { marketOptions } from '../market/options.ts'
+import { type OpenMarket, openMarket, openWriter } from '../market/open.ts'
+import { type AccountFlags, accountOptions, type MarketFlags, marketOptions } from '../market/options.ts'
 import { type ResolvedProvider, readProvider } from '../market/resolve-provider.ts'
 import { parseParams } from '../project/manifest.ts'
 import { computeIds, openProgram } from '../project/packed-program.ts'
 import { assertHolds, formatChecks, type ShownCheck } from '../verify/assert-holds.ts'
+import { chargedTwice, checkChargedOnce } from '../verify/charged-once.ts'
 import { checkPublishedRoot, rootUnpublished } from '../verify/published-root.ts'
+import type { ReceivedReceipt } from '../verify/read-answer.ts'
 import { readKeptFile, readSource } from '../verify/read-source.ts'
 import { parseRequestLine } from '../verify/request-line.ts'
 
@@ -22,7 +24,8 @@ export const verify = defineCommand({
     'the Khachapuri-Receipt header alone, what "curl -D" or "curl -i" wrote, or the JSON of /_/receipts/<call>. Nobody is\n' +
     'asked but with a URL, which is called once and checked, and with --on-chain: then the chain must have the provider, and a\n' +
     'settlement of it must have published a root that commits to the receipt (root_unpublished where none did so far). One line\n' +
-    'for each check: "ok", "WRONG", or "-" where there was nothing to compare with. It fails if any is wrong.',
+    'for each check: "ok", "WRONG", or "-" where there was nothing to compare with. It fails if any is wrong. --once asks\n' +
+    'each provider in Khachapuri-Attempt of the head, and each --among, for what it charged the account (charged_twice).',
   options: {
     body: { type: 'string', value: '<file>', help: "The answer's body" },
     request: {
@@ -47,6 +50,23 @@ export const verify = defineCommand({
       type: 'boolean',
       help: 'Look up the provider, the market and the published root on the chain',
     },
+    once: {
+      type: 'boolean',
+      help: 'Ask all who were offered the call whether one of them alone charged for it',
+    },
+    among: {
+      type: 'string',
+      multiple: true,
+      value: '<name>',
+      help: 'With --once: a provider that the pass or the vouchers name, too; repeat',
+    },
+    also: {
+      type: 'string',
+      multiple: true,
+      value: '<call>',
+      help: 'With --once: another call of yours with the same request; repeat',
+    },
+    ...accountOptions,
     ...marketOptions,
   },
   examples: [
@@ -54,6 +74,7 @@ export const verify = defineCommand({
     'verify head.txt --request "POST /?width=80" --data photo.jpg --program ./thumbnail',
     'verify http://alice.localhost:8080/<cid>/hello',
     'verify head.txt --provider alice --on-chain --json',
+    'verify head.txt --once --among alice --among bob --account payer',
   ],
   async run({ positionals: [source = ''], values }, context) {
     const received = await readSource(source, context)
@@ -72,17 +93,42 @@ export const verify = defineCommand({
         : known.provider
           ? await checkPublishedRoot(signed.receipt, known.provider, known.opened, context)
           : rootOfNobody
-    const checks: readonly ShownCheck[] = root
-      ? [...offline, { name: root.name, verdict: root.verdict, says: root.says }]
-      : offline
+    const once = isSound ? await readOnce(values, received, context) : undefined
+    const checks: readonly ShownCheck[] = [
+      ...offline,
+      ...(root ? [{ name: root.name, verdict: root.verdict, says: root.says }] : []),
+      ...(once ? [once] : []),
+    ]
     const facts = { receipt: receiptToJson(signed.receipt), market: signed.market, checks }
     const isRight = checks.every(({ verdict }) => verdict !== 'wrong')
     if (isRight && !root?.isUnpublished) return context.print(formatChecks(checks), facts)
     if (!values['json']) context.note(formatChecks(checks))
+    if (once?.verdict === 'wrong') throw chargedTwice(once.says, facts)
     assertHolds(checks, facts)
     throw rootUnpublished(signed.receipt.callId, facts)
   },
 })
+
+interface OnceFlags extends MarketFlags, AccountFlags {
+  readonly once?: boolean | undefined
+  readonly among?: readonly string[] | undefined
+  readonly also?: readonly string[] | undefined
+}
+
+async function readOnce(
+  { once, among = [], also = [], ...flags }: OnceFlags,
+  { signed, attempts = [] }: ReceivedReceipt,
+  context: CommandContext,
+): Promise<ShownCheck | undefined> {
+  if (!once) {
+    if (among.length + also.length === 0) return undefined
+    throw usageError('--among and --also belong to --once.', 'Add --once.')
+  }
+  const wish = { attempts, names: among, known: also as Hex[] }
+  if (attempts.length + among.length === 0)
+    throw usageError('The answer names nobody else.', 'Name who may have been asked with --among <name>.')
+  return checkChargedOnce(signed.receipt, wish, await openWriter(flags, context), context)
+}
 
 interface Given {
   readonly body?: string | undefined

@@ -1,15 +1,19 @@
 import { sha256, toHex } from '../../protocol/base/bytes.ts'
 import { callHeaders } from '../../protocol/call.ts'
+import type { CallAttempt } from '../../protocol/call-attempt.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { parseSignedReceipt } from '../../protocol/read-receipt.ts'
 import { receiptPrefix, type SignedReceipt } from '../../protocol/signed-receipt.ts'
 import { usdcFromJson } from '../../protocol/usdc.ts'
 import type { Evidence } from '../../protocol/verify-receipt.ts'
+import { readKeptAttempts } from './read-attempts.ts'
 
 /** A receipt, and what came with it. */
 export interface ReceivedReceipt {
   readonly signed: SignedReceipt
   readonly evidence: Evidence
+  /** To whom the call was offered, where the head says that these were several. */
+  readonly attempts?: readonly CallAttempt[]
 }
 
 /**
@@ -24,11 +28,16 @@ export function readKeptReceipt(bytes: Uint8Array): ReceivedReceipt {
   if (trimmed.startsWith(`${receiptPrefix}.`)) return { signed: parseWord(trimmed), evidence: {} }
   if (trimmed.startsWith('{')) return { signed: parseWord(wordInJson(trimmed)), evidence: {} }
   const { status, headers, bodyOffset } = readLastHead(text)
+  const attempts = readKeptAttempts(bytes.subarray(0, bodyOffset))
   const trailers = headers.has(callHeaders.receipt) ? undefined : readTrailers(text.slice(bodyOffset))
   const { signed, evidence } = readHead(status, (name) => headers.get(name) ?? trailers?.get(name))
   const body = bytes.subarray(bodyOffset)
   const hasBody = body.byteLength > 0 && !trailers
-  return { signed, evidence: { ...evidence, ...(hasBody && { responseDigest: toHex(sha256(body)) }) } }
+  return {
+    signed,
+    attempts,
+    evidence: { ...evidence, ...(hasBody && { responseDigest: toHex(sha256(body)) }) },
+  }
 }
 
 /** What the head of an answer says of its call. @throws ProtocolError `receipt_invalid` */

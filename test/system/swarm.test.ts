@@ -102,6 +102,29 @@ test('a set of vouchers pays whoever takes a call, once, and nothing is signed a
     const paid = Object.keys(costs).length > 0 ? { voucherer: priceUsdc } : {}
     expect(moved).toEqual({ paid, earned: costs })
   }
+  // Who answered can prove it: of all that were asked one has charged, and so their books say.
+  const again = await createVouchers(['alice', 'bob'], 1)
+  const kept = await market.user.run(['call', `${url}once`, '--vouchers', again, ...asked, '-i'])
+  await writeFile(join(market.user.dir, 'once.txt'), kept.stdout)
+  const env = { KHACHAPURI_PRIVATE_KEY: voucherer.privateKey }
+  const proven = await market.user.run(['verify', 'once.txt', '--once', '--among', 'bob', '--json'], { env })
+  expect(proven.json<{ checks: unknown[] }>().checks.at(-1)).toEqual({
+    ...{ name: 'once', verdict: 'ok', says: 'alice alone, of carol, alice, bob' },
+  })
+  // Somebody makes the same call again, at another provider.
+  await market.user.run([
+    'call',
+    `${url}once`,
+    '--vouchers',
+    again,
+    '--provider',
+    'bob',
+    '--provider',
+    'carol',
+  ])
+  const twice = await market.user.run(['verify', 'once.txt', '--once', '--among', 'bob', '--json'], { env })
+  expect([twice.exitCode, twice.json()]).toMatchObject([1, { code: 'charged_twice' }])
+
   const byGateway = await createVouchers(names, 1)
   const ask = () =>
     market.call({
