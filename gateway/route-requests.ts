@@ -1,9 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
+import { createRecent } from '../protocol/base/recent.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import type { HttpResponse, IncomingRequest, OutgoingResponse } from '../protocol/http/listener.ts'
 import { rawProblem, sendProblem } from '../protocol/http/problem-response.ts'
 import { openSwitch } from '../protocol/http/switch.ts'
+import { limits } from '../protocol/limits.ts'
 import { type Caller, type FrontGuard, refusalHeaders } from './limits/front-guard.ts'
 import { domainHost, type HostMeaning, resolveHost } from './names/resolve-host.ts'
 import type { Observer, RequestRecord } from './observe/observer.ts'
@@ -41,16 +43,27 @@ export interface HandlerDeps {
 
 /** Parts the requests by their host: calls go to the data plane, which knows no framework, the rest to the pages. */
 export function createHandlers(deps: HandlerDeps): GatewayHandlers {
+  /** Whoever calls often writes the same host each time. What means nothing is not kept. */
+  const meanings = createRecent<string, Meaning>(limits.hostsCachedMax)
+  const meaningOf = (host: string): Meaning => {
+    const known = meanings.get(host)
+    if (known) return known
+    // Of several gateways below one domain, this one's own name is nobody else's.
+    const isOwn = domainHost(host) === deps.nodeHost
+    const meaning: Meaning = isOwn
+      ? { kind: 'control' }
+      : requireMeaning(resolveHost(host, deps.host), host, deps.host)
+    meanings.set(host, meaning)
+    return meaning
+  }
   const read = (request: CallerRequest): { shape: RequestShape; meaning: Meaning } => {
     const shape = readRequestShape(request)
-    // Of several gateways below one domain, this one's own name is nobody else's.
-    if (domainHost(shape.host) === deps.nodeHost) return { shape, meaning: { kind: 'control' } }
-    return { shape, meaning: requireMeaning(resolveHost(shape.host, deps.host), shape.host, deps.host) }
+    return { shape, meaning: meaningOf(shape.host) }
   }
-  const admit = (request: IncomingRequest, response: OutgoingResponse, record: RequestRecord): Caller => {
+  const admit = (request: IncomingRequest, record: RequestRecord): Caller => {
     const caller = deps.guard.admit(request)
     record.client = caller.address
-    response.on('close', caller.leave)
+    record.leave = caller.leave
     return caller
   }
   const callProvider = (call: ProviderRequest): void => {
@@ -65,7 +78,7 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
     const record = deps.observer.begin(request, response)
     record.path = pathOf(facts.shape.target)
     try {
-      const caller = admit(request, response, record)
+      const caller = admit(request, record)
       callProvider({ request, response, record, caller, ...facts, expectsContinue: false })
     } catch (error) {
       record.noteProblem(error)
@@ -77,7 +90,7 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
       const record = deps.observer.begin(request, response)
       let caller: Caller | undefined
       try {
-        caller = admit(request, response, record)
+        caller = admit(request, record)
         const { shape, meaning } = read(request)
         record.path = pathOf(shape.target)
         if (meaning.kind !== 'control') {

@@ -550,6 +550,8 @@ export const limits = {
   // Names
   nameBytesMax: 63,
   namesCachedMax: 10_000,
+  /** `Host` headers that need not be read again. */
+  hostsCachedMax: 20_000,
   nameAgeMsMax: 60_000,
   nameNegativeAgeMsMax: 5_000,
   nameReadsMax: 64,

@@ -1,13 +1,7 @@
-import {
-  type Counter,
-  collectDefaultMetrics,
-  Gauge,
-  Histogram,
-  Counter as PromCounter,
-  Registry,
-} from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client'
 import type { MetricsSource } from '../../protocol/http/serve-metrics.ts'
 import { type LimitName, limitNames } from '../limits/front-guard.ts'
+import { registerDurations } from './durations.ts'
 
 /** Where a request went: to a provider, to the gateway's own pages, or nowhere as it was refused before. */
 export const requestTargets = ['provider', 'gateway', 'refused'] as const
@@ -62,7 +56,8 @@ export interface GatewayMetricsOptions {
 export const gatewayMetricPrefix = 'khachapuri_gateway_'
 
 const statusClasses = ['none', '1xx', '2xx', '3xx', '4xx', '5xx'] as const
-const buckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60]
+type StatusClass = (typeof statusClasses)[number]
+const bucketsMs = [1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000]
 
 export function createGatewayMetrics(
   sources: GatewayMetricSources,
@@ -73,58 +68,80 @@ export function createGatewayMetrics(
   const prefix = gatewayMetricPrefix
   if (withProcess) collectDefaultMetrics({ register: registry })
 
-  const requests = new PromCounter({
-    name: `${prefix}requests_total`,
-    help: 'Requests by where they went and the class of their status; "none" for callers who left before.',
-    labelNames: ['target', 'status'],
-    registers,
-  })
-  const byProvider = new PromCounter({
-    name: `${prefix}provider_requests_total`,
-    help: 'Requests to providers that the settings name; all others together.',
-    labelNames: ['provider', 'status'],
-    registers,
-  })
-  const problems = new PromCounter({
+  // prom-client looks for the series at each count, and a call has no time for that: what every call counts are numbers here,
+  // told when somebody asks. All begin with 0, as a series that is missing looks like one that is broken.
+  const requestsOf = countsOf(requestTargets)
+  const otherRequests = noRequests()
+  const providersOf = countsOf(providers).set(otherProviders, otherRequests)
+  let cutOff = 0
+  let sentBytes = 0
+  let inFlight = 0
+
+  function counter(name: string, help: string, read: () => number): void {
+    const made: Counter = new Counter({
+      ...{ name: prefix + name, help, registers },
+      collect() {
+        made.reset()
+        made.inc(read())
+      },
+    })
+  }
+  function requestCounter(name: string, help: string, label: string, counts: RequestCounts): void {
+    const made: Counter = new Counter({
+      ...{ name: prefix + name, help, registers, labelNames: [label, 'status'] },
+      collect() {
+        made.reset()
+        for (const [value, ofValue] of counts) {
+          for (const status of statusClasses) made.inc({ [label]: value, status }, ofValue[status])
+        }
+      },
+    })
+  }
+  requestCounter(
+    'requests_total',
+    'Requests by where they went and the class of their status; "none" for callers who left before.',
+    'target',
+    requestsOf,
+  )
+  requestCounter(
+    'provider_requests_total',
+    'Requests to providers that the settings name; all others together.',
+    'provider',
+    providersOf,
+  )
+  const problems = new Counter({
     name: `${prefix}problems_total`,
     help: 'Problems that the gateway answered with, by their code.',
     labelNames: ['code'],
     registers,
   })
-  const limited = new PromCounter({
+  const limited = new Counter({
     name: `${prefix}limited_total`,
     help: 'Requests and connections that were too many, by the limit.',
     labelNames: ['limit'],
     registers,
   })
-  const untold = new PromCounter({
+  const untold = new Counter({
     name: `${prefix}limit_untold_total`,
     help: 'Requests that other gateways or processes did not hear of, as too many clients came at once.',
     registers,
   })
-  const cutOff = new PromCounter({
-    name: `${prefix}cut_off_total`,
-    help: 'Answers that did not reach their end: the caller left, or the provider broke off.',
-    registers,
-  })
-  const sentBytes = new PromCounter({
-    name: `${prefix}sent_bytes_total`,
-    help: "Bytes of providers' bodies that went to callers.",
-    registers,
-  })
-  const durations = new Histogram({
+  counter(
+    'cut_off_total',
+    'Answers that did not reach their end: the caller left, or the provider broke off.',
+    () => cutOff,
+  )
+  counter('sent_bytes_total', "Bytes of providers' bodies that went to callers.", () => sentBytes)
+  const countDuration = registerDurations(registry, {
     name: `${prefix}request_duration_seconds`,
     help: 'Of requests to providers, to the end of the answer.',
-    buckets,
-    registers,
+    bucketsMs,
   })
-  const firstBytes = new Histogram({
+  const countFirstByte = registerDurations(registry, {
     name: `${prefix}first_byte_seconds`,
     help: "Of requests to providers, to the answer's head.",
-    buckets,
-    registers,
+    bucketsMs,
   })
-  let inFlight = 0
 
   function gauge(
     name: string,
@@ -150,20 +167,6 @@ export function createGatewayMetrics(
   )
   gauge('ready', '1 while it takes requests, 0 while it closes.', () => (sources.isReady() ? 1 : 0), 'min')
 
-  // A series that is missing looks like one that is broken. Children are looked up once: a call has no time for that.
-  const requestsOf = new Map(
-    requestTargets.flatMap((target) =>
-      statusClasses.map((status) => [target + status, openSeries(requests, { target, status })] as const),
-    ),
-  )
-  const listed = new Set(providers)
-  const providersOf = new Map(
-    [...listed, otherProviders].flatMap((provider) =>
-      statusClasses.map(
-        (status) => [provider + status, openSeries(byProvider, { provider, status })] as const,
-      ),
-    ),
-  )
   for (const limit of limitNames) limited.inc({ limit }, 0)
 
   return {
@@ -173,15 +176,15 @@ export function createGatewayMetrics(
     countRequest({ target, provider, status, code, isWhole, sentBytes: bytes, durationMs, firstByteMs }) {
       inFlight--
       const statusClass = classOf(status)
-      requestsOf.get(target + statusClass)?.inc()
+      requestsOf.get(target)![statusClass]++
       if (code !== undefined) problems.inc({ code })
       if (target !== 'provider') return
-      const name = provider !== undefined && listed.has(provider) ? provider : otherProviders
-      providersOf.get(name + statusClass)?.inc()
-      if (!isWhole) cutOff.inc()
-      sentBytes.inc(bytes)
-      durations.observe(durationMs / 1000)
-      if (firstByteMs !== undefined) firstBytes.observe(firstByteMs / 1000)
+      const ofProvider = provider === undefined ? undefined : providersOf.get(provider)
+      ;(ofProvider ?? otherRequests)[statusClass]++
+      if (!isWhole) cutOff++
+      sentBytes += bytes
+      countDuration(durationMs)
+      if (firstByteMs !== undefined) countFirstByte(firstByteMs)
     },
     countLimited: (limit) => limited.inc({ limit }),
     countUntold: () => untold.inc(),
@@ -192,12 +195,17 @@ export function createGatewayMetrics(
 
 const otherProviders = '(others)'
 
-function openSeries<T extends string>(counter: Counter<T>, labels: Record<T, string>): Counter.Internal {
-  const series = counter.labels(labels)
-  series.inc(0)
-  return series
+/** By the value of a label, and by the class of the status. */
+type RequestCounts = Map<string, Record<StatusClass, number>>
+
+function countsOf(values: readonly string[]): RequestCounts {
+  return new Map(values.map((value) => [value, noRequests()]))
 }
 
-function classOf(status: number | undefined): (typeof statusClasses)[number] {
+function noRequests(): Record<StatusClass, number> {
+  return { none: 0, '1xx': 0, '2xx': 0, '3xx': 0, '4xx': 0, '5xx': 0 }
+}
+
+function classOf(status: number | undefined): StatusClass {
   return status === undefined ? 'none' : (statusClasses[Math.floor(status / 100)] ?? 'none')
 }

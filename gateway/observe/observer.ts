@@ -18,6 +18,8 @@ export interface RequestRecord {
   /** Who has taken the call, where one of several may. */
   servedBy: (() => string | undefined) | undefined
   path: string | undefined
+  /** Hears that it is over. */
+  leave: (() => void) | undefined
   /** Bytes of the body that have gone to the caller so far. */
   progress: { readonly sentBytes: number } | undefined
   /** The gateway answers with this. */
@@ -61,6 +63,7 @@ export function createObserver(
         provider: undefined,
         servedBy: undefined,
         path: undefined,
+        leave: undefined,
         progress: undefined,
         noteProblem(error) {
           code = isProtocolError(error) ? error.code : 'internal'
@@ -70,6 +73,7 @@ export function createObserver(
         },
       }
       response.on('close', () => {
+        record.leave?.()
         const durationMs = clock.monotonicMs() - startedMs
         const { target, client, path } = record
         const provider = record.servedBy?.() ?? record.provider

@@ -55,6 +55,7 @@ export function proxyCall(
   let isAborted = false
   let exchange: UpstreamExchange | undefined
   let announcedBytes = -1
+  let isWaitingForRoom = false
   const stopWatching = body && !switchesTo ? facts.watchBody(giveUpSlow) : undefined
 
   const handler: UpstreamHandler = {
@@ -87,7 +88,7 @@ export function proxyCall(
       const isWhole = progress.sentBytes === 0 && chunk.length === announcedBytes
       progress.sentBytes += chunk.length
       if (isWhole && chunk.length <= mergedBytesMax) response.end(chunk.toString('latin1'), 'latin1')
-      else if (!response.write(chunk)) exchange?.pause()
+      else if (!response.write(chunk)) waitForRoom()
     },
     onEnd(trailers) {
       if (isAborted) return
@@ -117,13 +118,22 @@ export function proxyCall(
     sendProblem(response, error, ['x-request-id', facts.requestId, ...lastOfItsConnection])
   }
 
+  function waitForRoom(): void {
+    exchange?.pause()
+    if (isWaitingForRoom) return
+    isWaitingForRoom = true
+    response.once('drain', () => {
+      isWaitingForRoom = false
+      exchange?.resume()
+    })
+  }
+
   function wantBody(): void {
     if (isBodyWanted || response.headersSent || response.destroyed) return
     isBodyWanted = true
     facts.onContinue?.()
   }
 
-  response.on('drain', () => exchange?.resume())
   response.on('close', () => {
     stopWatching?.()
     if (response.writableFinished) return
@@ -153,7 +163,7 @@ export function proxyCall(
   )
   // An upstream may answer, and a caller may hang up, before `send` has returned.
   if (isAborted) exchange.abort()
-  else if (response.writableNeedDrain) exchange.pause()
+  else if (isWaitingForRoom) exchange.pause()
   return progress
 }
 

@@ -162,6 +162,8 @@ test.each([
   ['a space before the colon', 'HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n'],
   ['NUL in a header', 'HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n'],
   ['a bare CR in a header', 'HTTP/1.1 200 OK\r\nX: a\rb\r\n\r\n'],
+  ['a bare CR before a value', 'HTTP/1.1 200 OK\r\nX:\rContent-Length: 1\r\nContent-Length: 0\r\n\r\n'],
+  ['a bare LF behind a value', 'HTTP/1.1 200 OK\r\nContent-Length: 1\n\r\n\r\na'],
   ['a head without end', `HTTP/1.1 200 OK\r\nX: ${'a'.repeat(40_000)}`],
   ['endless informational heads', 'HTTP/1.1 100 Continue\r\n\r\n'.repeat(40)],
   ['a malformed chunk size', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\na\r\n0\r\n\r\n'],

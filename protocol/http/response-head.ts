@@ -1,5 +1,4 @@
 import { ProtocolError } from '../errors.ts'
-import { isHeaderValue, isToken } from './header-syntax.ts'
 import type { RawHeaders } from './upstream.ts'
 
 /** How the end of a body is found (RFC 9112 section 6.3). */
@@ -20,7 +19,12 @@ export interface ResponseHead {
   readonly upgrade: string | undefined
 }
 
-const statusLine = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/
+const statusLine = /HTTP\/1\.([01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?/
+/** A token, a colon, and a value as `isHeaderValue` wants it. */
+const headerLine = /[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*/
+/** All lines in one go: line by line this is half of what reading a head costs. */
+const syntax = new RegExp(`^${statusLine.source}(?:\\r\\n${headerLine.source})*$`)
+const beginsWithStatus = new RegExp(`^${statusLine.source}(?:\\r\\n|$)`)
 const digits = /^\d{1,15}$/
 const none: BodyFraming = { kind: 'none' }
 const chunked: BodyFraming = { kind: 'chunked' }
@@ -34,10 +38,9 @@ const untilClose: BodyFraming = { kind: 'until_close' }
  * @throws `provider_answer_invalid`
  */
 export function parseResponseHead(text: string, requestMethod: string): ResponseHead {
-  const lines = text.split('\r\n')
-  const [, minor, digitsOfStatus] = statusLine.exec(lines[0]!) ?? refuse('has a malformed status line')
+  const [, minor, digitsOfStatus] = syntax.exec(text) ?? refuseSyntax(text)
   const status = Number(digitsOfStatus)
-  const fields = readFields(lines)
+  const fields = readFields(text)
   if (fields.isChunked && minor === '0') refuse('is HTTP/1.0 and chunked')
   if (fields.isChunked && fields.lengthBytes !== undefined) refuse('has a length and is chunked')
 
@@ -64,18 +67,23 @@ interface Fields {
   readonly upgrade: string | undefined
 }
 
-function readFields(lines: readonly string[]): Fields {
+function refuseSyntax(text: string): never {
+  refuse(beginsWithStatus.test(text) ? 'has a malformed header line' : 'has a malformed status line')
+}
+
+/** @param text - What `syntax` has let through. */
+function readFields(text: string): Fields {
   const rawHeaders: string[] = []
   let lengthBytes: number | undefined
   let isChunked = false
   let upgrade: string | undefined
   let connection = ''
-  for (let index = 1; index < lines.length; index++) {
-    const line = lines[index]!
-    const colon = line.indexOf(':')
-    const name = line.slice(0, Math.max(colon, 0))
-    const value = line.slice(colon + 1).trim()
-    if (!isToken(name) || !isHeaderValue(value)) refuse('has a malformed header line')
+  for (let lineEnd = text.indexOf('\r\n'); lineEnd >= 0; ) {
+    const start = lineEnd + 2
+    const colon = text.indexOf(':', start)
+    lineEnd = text.indexOf('\r\n', colon)
+    const name = text.slice(start, colon)
+    const value = text.slice(colon + 1, lineEnd < 0 ? text.length : lineEnd).trim()
     switch (name.toLowerCase()) {
       case 'content-length':
         if (lengthBytes !== undefined || !digits.test(value)) refuse('has no single content-length')
