@@ -69,6 +69,27 @@ test('what was signed before there were more limits is what it was, digest and s
   await expect(verifyDeployment(spec, market)).resolves.toBeUndefined()
 })
 
+test('what attests is js with activations and without env, all under the signature', async () => {
+  const offers = {
+    activations: { price: { params: { symbol: { type: 'string' as const } } } },
+    capabilities: ['attest' as const],
+  }
+  const attesting = { ...draft, ...offers, env: {} }
+  const spec = await signDeployment(attesting, owner)
+  expect(spec).toMatchObject(offers)
+  await expect(verifyDeployment({ ...spec, activations: { other: {} } }, market)).rejects.toMatchObject({
+    code: 'signature_invalid',
+  })
+  await expect(verifyDeployment({ ...spec, capabilities: undefined }, market)).rejects.toMatchObject({
+    code: 'signature_invalid',
+  })
+  for (const changes of [{ env: draft.env }, { activations: undefined }, { runtime: 'wasm' as const }])
+    await expect(signDeployment({ ...attesting, ...changes }, owner)).rejects.toMatchObject({
+      code: 'deployment_invalid',
+    })
+  await expect(signDeployment({ ...draft, activations: offers.activations }, owner)).resolves.toBeDefined()
+})
+
 test('limits beyond the table are refused, and those within it are under the signature', async () => {
   const limits = { ...draft.limits, cpuMs: 500, concurrency: 1, responseBytes: 0 }
   const spec = await signDeployment({ ...draft, limits }, owner)
