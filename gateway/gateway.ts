@@ -13,10 +13,11 @@ import { listen } from '../protocol/http/listen.ts'
 import type { IncomingRequest, OutgoingResponse } from '../protocol/http/listener.ts'
 import type { TlsIdentity } from '../protocol/http/secure-server.ts'
 import { limits } from '../protocol/limits.ts'
-import { type NameReader, parseName } from '../protocol/name.ts'
+import { type Name, type NameReader, parseName } from '../protocol/name.ts'
 import type { Cluster } from './cluster/cluster.ts'
 import { mergeDeny } from './cluster/merge-deny.ts'
 import type { ClusterWords } from './cluster/shared-words.ts'
+import { type CallCount, createCallBook } from './dashboard/call-book.ts'
 import { createApp } from './http/app.ts'
 import { isBalancerOf } from './limits/client-network.ts'
 import type { DenySettings } from './limits/deny-list.ts'
@@ -39,6 +40,7 @@ import { createHandlers, type GatewayHandlers, type TunnelDoor } from './route-r
 import { createServingReader, type ServingDeps } from './routing/find-servers.ts'
 import { createRouter } from './routing/router.ts'
 import { forgeSwarm, type GatewayFault } from './swarm/forge-swarm.ts'
+import { createSwarmRecords, type SwarmRecord, toSwarmRecord } from './swarm/swarm-records.ts'
 import { strictTransport } from './tls/strict-transport.ts'
 
 /** The tunnels of one gateway; `TunnelHub` is one. */
@@ -149,6 +151,12 @@ export interface GatewayOptions {
   readonly info: Pick<GatewayInfo, 'chainId' | 'escrow' | 'registry' | 'usdc' | 'peers' | 'version'>
 }
 
+/** What one process of a gateway tells the first one of its calls. */
+export interface SeenCalls {
+  readonly calls: readonly CallCount[]
+  readonly swarms: readonly SwarmRecord[]
+}
+
 /** Disposal takes no more requests, lets those in flight finish, then closes tunnels and connections. */
 export interface Gateway extends AsyncDisposable {
   /** The gateway's own origin, for people. */
@@ -168,6 +176,8 @@ export interface Gateway extends AsyncDisposable {
   readonly quotas: SharedQuotas
   /** Who is there. What other processes have taken is heard here, too. */
   readonly presence: Pick<Presence, 'onHeard'> & { hear(text: string): void }
+  /** What came of calls here, since it was taken last, for the process that has the pages; there, what others have seen. */
+  readonly seen: { take(): SeenCalls; hear(seen: SeenCalls): void }
   /** Serves a request for the gateway's own pages that came another way. */
   serveControl(request: IncomingRequest, response: OutgoingResponse): void
 }
@@ -199,7 +209,22 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     },
     { providers: options.metrics?.providers ?? [], withProcess: options.metrics !== undefined },
   )
-  const observer = createObserver({ clock, log, tracer, metrics }, { logsCalls: options.logsCalls ?? true })
+  // Who serves no pages of its own tells who does.
+  const calls = createCallBook({ isTold: deps.serveControl !== undefined })
+  const swarms = createSwarmRecords({ clock })
+  const untoldSwarms: SwarmRecord[] = []
+  let isKnown: (name: string) => boolean = () => false
+  const counted: Pick<GatewayMetrics, 'beginRequest' | 'countRequest'> = {
+    beginRequest: metrics.beginRequest,
+    countRequest(request) {
+      metrics.countRequest(request)
+      calls.note(request, isKnown)
+    },
+  }
+  const observer = createObserver(
+    { clock, log, tracer, metrics: counted },
+    { logsCalls: options.logsCalls ?? true },
+  )
   let ownRules = options.rules ?? frontRulesDefault
   let othersDeny: readonly DenySettings[] = []
   const spent =
@@ -246,6 +271,10 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
       { onAccountChanged: ({ address }) => recheckTunnels(address) },
     ),
   )
+  isKnown = (name) => {
+    const answer = names.peek(name as Name)
+    return answer?.kind === 'known' && answer.record.kind === 'provider'
+  }
   const tunnels = starting.use(
     deps.openTunnels({ gatewayHost: place.nodeUrl.host, resolveProvider: resolveWith(names) }),
   )
@@ -304,6 +333,11 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
       market: { chainId: options.info.chainId, escrow: getAddress(options.info.escrow) },
       seedBlocks: deps.seedBlocks,
       reputations: deps.reputations,
+      onSwarm(swarm) {
+        const record = toSwarmRecord(swarm, { clock })
+        if (deps.serveControl) untoldSwarms.push(record)
+        else swarms.put(record)
+      },
       ...(options.fault === 'forge-swarm' && { forgeSwarm }),
       ...(serving && { serving }),
     }),
@@ -323,6 +357,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     info,
     names,
     presence,
+    ...{ calls, swarms, factsOf: router.factsOf },
     otherGateways: cluster?.otherGateways ?? options.otherGateways ?? (() => []),
     domains,
     tunnelledProviders: () => tunnels.connected().map(({ provider }) => provider),
@@ -343,7 +378,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     nodeHost: place.nodeUrl.hostname,
     dataPlane: createDataPlane(
       { log, findWay: createFindWay({ names, routes, router, domains }), guard },
-      place,
+      { ...place, origin: url.origin },
     ),
     serveControl,
     tunnels,
@@ -391,6 +426,13 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     metrics,
     quotas,
     presence: { hear: hearAnnounced, onHeard: presence.onHeard },
+    seen: {
+      take: () => ({ calls: calls.take(), swarms: untoldSwarms.splice(0) }),
+      hear(seenThere) {
+        calls.add(seenThere.calls)
+        for (const record of seenThere.swarms) swarms.put(record)
+      },
+    },
     serveControl,
     async [Symbol.asyncDispose]() {
       await parts.disposeAsync()

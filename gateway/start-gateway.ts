@@ -261,6 +261,7 @@ export async function startGateway(
         ...{ clock, log, fetchSpec, siblings },
         ownProviders: () => [...ownProviders],
         quotas: cluster ? relay.inside : gateway.quotas,
+        onSeen: gateway.seen.hear,
       },
       {
         count: workersOptions.count - 1,

@@ -636,6 +636,11 @@ export const limits = {
   swarmTimeoutMsMax: 60_000,
   /** From the count of the votes until a member has shown its answer, or its receipt. */
   swarmRevealMsMax: 4_000,
+  /** What a gateway tells of swarms that it ran: so many of the last ones, for so long. */
+  swarmRecordsMax: 500,
+  swarmRecordAgeMs: 60 * 60_000,
+  /** Providers whose calls a gateway counts for its dashboard, and that it shows. */
+  dashboardProvidersMax: 1_000,
   /** Members are drawn with the hash of a block whose number is a multiple of it. */
   swarmSeedBlocks: 8,
   /** What was read of the chain for that: how long the head counts as new, and of how many blocks the hashes are kept. */

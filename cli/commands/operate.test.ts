@@ -236,6 +236,13 @@ test('with workers a call reaches a tunnel whichever process it came to, and wha
   expect(metrics).toContain('requests_total{target="provider",status="2xx"} 40')
   expect(metrics).toContain('khachapuri_gateway_ready 1')
 
+  // The dashboard counts the calls of all.
+  const counted = async () => {
+    const { providers } = JSON.parse((await ask(domain, '/_/dashboard')).text)
+    return providers.find(({ name }: { name: string }) => name === 'grace')?.answered
+  }
+  await expect.poll(counted).toBe(40)
+
   // Whichever process is asked, it has counted what the others took.
   const uncounted = async () => {
     const { left } = await ask(`grace.${domain}`, '/_/info')

@@ -4,7 +4,7 @@ import { ProtocolError } from '../../protocol/errors.ts'
 import { parseSwarmProof, readSwarmHead, type SwarmProof } from '../../protocol/swarm/proof.ts'
 
 /**
- * Reads what "swarm call -o" wrote, or what "curl -D" or "curl -i" wrote of a swarm's answer; the latter has the body, too.
+ * Reads what "swarm call -o" wrote, `proof` of a gateway's `/_/swarms/<id>`, or what "curl -D" or "curl -i" wrote of a swarm's answer; the latter has the body, too.
  *
  * @param body - Of the answer, where it is kept apart.
  * @throws ProtocolError `swarm_invalid`
@@ -13,8 +13,8 @@ export function readSwarmFile(bytes: Uint8Array, body: Uint8Array | undefined): 
   const text = Buffer.from(bytes).toString('latin1')
   if (text.trimStart().startsWith('{')) {
     const proof = parseSwarmProof(parseJson(bytes))
-    if (proof) return proof
-    throw invalid('The file is not what "khachapuri swarm call -o" writes.')
+    if (proof) return body ? { ...proof, bodyDigest: toHex(sha256(body)) } : proof
+    throw invalid('The file is neither what "khachapuri swarm call -o" writes nor "proof" of /_/swarms/<id>.')
   }
   const { status, fields, bodyAt } = readHead(text)
   const head = readSwarmHead((name) => fields.filter(([field]) => field === name).map(([, value]) => value))

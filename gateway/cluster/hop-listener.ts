@@ -81,6 +81,7 @@ function pass(
       cookieDomain: undefined,
       staleMs: undefined,
       callerHeaders: [],
+      pageHeaders: [],
       hsts: undefined,
       trace: undefined,
       onPayer: () => undefined,

@@ -5,15 +5,21 @@ import type { Log } from '../../protocol/base/log.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import type { GatewayInfo } from '../../protocol/gateway.ts'
 import { problemResponse } from '../../protocol/http/problem-response.ts'
+import type { CallBook } from '../dashboard/call-book.ts'
+import { createDashboardRoutes } from '../dashboard/dashboard-routes.ts'
+import { createDashboardView } from '../dashboard/dashboard-view.ts'
 import type { AbuseSettings } from '../limits/front-rules.ts'
 import type { DomainCache } from '../names/domain-cache.ts'
 import type { NameCache } from '../names/name-cache.ts'
 import type { Presence } from '../presence/presence.ts'
+import type { RouteFacts } from '../routing/router.ts'
+import type { SwarmRecords } from '../swarm/swarm-records.ts'
 import { createAbusePages } from './abuse-pages.ts'
 import { createDomainPages } from './domain-pages.ts'
 import { createNamePages } from './name-pages.ts'
 import { formatPage } from './page.ts'
 import { createProviderPages, listProviders } from './provider-pages.ts'
+import { createSwarmPages } from './swarm-pages.ts'
 
 export interface AppDeps {
   readonly clock: Clock
@@ -22,6 +28,10 @@ export interface AppDeps {
   readonly names: Pick<NameCache, 'resolve' | 'known'>
   /** Who is there. */
   readonly presence: Pick<Presence, 'take' | 'live' | 'isGone'>
+  /** Calls that were counted, swarms that were run, and what is known of a provider's service. */
+  readonly calls: Pick<CallBook, 'of'>
+  readonly swarms: Pick<SwarmRecords, 'get'>
+  readonly factsOf: (provider: Address) => RouteFacts
   /** URLs of the tunnels of other gateways with the same names. */
   readonly otherGateways: () => readonly string[]
   /** Absent where the gateway answers for no domain but its own. */
@@ -40,7 +50,7 @@ export interface AppDeps {
 
 /** The gateway's own pages and API, on its own host. Calls to providers never come here. */
 export function createApp(deps: AppDeps): Hono {
-  const { info, log, hsts } = deps
+  const { info, log, hsts, names } = deps
   const app = new Hono()
   const providerPages = { ...deps, urlOf: (name: string) => exampleUrl(info, name) }
   if (hsts !== undefined) {
@@ -71,6 +81,13 @@ export function createApp(deps: AppDeps): Hono {
   app.route('/', createNamePages(providerPages))
   if (deps.domains) app.route('/', createDomainPages({ domains: deps.domains }))
   app.route('/', createAbusePages(deps))
+  app.route('/', createSwarmPages({ ...deps, urlOf: providerPages.urlOf }))
+  const view = createDashboardView({
+    ...deps,
+    ...{ known: names.known, urlOf: providerPages.urlOf },
+    listed: () => listProviders(providerPages),
+  })
+  app.route('/', createDashboardRoutes({ view, anyUrl: exampleUrl(info, 'any') }))
   if (deps.keeper) app.route('/', deps.keeper)
 
   app.notFound((c) =>

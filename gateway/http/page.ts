@@ -43,7 +43,7 @@ ${
     ? html`<p>None yet. A provider is known here once it has announced itself, or after the first call to it.</p>`
     : html`<ul>${providers.map(formatProvider)}</ul>`
 }
-<p>For programs: <a href="/_/info">/_/info</a>, <a href="/_/providers">/_/providers</a>.
+<p><a href="/_/dashboard">Dashboard</a>. For programs: <a href="/_/info">/_/info</a>, <a href="/_/providers">/_/providers</a>.
 Chain ${String(info.chainId)}, escrow <code>${info.escrow}</code>. <a href="/_/abuse">Report abuse</a>.</p>
 </html>
 `

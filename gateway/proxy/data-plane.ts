@@ -12,6 +12,7 @@ import type { RequestRecord } from '../observe/observer.ts'
 import { readVoucherSet, withVoucherFor } from '../routing/own-voucher.ts'
 import { noSwarm } from '../swarm/draw-swarm.ts'
 import type { Destination, FindWay, Way } from './find-way.ts'
+import { readPageAccess } from './page-access.ts'
 import type { ProviderRoute } from './provider-routes.ts'
 import { lastOfItsConnection, proxyCall } from './proxy-call.ts'
 import {
@@ -32,6 +33,8 @@ export interface DataPlaneOptions {
   readonly domain: string
   /** How callers reach the gateway. */
   readonly proto: 'http' | 'https'
+  /** Of the gateway's own pages. */
+  readonly origin: string
   /** `Strict-Transport-Security`, where the gateway ends TLS itself. */
   readonly hsts?: string | undefined
 }
@@ -84,6 +87,7 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
       callerHeaders: caller.headers(),
       onPayer: ticket.onPayer,
       hsts: options.hsts,
+      pageHeaders: readPageAccess(request, options.origin)?.rawHeaders ?? [],
       trace:
         span.traceparent === undefined ? undefined : { traceparent: span.traceparent, isNew: span.isNew },
       watchBody: (onSlow) => guard.watchBody(caller, request, onSlow),
@@ -103,6 +107,7 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
       const told = isProtocolError(error) ? describeFailure(provider, error, true) : []
       const attempts = told.flatMap((attempt) => [gatewayHeaders.attempt, attempt])
       sendProblem(response, error, [
+        ...(readPageAccess(request, options.origin)?.rawHeaders ?? []),
         'x-request-id',
         requestId,
         ...refusalHeaders(error),
@@ -122,6 +127,12 @@ export function createDataPlane(deps: DataPlaneDeps, options: DataPlaneOptions):
     }
     try {
       refuseLoop(request, options.domain)
+      const access = readPageAccess(request, options.origin)
+      if (access?.isPreflight) {
+        response.writeHead(204, [...access.rawHeaders])
+        response.end()
+        return
+      }
       const found = findWay({ destination, shape, headers: request.headers }, signal)
       if (found instanceof Promise) found.then(serve, (error) => refuse(error))
       else serve(found)

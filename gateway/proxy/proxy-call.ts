@@ -102,7 +102,13 @@ export function proxyCall(
       const last = isBodyWanted ? [] : lastOfItsConnection
       const told = route.attempts?.() ?? facts.describeFailure?.(error, isUntaken) ?? []
       const attempts = told.flatMap((attempt) => [gatewayHeaders.attempt, attempt])
-      sendProblem(response, error, ['x-request-id', facts.requestId, ...attempts, ...last])
+      sendProblem(response, error, [
+        'x-request-id',
+        facts.requestId,
+        ...attempts,
+        ...facts.pageHeaders,
+        ...last,
+      ])
       if (body && !body.complete) drainBody(body)
     },
   }

@@ -20,6 +20,8 @@ export interface AnswerFacts {
   readonly onPayer: (payer: string) => void
   /** `Strict-Transport-Security`, where the gateway ends TLS itself: then a provider has no say in it. */
   readonly hsts: string | undefined
+  /** See `PageAccess`; empty for most. */
+  readonly pageHeaders: RawHeaders
 }
 
 /**
@@ -63,11 +65,16 @@ export function cleanResponseHeaders(rawHeaders: RawHeaders, facts: AnswerFacts)
       case 22:
         if (name.toLowerCase() === 'service-worker-allowed') continue
         break
+      case 27:
+      case 29:
+        if (facts.pageHeaders.length > 0 && name.toLowerCase().startsWith('access-control-')) continue
+        break
     }
     cleaned.push(name, value)
   }
   cleaned.push('x-request-id', facts.requestId, 'via', `1.1 ${facts.via}`)
   if (facts.callerHeaders.length > 0) cleaned.push(...facts.callerHeaders)
+  if (facts.pageHeaders.length > 0) cleaned.push(...facts.pageHeaders)
   if (facts.hsts !== undefined) cleaned.push('strict-transport-security', facts.hsts)
   if (facts.staleMs !== undefined) {
     cleaned.push(gatewayHeaders.nameAge, String(Math.floor(facts.staleMs / 1000)))

@@ -2,7 +2,7 @@ import type { Address } from 'viem'
 import type { GatewayInfo } from '../../protocol/gateway.ts'
 import type { TlsIdentity } from '../../protocol/http/secure-server.ts'
 import type { StartClusterOptions } from '../cluster/open-cluster.ts'
-import type { GatewayOptions } from '../gateway.ts'
+import type { GatewayOptions, SeenCalls } from '../gateway.ts'
 import type { FrontRules } from '../limits/front-rules.ts'
 import type { Spend } from '../limits/spend-book.ts'
 import type { Sibling } from './siblings.ts'
@@ -35,6 +35,7 @@ export type FromWorker =
   | { readonly kind: 'metrics'; readonly id: number; readonly metrics: unknown[] }
   | { readonly kind: 'block'; readonly id: number; readonly cid: string }
   | { readonly kind: 'spent'; readonly spends: readonly Spend[] }
+  | { readonly kind: 'seen'; readonly seen: SeenCalls }
 
 export interface WorkerProblem {
   readonly code: string

@@ -11,6 +11,7 @@ import type { ReadBlock } from '../../protocol/ipfs/block.ts'
 import { parseContentCid } from '../../protocol/ipfs/cid.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { StartClusterOptions } from '../cluster/open-cluster.ts'
+import type { SeenCalls } from '../gateway.ts'
 import type { FrontRules } from '../limits/front-rules.ts'
 import type { SharedQuotas, Spend } from '../limits/spend-book.ts'
 import type { FromWorker, ToWorker, WorkerStart } from './messages.ts'
@@ -40,6 +41,8 @@ export interface WorkersDeps {
   readonly ownProviders: () => readonly Address[]
   /** What the first process counts together with the others. */
   readonly quotas: SharedQuotas
+  /** Hears of calls that went through the others. */
+  readonly onSeen: (seen: SeenCalls) => void
 }
 
 export interface WorkersOptions {
@@ -107,6 +110,9 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
       case 'spent':
         deps.quotas.charge(message.spends)
         tellSpent(message.spends, worker)
+        break
+      case 'seen':
+        deps.onSeen(message.seen)
         break
       case 'ready':
         worker.isReady = true

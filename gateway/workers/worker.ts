@@ -102,7 +102,7 @@ async function start(facts: WorkerStart): Promise<void> {
   )
   if (hops) parts.use(await hops)
   parts.use(gateway)
-  const { quotas } = gateway
+  const { quotas, seen } = gateway
   parts.use(
     repeat(
       { clock: systemClock, onError: (error) => log.error('worker_untold', { error: String(error) }) },
@@ -110,6 +110,8 @@ async function start(facts: WorkerStart): Promise<void> {
       async () => {
         const spends = quotas.takeSpent()
         if (spends.length > 0) tell({ kind: 'spent', spends })
+        const news = seen.take()
+        if (news.calls.length + news.swarms.length > 0) tell({ kind: 'seen', seen: news })
       },
     ),
   )

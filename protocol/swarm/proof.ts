@@ -70,15 +70,19 @@ const proofSchema = z.strictObject({
   status: z.number().int().min(100).max(999),
   requestDigest: hexSchema(32).nullable(),
   deployment: hexSchema(32).nullable(),
-  /** Of the answer, Base64. */
-  body: z.string().max(limits.ballotAnswerBytesMax * 2),
+  /** Of the answer, Base64; null where whoever wrote this did not keep it. */
+  body: z
+    .string()
+    .max(limits.ballotAnswerBytesMax * 2)
+    .nullable(),
 })
+export type SwarmProofJson = z.input<typeof proofSchema>
 
 /** For a file. */
 export function swarmProofToJson(
   { ballot, verdict, candidates, members, status, requestDigest, deployment }: SwarmProof,
-  body: Uint8Array,
-): z.input<typeof proofSchema> {
+  body: Uint8Array | null,
+): SwarmProofJson {
   return {
     version: 1,
     swarm: formatBallot(ballot),
@@ -90,7 +94,7 @@ export function swarmProofToJson(
     status,
     requestDigest: requestDigest ?? null,
     deployment: deployment ?? null,
-    body: Buffer.from(body).toString('base64'),
+    body: body && Buffer.from(body).toString('base64'),
   }
 }
 
@@ -108,7 +112,7 @@ export function parseSwarmProof(json: unknown): SwarmProof | undefined {
       members,
       requestDigest: requestDigest ?? undefined,
       deployment: deployment ?? undefined,
-      bodyDigest: toHex(sha256(Buffer.from(body, 'base64'))),
+      bodyDigest: body === null ? undefined : toHex(sha256(Buffer.from(body, 'base64'))),
     }
   } catch {
     return undefined

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Address } from 'viem'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { MarketAccount } from '../../devnet/market.ts'
+import type { DashboardView } from '../../gateway/dashboard/dashboard-view.ts'
 import { createGateway, type Gateway } from '../../gateway/gateway.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
@@ -71,6 +72,33 @@ test('one call to five: the answer once, the liar named and unpaid, and everybod
   for (const member of members) expect(member?.address).toBe(addresses.get(member?.name ?? ''))
   const honest = names.filter((name) => name !== 'dave').map((name) => [name, priceUsdc])
   expect(costs).toEqual({ paid: { swarmer: 4n * priceUsdc }, earned: Object.fromEntries(honest) })
+
+  // The gateway tells of it afterwards, and anybody checks what it tells; who lost the vote has a poor record.
+  const [terms = ''] = headerValues(rawHeaders, 'khachapuri-swarm')
+  const [, id = ''] = /swarm=(0x[0-9a-f]{64})/.exec(terms) ?? []
+  const gateway = market.dev.gateway.url
+  const record = JSON.parse(await (await fetch(new URL(`/_/swarms/${id}`, gateway))).text())
+  expect(record).toMatchObject({
+    swarm: id,
+    verdict: 'majority',
+    status: 200,
+    terms: { members: 5, agreeing: 3 },
+  })
+  const receipt = record.members.find(({ name }: { name: string }) => name === 'alice').receipt
+  expect(receipt).toContain(
+    `/_/receipts/${members.find((member) => member?.name === 'alice')?.vote?.vote.callId}`,
+  )
+  await writeFile(join(market.user.dir, 'record.json'), JSON.stringify(record.proof))
+  await writeFile(join(market.user.dir, 'answer'), answer?.body ?? '')
+  const check = ['verify-swarm', 'record.json', '--on-chain', '--json']
+  const checked = await market.user.run([...check, '--body', 'answer'])
+  expect([checked.exitCode, checked.json()]).toMatchObject([0, { verdict: 'majority' }])
+  await writeFile(join(market.user.dir, 'answer'), '2,300')
+  expect((await market.user.run([...check, '--body', 'answer'])).exitCode).toBe(1)
+  const { providers } = (await (await fetch(new URL('/_/dashboard', gateway))).json()) as DashboardView
+  expect(new Map(providers.map(({ name, record: known }) => [name, known]))).toMatchObject(
+    new Map(names.map((name) => [name, name === 'dave' ? 'poor' : 'new'])),
+  )
 })
 
 /** Signs a set of vouchers for so many calls, as the account that has grants for them. */
