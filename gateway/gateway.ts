@@ -11,7 +11,7 @@ import type { GatewayInfo } from '../protocol/gateway.ts'
 import { type Lookup, lookupWithSystem } from '../protocol/http/dial-checked.ts'
 import { listen } from '../protocol/http/listen.ts'
 import type { IncomingRequest, OutgoingResponse } from '../protocol/http/listener.ts'
-import type { TlsIdentity } from '../protocol/http/secure-server.ts'
+import type { FindCertificate, TlsIdentity } from '../protocol/http/secure-server.ts'
 import { limits } from '../protocol/limits.ts'
 import { type Name, type NameReader, parseName } from '../protocol/name.ts'
 import type { Cluster } from './cluster/cluster.ts'
@@ -75,6 +75,8 @@ export interface GatewayDeps {
   readonly serveControl?: (request: IncomingRequest, response: OutgoingResponse) => void
   /** Joins other gateways with the same names; the gateway owns what it makes. */
   readonly joinCluster?: (facts: ClusterFacts) => Promise<Cluster>
+  /** Certificates for domains of others, where the gateway ends TLS itself. */
+  readonly findCertificate?: FindCertificate | undefined
   /** Hears what holds for strangers from now on, what other gateways deny included. */
   readonly onRules?: (rules: FrontRules) => void
   /** Routes of a keeper, mounted on the gateway's own host. */
@@ -254,6 +256,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
     await listen({
       ...options,
       admitConnection: guard.admitConnection,
+      findCertificate: deps.findCertificate,
       isBalancer: isBalancerOf(options.balancers),
       onRequest: (request, response) => handlers?.onRequest(request, response, false),
       onExpectContinue: (request, response) => handlers?.onRequest(request, response, true),

@@ -21,12 +21,13 @@ import { marketDomain } from '../protocol/typed-data.ts'
 import { openCluster, type StartClusterOptions } from './cluster/open-cluster.ts'
 import { createGateway, type Gateway, type GatewayOptions } from './gateway.ts'
 import type { FrontRules } from './limits/front-rules.ts'
+import { createDomainCache } from './names/domain-cache.ts'
 import { createTxtLookup, type LookupTxt } from './names/lookup-txt.ts'
 import { domainHost } from './names/resolve-host.ts'
 import type { GatewayMetrics } from './observe/metrics.ts'
 import { createSpecFetcher } from './routing/fetch-spec.ts'
 import type { GatewayFault } from './swarm/forge-swarm.ts'
-import type { AcmeOptions } from './tls/acme/acme-options.ts'
+import type { GatewayAcmeOptions } from './tls/acme/acme-options.ts'
 import type { CertificateFiles } from './tls/certificate-files.ts'
 import { openGatewayTls } from './tls/open-gateway-tls.ts'
 import { createTunnelHub, type TunnelHub } from './tunnels/tunnel-hub.ts'
@@ -100,7 +101,7 @@ export interface StartGatewayOptions {
 
 export interface StartTlsOptions {
   /** Files that somebody else keeps, or an authority that gives certificates. */
-  readonly from: CertificateFiles | AcmeOptions
+  readonly from: CertificateFiles | GatewayAcmeOptions
   /** Where the listener without TLS is that leads to the one with it; undefined for none. */
   readonly httpPort?: number
   /** Of `Strict-Transport-Security`; a year by default, 0 for none. */
@@ -135,6 +136,8 @@ export async function startGateway(
   const poll = options.pollIntervalMs === undefined ? {} : { pollIntervalMs: options.pollIntervalMs }
   const names = createNameReader({ client, clock, log }, { registry: contracts.registry, ...poll })
 
+  const lookup = lookupTxt ?? createTxtLookup()
+  const proofs = createDomainCache({ clock, log, lookupTxt: lookup })
   // Opened before the gateway, whose last answers may still lead here.
   const tls =
     tlsOptions &&
@@ -149,6 +152,7 @@ export async function startGateway(
           ...(options.balancers && { balancers: options.balancers }),
           dir: join(dir, 'tls'),
           domain: domainHost(options.domain ?? 'localhost'),
+          isProven: async (host, until) => (await proofs.resolve(host, until)).kind === 'known',
         },
         signal,
       ),
@@ -215,7 +219,8 @@ export async function startGateway(
       fetchSpec,
       seedBlocks: createSeedBlocks({ client, clock }),
       reputations: createReputationReader(client, { escrow: contracts.escrow, token: contracts.usdc }),
-      lookupTxt: lookupTxt ?? createTxtLookup(),
+      lookupTxt: lookup,
+      findCertificate: tls?.domains?.find,
       ...(cluster && {
         joinCluster({ tunnel, via, words, tunnels: all }) {
           if (!isManyfold) return openCluster({ clock, log, tunnels: all }, cluster, { tunnel, via, words })
@@ -262,6 +267,7 @@ export async function startGateway(
         ownProviders: () => [...ownProviders],
         quotas: cluster ? relay.inside : gateway.quotas,
         onSeen: gateway.seen.hear,
+        findCertificate: tls?.domains?.find,
       },
       {
         count: workersOptions.count - 1,
@@ -281,6 +287,7 @@ export async function startGateway(
           logLevel: workersOptions.logLevel,
           ticketKey,
           ...(cluster && { cluster }),
+          hasDomainCertificates: tls?.domains !== undefined,
         },
       },
     )

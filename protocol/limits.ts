@@ -57,6 +57,17 @@ export const limits = {
   acmeRetryDelayMsMax: 12 * 60 * 60_000,
   acmeLookIntervalMs: 12 * 60 * 60_000,
   acmeHookWordsMax: 32,
+  /** Certificates for domains of others: held in memory, orders at a time, how long a caller waits for one. */
+  domainCertificatesCachedMax: 1_000,
+  domainOrdersMax: 4,
+  domainOrderPatienceMs: 8_000,
+  /** After an order that failed, and how often at most by the operator's own setting. */
+  domainOrderRetryDelayMsMin: 60 * 60_000,
+  domainOrderRetryDelayMsMax: 24 * 60 * 60_000,
+  domainOrdersPerHourDefault: 20,
+  domainOrdersPerHourMax: 10_000,
+  /** How long a further process of a gateway goes on with what the first one said of a domain's certificate. */
+  domainCertificateHeardMs: 60_000,
   acmeProvidersMax: 64,
   /** How long a browser that has seen the gateway over TLS does without plain HTTP. */
   hstsSecondsDefault: 365 * 24 * 60 * 60,

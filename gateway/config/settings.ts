@@ -78,6 +78,12 @@ const settingsShape = {
           hook: z.array(z.string().max(4096)).max(limits.acmeHookWordsMax).optional(),
           /** Providers that stand in the certificate by their names. */
           providers: z.array(z.string().max(limits.nameBytesMax)).max(limits.acmeProvidersMax).default([]),
+          /** Certificates for domains of others that are pointed here and proved, ordered within an hour; 0 for none. */
+          domainsPerHour: z
+            .int()
+            .min(0)
+            .max(limits.domainOrdersPerHourMax)
+            .default(limits.domainOrdersPerHourDefault),
         })
         .prefault({}),
       /** Where plain HTTP is led to https. */

@@ -69,7 +69,8 @@ async function draft(commonName: string, nowMs: number, days: number) {
   const certificate = pki.createCertificate()
   certificate.publicKey = pki.publicKeyFromPem(publicKey)
   // Positive, whatever its first bit.
-  certificate.serialNumber = `00${randomBytes(16).toString('hex')}`
+  // Positive, and never with a zero in front that DER does not want.
+  certificate.serialNumber = `01${randomBytes(16).toString('hex')}`
   // Clocks differ.
   certificate.validity.notBefore = new Date(nowMs - dayMs)
   certificate.validity.notAfter = new Date(nowMs + days * dayMs)

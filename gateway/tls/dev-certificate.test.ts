@@ -70,4 +70,5 @@ test('whoever steals the authority can sign for localhost only', async () => {
   const stolen = await signDevCertificate(authority, ['bank.example'], nowMs)
   expect(await shakeHands(stolen, authority.cert, 'bank.example')).toMatch('permitted subtree violation')
   expect(new X509Certificate(authority.cert).ca).toBe(true)
+  for (const { cert } of [stolen, authority]) expect(new X509Certificate(cert).serialNumber).toMatch(/^0?1/)
 })

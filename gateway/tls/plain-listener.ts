@@ -17,6 +17,8 @@ export interface PlainListenerOptions {
   readonly target: () => PlainTarget | undefined
   /** What an ACME server is to find at `/.well-known/acme-challenge/<token>` (RFC 8555 section 8.3). */
   readonly challenge?: (token: string) => string | undefined
+  /** Whether a domain of somebody else is served over TLS; none is by default. */
+  readonly hasCertificate?: (host: string) => boolean
 }
 
 export interface PlainTarget {
@@ -57,15 +59,21 @@ function serve(request: IncomingMessage, response: HttpResponse, options: PlainL
   }
   const target = options.target()
   if (!target) throw notYet()
-  const location = `https://${findHost(host, target.domain)}${target.port === '' ? '' : `:${target.port}`}${path}`
+  const location = `https://${findHost(host, target.domain, options)}${target.port === '' ? '' : `:${target.port}`}${path}`
   if (method !== 'GET' && method !== 'HEAD') throw insecure()
   response.writeHead(308, ['location', location, 'content-length', '0'])
   response.end()
 }
 
 /** The host to go on with: a provider's as it was called, else the gateway's own. @throws `host_unknown` */
-function findHost(header: string, domain: string): string {
-  const { kind } = resolveHost(header, domain)
+function findHost(
+  header: string,
+  domain: string,
+  { hasCertificate }: Pick<PlainListenerOptions, 'hasCertificate'>,
+): string {
+  const meaning = resolveHost(header, domain)
+  const { kind } = meaning
+  if (kind === 'foreign' && hasCertificate?.(meaning.host)) return meaning.host
   if (kind === 'malformed' || kind === 'unknown' || kind === 'foreign') {
     throw new ProtocolError('host_unknown', `This gateway does not answer for ${header.slice(0, 100)}.`, {
       hint: `Call https://<provider>.${domain}/<cid>.`,

@@ -5,6 +5,7 @@ import type { StartClusterOptions } from '../cluster/open-cluster.ts'
 import type { GatewayOptions, SeenCalls } from '../gateway.ts'
 import type { FrontRules } from '../limits/front-rules.ts'
 import type { Spend } from '../limits/spend-book.ts'
+import type { PemPair } from '../tls/dev-authority.ts'
 import type { Sibling } from './siblings.ts'
 
 /** What a gateway's first process tells a further one. Keys go this way, too: never in arguments or variables. */
@@ -25,6 +26,8 @@ export type ToWorker =
       readonly bytes?: Uint8Array
       readonly problem?: WorkerProblem
     }
+  /** The certificate of a domain that was asked for; undefined where there is none. */
+  | { readonly kind: 'certificate'; readonly id: number; readonly pair: PemPair | undefined }
   /** Ends what is in flight, and then itself. */
   | { readonly kind: 'stop' }
 
@@ -36,6 +39,8 @@ export type FromWorker =
   | { readonly kind: 'block'; readonly id: number; readonly cid: string }
   | { readonly kind: 'spent'; readonly spends: readonly Spend[] }
   | { readonly kind: 'seen'; readonly seen: SeenCalls }
+  /** Somebody shakes hands for a domain of others. */
+  | { readonly kind: 'certificate'; readonly id: number; readonly servername: string }
 
 export interface WorkerProblem {
   readonly code: string
@@ -63,4 +68,6 @@ export interface WorkerStart {
   /** It is a member of the cluster, too, with tunnels and a place for hops of its own. */
   readonly cluster?: StartClusterOptions
   readonly siblings: readonly Sibling[]
+  /** Whether the first process can be asked for certificates of domains of others. */
+  readonly hasDomainCertificates: boolean
 }

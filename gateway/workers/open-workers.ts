@@ -6,7 +6,7 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { repeat } from '../../protocol/base/repeat.ts'
 import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
-import type { TlsIdentity } from '../../protocol/http/secure-server.ts'
+import type { FindCertificate, TlsIdentity } from '../../protocol/http/secure-server.ts'
 import type { ReadBlock } from '../../protocol/ipfs/block.ts'
 import { parseContentCid } from '../../protocol/ipfs/cid.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -14,6 +14,7 @@ import type { StartClusterOptions } from '../cluster/open-cluster.ts'
 import type { SeenCalls } from '../gateway.ts'
 import type { FrontRules } from '../limits/front-rules.ts'
 import type { SharedQuotas, Spend } from '../limits/spend-book.ts'
+import type { PemPair } from '../tls/dev-authority.ts'
 import type { FromWorker, ToWorker, WorkerStart } from './messages.ts'
 import type { Sibling, Siblings } from './siblings.ts'
 
@@ -39,6 +40,8 @@ export interface WorkersDeps {
   readonly siblings: Siblings
   /** Whose tunnels end in the first process. */
   readonly ownProviders: () => readonly Address[]
+  /** Where the first process has certificates for domains of others. */
+  readonly findCertificate: FindCertificate | undefined
   /** What the first process counts together with the others. */
   readonly quotas: SharedQuotas
   /** Hears of calls that went through the others. */
@@ -107,6 +110,15 @@ export async function openWorkers(deps: WorkersDeps, options: WorkersOptions): P
       case 'block':
         void answerBlock(worker, message)
         break
+      case 'certificate': {
+        const { id, servername } = message
+        const tell = (pair: PemPair | undefined) => send(worker, { kind: 'certificate', id, pair })
+        deps.findCertificate?.(servername).then(
+          (found) => tell(found && { cert: found.cert, key: found.key }),
+          () => tell(undefined),
+        )
+        break
+      }
       case 'spent':
         deps.quotas.charge(message.spends)
         tellSpent(message.spends, worker)

@@ -16,6 +16,7 @@ import { createGateway, type Gateway } from '../gateway.ts'
 import type { FrontRules } from '../limits/front-rules.ts'
 import { createTxtLookup } from '../names/lookup-txt.ts'
 import { createTunnelHub, type TunnelHub } from '../tunnels/tunnel-hub.ts'
+import { askCertificates } from './ask-certificates.ts'
 import { listenForHops, relayRequest } from './hop.ts'
 import type { FromWorker, ToWorker, WorkerStart } from './messages.ts'
 import { createSiblings, withSiblings } from './siblings.ts'
@@ -29,6 +30,9 @@ const siblings = createSiblings()
 const blocks = new Map<number, PromiseWithResolvers<Uint8Array>>()
 let blocksAsked = 0
 let gateway: Gateway | undefined
+const certificates = askCertificates({ clock: systemClock }, (id, servername) =>
+  tell({ kind: 'certificate', id, servername }),
+)
 
 const tell = (message: FromWorker): void => {
   if (process.connected) process.send?.(message)
@@ -90,6 +94,7 @@ async function start(facts: WorkerStart): Promise<void> {
         }),
       }),
       serveControl: (request, response) => relayRequest(request, response, control),
+      ...(facts.hasDomainCertificates && { findCertificate: certificates.find }),
       ...(cluster && {
         joinCluster({ tunnels, tunnel, via }) {
           // What lies at siblings they tell the cluster themselves, and are asked for directly.
@@ -172,6 +177,9 @@ process.on('message', (message: ToWorker) => {
       }
       break
     }
+    case 'certificate':
+      certificates.hear(message.id, message.pair)
+      break
     case 'stop':
       void stop()
   }

@@ -16,7 +16,7 @@ import { acceptProxied } from './accept-proxied.ts'
 import { createH2Server, type H2Server } from './h2-server.ts'
 import type { HttpListenerFunction, RequestListener } from './listener.ts'
 import { rawProblem } from './problem-response.ts'
-import { createSecureServer, showIdentity, type TlsIdentity } from './secure-server.ts'
+import { createSecureServer, type FindCertificate, showIdentity, type TlsIdentity } from './secure-server.ts'
 import { openSwitch } from './switch.ts'
 
 export interface ListenOptions {
@@ -28,6 +28,8 @@ export interface ListenOptions {
   readonly path?: string
   /** With this the listener speaks TLS, and HTTP/2 to whoever asks for it; without, HTTP/1.1 in the clear. */
   readonly tls?: TlsIdentity
+  /** What is shown to callers of other hosts. Only with `tls`. */
+  readonly findCertificate?: FindCertificate | undefined
   /** Lets several processes share the port, each with its own connections. */
   readonly isShared?: boolean
   readonly onRequest: HttpListenerFunction
@@ -93,7 +95,10 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     shouldUpgradeCallback: ({ headers }) =>
       onUpgrade !== undefined && headers.upgrade?.toLowerCase() === 'websocket',
   }
-  const secure = options.tls && h2 && createSecureServer(options.tls, h2, serverOptions)
+  const secure =
+    options.tls &&
+    h2 &&
+    createSecureServer(options.tls, h2, { ...serverOptions, findCertificate: options.findCertificate })
   const server: Server | SecureServer = secure ?? createServer(serverOptions)
   server.maxConnections = limits.listenerConnectionsMax
   const { admitConnection } = options

@@ -1,6 +1,6 @@
 import type { ServerOptions } from 'node:http'
 import { createServer, type Server } from 'node:https'
-import type { TLSSocket } from 'node:tls'
+import { createSecureContext, type SecureContext, type TLSSocket } from 'node:tls'
 import { limits } from '../limits.ts'
 import { copyAddress } from './accept-proxied.ts'
 import type { H2Server } from './h2-server.ts'
@@ -15,11 +15,21 @@ export interface TlsIdentity {
   readonly ticketKeys: Buffer
 }
 
+/** Finds what is shown to callers of another host than the identity is for; undefined where it is shown to them, too. */
+export type FindCertificate = (
+  servername: string,
+) => Promise<{ readonly cert: string; readonly key: string } | undefined>
+
 /** A server with TLS 1.2 or newer: what a handshake agrees on (ALPN) decides who reads the connection. */
-export function createSecureServer(identity: TlsIdentity, h2: H2Server, options: ServerOptions): Server {
-  const server = createServer({
+export function createSecureServer(
+  identity: TlsIdentity,
+  h2: H2Server,
+  { findCertificate, ...options }: ServerOptions & { readonly findCertificate?: FindCertificate | undefined },
+): Server {
+  const server: Server = createServer({
     ...options,
     ...toTlsOptions(identity),
+    ...(findCertificate && { SNICallback: findContext(() => server.getTicketKeys(), findCertificate) }),
     ALPNProtocols: ['h2', 'http/1.1'],
     handshakeTimeout: limits.tlsHandshakeTimeoutMs,
   })
@@ -34,6 +44,25 @@ export function createSecureServer(identity: TlsIdentity, h2: H2Server, options:
   server.removeAllListeners('tlsClientError')
   server.on('tlsClientError', (_, socket) => socket.destroy())
   return server
+}
+
+/** Contexts are made once for each certificate and the ticket keys of the time: that costs more than a handshake. */
+function findContext(readTicketKeys: () => Buffer, findCertificate: FindCertificate) {
+  const contexts = new WeakMap<object, { readonly context: SecureContext; readonly ticketKeys: Buffer }>()
+  return (servername: string, done: (error: Error | null, context?: SecureContext) => void): void => {
+    findCertificate(servername).then(
+      (pair) => {
+        if (!pair) return done(null)
+        const ticketKeys = readTicketKeys()
+        const known = contexts.get(pair)
+        if (known?.ticketKeys.equals(ticketKeys)) return done(null, known.context)
+        const context = createSecureContext(toTlsOptions({ cert: pair.cert, key: pair.key, ticketKeys }))
+        contexts.set(pair, { context, ticketKeys })
+        done(null, context)
+      },
+      () => done(null),
+    )
+  }
 }
 
 /** Takes effect with the next connection. */

@@ -1,9 +1,13 @@
+import { X509Certificate } from 'node:crypto'
 import { mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openAcmeSource } from '../../gateway/tls/acme/acme-source.ts'
+import { orderCertificate } from '../../gateway/tls/acme/order-certificate.ts'
+import type { PemPair } from '../../gateway/tls/dev-authority.ts'
+import { openDomainCertificates } from '../../gateway/tls/domain-certificates.ts'
 import { openPlainListener } from '../../gateway/tls/plain-listener.ts'
 import { createTestClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
@@ -68,6 +72,7 @@ async function setup() {
     log,
     proofs,
     dir: options.dir,
+    directoryUrl: options.directoryUrl,
     hook,
     zone: () => readFile(zoneFile, 'utf8'),
     open: (more: { hook?: readonly string[]; providers?: readonly string[] } = {}) =>
@@ -137,3 +142,31 @@ test.skipIf(!pebblePath)('a hook that cannot be run is told at the start', async
   await using at = await setup()
   await expect(at.open({ hook: ['/nowhere/hook'] })).rejects.toMatchObject({ code: 'config_invalid' })
 })
+
+test.skipIf(!pebblePath)(
+  'a domain of somebody else: ordered at the first handshake, once it is proved, with the account that is there',
+  async () => {
+    await using at = await setup()
+    await using source = await at.open()
+    expect(source.certificate.names).toContain('market.example')
+    const proven = new Set<string>()
+    await using domains = await openDomainCertificates(
+      {
+        ...{ clock: at.clock, random: () => 0.5, log: at.log },
+        isProven: async (domain) => proven.has(domain),
+        order: (domain, signal) =>
+          orderCertificate(at, { directoryUrl: at.directoryUrl, domain, providers: [] }, signal),
+      },
+      { dir: join(at.dir, 'domains'), domain: 'market.example', ordersPerHourMax: 4 },
+    )
+    expect(await domains.find('shop.example')).toBeUndefined()
+    proven.add('shop.example')
+    // The authority may take longer than a caller waits.
+    await expect.poll(() => domains.find('shop.example')).toBeDefined()
+    const pair = (await domains.find('shop.example')) as PemPair
+    expect(new X509Certificate(pair.cert).subjectAltName).toBe('DNS:shop.example')
+    expect(at.proofs.size).toBe(0)
+    const accounts = (await readdir(at.dir)).filter((name) => name.startsWith('account-'))
+    expect(accounts.length).toBe(1)
+  },
+)

@@ -125,11 +125,12 @@ function tlsOptions({ tls, domain }: GatewaySettings, cwd: string): StartTlsOpti
   const { cert, key, acme, httpPort, hstsSeconds } = tls
   const rest = { hstsSeconds, ...(httpPort !== undefined && { httpPort }) }
   if (acme.enabled && domain !== undefined) {
-    const { directory, email, hook, providers } = acme
+    const { directory, email, hook, providers, domainsPerHour } = acme
     const from = {
       directoryUrl: directory,
       domain: domainHost(domain),
       providers,
+      domainsPerHour,
       ...(email !== undefined && { email }),
       ...(hook && { hook }),
     }

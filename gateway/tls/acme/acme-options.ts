@@ -15,6 +15,12 @@ export interface AcmeOptions {
   readonly providers: readonly string[]
 }
 
+/** The same for a gateway that may have certificates for domains of others, too. */
+export interface GatewayAcmeOptions extends AcmeOptions {
+  /** Orders for those within an hour; 0 for none at all. */
+  readonly domainsPerHour: number
+}
+
 /** The hosts of the certificate: with a wildcard where DNS can prove it, else one by one. */
 export function certificateHosts({ hook, domain, providers }: AcmeOptions): string[] {
   if (hook) return [domain, `*.${domain}`, ...providers.map((name) => `*.${name}.${domain}`)]
