@@ -411,10 +411,6 @@ export const limits = {
   // Ledger
   /** One fsync for at most so many calls. */
   ledgerGroupRecordsMax: 512,
-  /** A charge waits no longer for others to share its fsync and signature. */
-  ledgerGatherMs: 2,
-  /** So many do not wait for more. */
-  ledgerGroupRecordsReady: 32,
   /** Receipts of calls that cost nothing, about 400 bytes each: of one payer, in all, and for how long. */
   unpaidReceiptsPerPayerMax: 10_000,
   unpaidReceiptsMax: 1_000_000,

@@ -11,6 +11,7 @@ export interface Recent<K, V> {
 
 export function createRecent<K, V>(sizeMax: number): Recent<K, V> {
   const entries = new Map<K, V>()
+  let newest: K | undefined
   return {
     get size() {
       return entries.size
@@ -18,7 +19,9 @@ export function createRecent<K, V>(sizeMax: number): Recent<K, V> {
     get: (key) => entries.get(key),
     has: (key) => entries.has(key),
     set(key, value) {
-      entries.delete(key)
+      // Most calls are of who called last. A small map that loses and gains an entry makes itself a new table each time.
+      if (key !== newest) entries.delete(key)
+      newest = key
       entries.set(key, value)
       if (entries.size <= sizeMax) return
       for (const oldest of entries.keys()) {

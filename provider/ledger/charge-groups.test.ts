@@ -1,6 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { createTestClock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import { usdc } from '../../protocol/usdc.ts'
@@ -15,26 +14,25 @@ const recordOf = (receiptId: number): ChargeRecord => ({
 })
 
 function setup() {
-  const clock = createTestClock()
   const sent: number[][] = []
-  const groups = createChargeGroups({ clock, send: (group) => sent.push(group.map((r) => r.receiptId)) })
+  const groups = createChargeGroups((group) => sent.push(group.map((r) => r.receiptId)))
   const committed = () => groups.committed(sent.at(-1)?.map((id) => `receipt ${id}`) ?? [])
   const durable: number[] = []
   let receiptId = 0
-  const append = (othersComing: boolean) => {
+  const append = () => {
     receiptId += 1
     const id = receiptId
-    return groups.append(recordOf(id), { othersComing }).then((signed) => {
+    return groups.append(recordOf(id)).then((signed) => {
       expect(signed).toBe(`receipt ${id}`)
       durable.push(id)
     })
   }
-  return { clock, sent, groups, committed, durable, append }
+  return { sent, groups, committed, durable, append }
 }
 
 test('a charge that is alone leaves in the same turn, and its call hears of it when it is on disk, not before', async () => {
   const { sent, groups, committed, durable, append } = setup()
-  const appended = append(false)
+  const appended = append()
   await setImmediate()
   expect([sent, durable, groups.isIdle]).toEqual([[[1]], [], false])
   committed()
@@ -44,53 +42,16 @@ test('a charge that is alone leaves in the same turn, and its call hears of it w
 
 test('charges of one turn share a group', async () => {
   const { sent, append } = setup()
-  for (let index = 0; index < 3; index += 1) void append(false)
+  for (let index = 0; index < 3; index += 1) void append()
   await setImmediate()
   expect(sent).toEqual([[1, 2, 3]])
 })
 
-test('while other calls are under way, groups leave once in ledgerGatherMs', async () => {
-  const { clock, sent, committed, append } = setup()
-  void append(true)
-  await setImmediate()
-  committed()
-  for (let index = 0; index < 3; index += 1) {
-    void append(true)
-    await setImmediate()
-  }
-  expect(sent).toEqual([[1]])
-  await clock.advance(limits.ledgerGatherMs)
-  await setImmediate()
-  expect(sent).toEqual([[1], [2, 3, 4]])
-  committed()
-  // A disk that takes longer than that is waited for by nobody else.
-  await clock.advance(limits.ledgerGatherMs)
-  void append(true)
-  await setImmediate()
-  expect(sent).toEqual([[1], [2, 3, 4], [5]])
-})
-
-test('the last call that is under way takes along those that waited, and so does a group that is large enough', async () => {
+test('one group at a time; what comes meanwhile gathers and leaves with the next', async () => {
   const { sent, committed, append } = setup()
-  void append(true)
+  void append()
   await setImmediate()
-  committed()
-  void append(true)
-  void append(false)
-  await setImmediate()
-  expect(sent).toEqual([[1], [2, 3]])
-  committed()
-  for (let index = 0; index < limits.ledgerGroupRecordsReady; index += 1) void append(true)
-  await setImmediate()
-  expect(sent.map((group) => group.length)).toEqual([1, 2, limits.ledgerGroupRecordsReady])
-})
-
-test('one group at a time; what comes meanwhile gathers without a limit of time and leaves with the next', async () => {
-  const { clock, sent, committed, append } = setup()
-  void append(false)
-  await setImmediate()
-  for (let index = 0; index < limits.ledgerGroupRecordsMax + 1; index += 1) void append(false)
-  await clock.advance(10 * limits.ledgerGatherMs)
+  for (let index = 0; index < limits.ledgerGroupRecordsMax + 1; index += 1) void append()
   await setImmediate()
   expect(sent.length).toBe(1)
   committed()
@@ -102,9 +63,9 @@ test('one group at a time; what comes meanwhile gathers without a limit of time 
 
 test('a failure reaches those on their way to the disk and those that gather', async () => {
   const { groups, append, durable } = setup()
-  const first = append(false)
+  const first = append()
   await setImmediate()
-  const second = append(true)
+  const second = append()
   groups.rejectAll(new ProtocolError('ledger_unavailable', 'The disk is full.', { hint: 'Free some of it.' }))
   await expect(first).rejects.toMatchObject({ code: 'ledger_unavailable' })
   await expect(second).rejects.toMatchObject({ code: 'ledger_unavailable' })

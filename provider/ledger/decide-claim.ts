@@ -66,22 +66,26 @@ function refuseByVoucher(
   const { chargedUsdc, calls, callsInFlight } = account
   const owedUsdc = addUsdc(chargedUsdc, account.reservedUsdc)
   const owedCalls = calls + callsInFlight
+  const isOfEpoch = voucher.epoch === grant.epoch
+  const isHighest = accepted !== undefined && isAtLeast(accepted.voucher, voucher)
+  if (isOfEpoch && isHighest && coversCall({ voucher, owedUsdc, calls: owedCalls, priceUsdc }))
+    return undefined
+
   const facts = { epoch: grant.epoch, accepted, chargedUsdc, chargedCalls: calls, owedUsdc, owedCalls }
   const details = { ...correctionDetails(facts), price: priceUsdc.toString() }
-  if (voucher.epoch !== grant.epoch) {
+  if (!isOfEpoch) {
     return new ProtocolError(
       'voucher_epoch_other',
       `The voucher is of epoch ${voucher.epoch}, and the grant of epoch ${grant.epoch}.`,
       { hint: 'Look at the grant on chain, then sign a voucher for its epoch.', details },
     )
   }
-  if (!accepted || !isAtLeast(accepted.voucher, voucher)) {
+  if (!isHighest) {
     return new ProtocolError('voucher_too_low', 'A voucher before it promised more money or more calls.', {
       hint: 'Sign one that promises at least as much of both as "accepted".',
       details,
     })
   }
-  if (coversCall({ voucher, owedUsdc, calls: owedCalls, priceUsdc })) return undefined
   return new ProtocolError(
     'voucher_too_low',
     `The call costs ${formatUsdc(priceUsdc)} USDC on top of ${formatUsdc(owedUsdc)} for ${owedCalls} calls; the voucher promises ${formatUsdc(voucher.maxAmount)} for ${voucher.maxCalls}.`,

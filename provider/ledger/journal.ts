@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { type Clock, systemClock } from '../../protocol/base/clock.ts'
+import type { Clock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { DelegatedKey, ReceiptKey } from '../../protocol/receipt-key.ts'
 import { type ChargeGroups, createChargeGroups } from './charge-groups.ts'
@@ -22,7 +22,7 @@ export interface Journal extends AsyncDisposable {
   /** Why nothing can be written any more; undefined while all is well. */
   readonly failure: ProtocolError | undefined
   /**
-   * Resolves when the record is on disk, with its receipt, signed; see `ChargeGroups`.
+   * Resolves when the record is on disk, with its receipt, signed.
    *
    * @throws ProtocolError `ledger_unavailable`: it may or may not be.
    */
@@ -74,15 +74,12 @@ export async function openJournal(
   let failure: ProtocolError | undefined
   let hasExited = false
   let isClosing = false
-  const groups = createChargeGroups({
-    clock: systemClock,
-    send(group) {
-      const commit = () => post({ kind: 'commit', group: encodeGroup(group) })
-      // Where nobody called for a month, or the clock was set, receipts of this group would not be in the key's time.
-      if (isInTime(key, clock.nowMs())) commit()
-      else void renew().then(commit)
-      if (wantsRenewal(key, clock.nowMs())) void renew()
-    },
+  const groups = createChargeGroups((group) => {
+    const commit = () => post({ kind: 'commit', group: encodeGroup(group) })
+    // Where nobody called for a month, or the clock was set, receipts of this group would not be in the key's time.
+    if (isInTime(key, clock.nowMs())) commit()
+    else void renew().then(commit)
+    if (wantsRenewal(key, clock.nowMs())) void renew()
   })
   const queries = new Map<number, Waiter>()
   let queriesAsked = 0
@@ -142,10 +139,8 @@ export async function openJournal(
     get failure() {
       return failure
     },
-    append: (record, options) =>
-      failure || isClosing
-        ? Promise.reject(failure ?? queryFailed('it is closing'))
-        : groups.append(record, options),
+    append: (record) =>
+      failure || isClosing ? Promise.reject(failure ?? queryFailed('it is closing')) : groups.append(record),
     query: (name, ...args) =>
       new Promise((resolve, reject) => {
         if (isClosing || hasExited) return reject(queryFailed('it is closed'))

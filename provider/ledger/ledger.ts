@@ -225,7 +225,6 @@ export async function openLedger(
   const voucherAccesses = createVoucherAccesses({ journal })
   const revokedPasses = createRevokedPasses({ journal, nowMs: clock.nowMs })
   const listeners = new Set<(amountUsdc: Usdc, payer: Address) => void>()
-  let callsReserved = 0
   log.info('ledger_opened', {
     dir,
     receipts: journal.totals.receiptId,
@@ -236,7 +235,7 @@ export async function openLedger(
   async function append(record: ChargeRecord, line: Account): Promise<string> {
     let signedReceipt: string
     try {
-      signedReceipt = await journal.append(record, { othersComing: callsReserved > 0 })
+      signedReceipt = await journal.append(record)
     } catch (error) {
       log.error('ledger_write_failed', { callId: record.receipt.callId, cause: (error as Error).cause })
       throw error
@@ -259,7 +258,6 @@ export async function openLedger(
     assert(receipt.priceUsdc <= claim.priceUsdc, 'no more is charged than was reserved')
     if (journal.failure) throw journal.failure
     moveReserved(lines, claim.priceUsdc, -1)
-    callsReserved -= 1
     addCharge(lines, receipt.priceUsdc, now())
     const charged = chargedTo(lines.account)
     const signedReceipt = await append(
@@ -326,7 +324,6 @@ export async function openLedger(
       if (error) return { kind: 'refused', error }
       books.keep(lines, now())
       moveReserved(lines, claim.priceUsdc, 1)
-      callsReserved += 1
       const giveBackCall = countCall(lines)
       let isOpen = true
       const release = (reason?: string) => {
@@ -334,7 +331,6 @@ export async function openLedger(
         isOpen = false
         log.debug('reservation_released', { callId: claim.callId, reason })
         moveReserved(lines, claim.priceUsdc, -1)
-        callsReserved -= 1
         giveBackCall()
       }
       const reservation: Reservation = {

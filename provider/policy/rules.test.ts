@@ -153,3 +153,13 @@ test('a change holds at once, is told to whoever asked, and is there after a res
   await expect(rules.reload()).rejects.toMatchObject({ code: 'config_invalid' })
   expect(rules.capacity.memoryMiB).toBe(Number.POSITIVE_INFINITY)
 })
+
+test('what a deployment gets follows the policy at once, down and up again', async () => {
+  await using world = await setup()
+  const { rules } = world
+  const { concurrency } = rules.limitsOf(deployment.spec)
+  await rules.change({ kind: 'set', limits: { concurrency: 1 } })
+  expect(rules.limitsOf(deployment.spec).concurrency).toBe(1)
+  await rules.change({ kind: 'set', limits: { concurrency: null } })
+  expect(rules.limitsOf(deployment.spec).concurrency).toBe(concurrency)
+})

@@ -61,12 +61,14 @@ export async function openRules(
 ): Promise<Rules> {
   let policy = await readPolicy(dir)
   let verdicts = new WeakMap<Deployment, { readonly refusal: ProtocolError | undefined }>()
+  let bounds = new WeakMap<Deployment['spec'], SetLimits>()
   const rates = createFaultRates({ clock })
   const pauses = await openFaultPauses({ log }, dir)
 
   function take(next: Policy): void {
     policy = next
     verdicts = new WeakMap()
+    bounds = new WeakMap()
     onChange(rules)
   }
 
@@ -115,7 +117,13 @@ export async function openRules(
       if (refusal) throw refusal
     },
     refusalOf: (deployment) => verdictOf(deployment) ?? pauseOf(deployment),
-    limitsOf: (spec) => boundLimits(resolveLimits(spec.limits), policy.limits),
+    limitsOf(spec) {
+      const known = bounds.get(spec)
+      if (known) return known
+      const bounded = boundLimits(resolveLimits(spec.limits), policy.limits)
+      bounds.set(spec, bounded)
+      return bounded
+    },
     countCall({ cid, digest, specDigest }, outcome) {
       const rule = policy.faults
       if (!rule || outcome === 'platform_fault' || outcome === 'payment_failed') return

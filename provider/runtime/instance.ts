@@ -1,4 +1,5 @@
 import { type Duplex, Readable } from 'node:stream'
+import { createBag } from '../../protocol/base/bag.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { ProtocolError } from '../../protocol/errors.ts'
 import { createHttpPool } from '../../protocol/http/h1-client.ts'
@@ -57,14 +58,14 @@ export function createInstance(
     idleTimeoutMs: limits.idleTimeoutMs,
     keepAliveMs: limits.programKeepAliveMs,
   })
-  const calls = new Set<RunningCall>()
+  const calls = createBag<RunningCall>()
   const pacer = createPacer({
     bytesPerTurnMax: limits.programBytesPerTurnMax,
     hold() {
-      for (const call of calls) call.exchange?.pause()
+      for (const call of calls.items()) call.exchange?.pause()
     },
     letGo() {
-      for (const call of calls) if (!call.isPaused) call.exchange?.resume()
+      for (const call of calls.items()) if (!call.isPaused) call.exchange?.resume()
     },
   })
   const weigher = createWeigher(clock.monotonicMs())
@@ -83,7 +84,7 @@ export function createInstance(
     death = killed ?? explainDeath(exit)
     dead.abort()
     pool.close()
-    for (const call of calls) end(call, toOutcome(death))
+    for (const call of calls.items()) end(call, toOutcome(death))
     return death
   })
 
@@ -91,7 +92,7 @@ export function createInstance(
     const nowMs = clock.monotonicMs()
     cell.weigh(weigher.look(nowMs))
     if (isCpuCounted || webSockets > 0) checkCpu()
-    for (const call of calls) {
+    for (const call of calls.items()) {
       if (call.webSocket) checkWebSocket(call, call.webSocket, nowMs)
       else checkTime(call, nowMs)
     }
@@ -112,7 +113,7 @@ export function createInstance(
     if (cpuMs === undefined) return
     const share = (cpuMs - seenCpuMs) / calls.size
     seenCpuMs = cpuMs
-    for (const call of calls) {
+    for (const call of calls.items()) {
       if (!isCpuCounted && !call.webSocket) continue
       call.cpuMs += share
       if (call.cpuMs > cpuMsMax) stopLate(call, { kind: 'out_of_cpu', cpuMs: cpuMsMax })
@@ -183,7 +184,7 @@ export function createInstance(
     killed = reason
     if (reason.kind === 'stopped' && options.askToStop) stopping = stopGently(options.askToStop)
     else cell.kill()
-    for (const call of calls) {
+    for (const call of calls.items()) {
       end(call, toOutcome(reason))
       call.exchange?.abort()
     }

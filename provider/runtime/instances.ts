@@ -56,6 +56,8 @@ interface Entry {
   starting: Promise<Instance> | undefined
   instance: Instance | undefined
   usedMs: number
+  /** Which of all uses its last one was: more often than the clock ticks. */
+  lastUse: number
 }
 
 /** Failures of a program that has not answered since; they delay its next start. */
@@ -76,11 +78,11 @@ export function createInstances(
   }: InstancesOptions,
 ): Instances {
   const stopping = new AbortController()
-  /** In the order of use, the least recent first. */
   const entries = new Map<string, Entry>()
   const failing = new Map<string, Failures>()
   const ending = new Map<Promise<void>, Entry>()
   let capacityMiB = initialCapacityMiB
+  let uses = 0
   let sweeping: Promise<void> | undefined
 
   async function start(entry: Entry, load: (signal: AbortSignal) => Promise<Launch>): Promise<Instance> {
@@ -162,9 +164,10 @@ export function createInstances(
 
   /** Ends the one that was called longest ago of those that do nothing. @returns whether there was one */
   function endIdle(): boolean {
-    const idle = [...entries.values()].find(({ instance }) => instance?.inFlight === 0)
-    if (idle) end(idle, 'it made room for another')
-    return idle !== undefined
+    const idle = [...entries.values()].filter(({ instance }) => instance?.inFlight === 0)
+    const [first] = idle.sort((a, b) => a.lastUse - b.lastUse)
+    if (first) end(first, 'it made room for another')
+    return first !== undefined
   }
 
   /** Ends what nobody has called for a while. */
@@ -196,7 +199,8 @@ export function createInstances(
     if (failures && clock.monotonicMs() < failures.retryMs) throw failures.error
     if (!makeRoom(memoryMiB)) throw busyError('The places and the memory for programs are taken.')
     const usedMs = clock.monotonicMs()
-    const entry: Entry = { key, memoryMiB, starting: undefined, instance: undefined, usedMs }
+    const lastUse = ++uses
+    const entry: Entry = { key, memoryMiB, starting: undefined, instance: undefined, usedMs, lastUse }
     entries.set(key, entry)
     entry.starting = start(entry, load)
     // Everybody who waits hears of a failure; that nobody waits any more is no failure of its own.
@@ -231,8 +235,7 @@ export function createInstances(
         throw busyError(`The program has ${entry.instance.inFlight} calls in flight already.`)
       }
       entry.usedMs = clock.monotonicMs()
-      entries.delete(key)
-      entries.set(key, entry)
+      entry.lastUse = ++uses
       if (entry.instance.callsAnswered > 0) failing.delete(key)
       return entry.instance
     },

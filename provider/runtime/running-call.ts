@@ -1,10 +1,11 @@
 import { Readable } from 'node:stream'
+import { type BagItem, inNoBag } from '../../protocol/base/bag.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { UpstreamExchange, UpstreamRequest } from '../../protocol/http/upstream.ts'
 import type { CallHandler } from './runtime.ts'
 
 /** A call in flight, with whose time it takes. */
-export interface RunningCall {
+export interface RunningCall extends BagItem {
   readonly request: UpstreamRequest
   readonly handler: CallHandler
   exchange: UpstreamExchange | undefined
@@ -28,6 +29,7 @@ export function createCall(
   { nowMs, egressBreaches = 0 }: { nowMs: number; egressBreaches?: number },
 ): RunningCall {
   return {
+    bagIndex: inNoBag,
     request,
     handler,
     exchange: undefined,
