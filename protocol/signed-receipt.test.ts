@@ -11,6 +11,7 @@ import { receiptLeaf } from './receipt.ts'
 import { isDelegated } from './receipt-key.ts'
 import { formatSignedReceipt, receiptGroupMessage, type SignedReceipt } from './signed-receipt.ts'
 import { marketDomain, marketSeparator, typedDataTypes } from './typed-data.ts'
+import { type Evidence, verifyReceipt } from './verify-receipt.ts'
 
 const signer = await createTestSigner()
 
@@ -109,4 +110,22 @@ test('only the account of the provider vouches for its key, and only in its mark
   const stranger = privateKeyToAccount(generatePrivateKey())
   expect(await isDelegated({ ...key, provider: stranger.address }, market)).toBe(false)
   expect(key.provider).toBe(providerAccount.address)
+})
+
+test('a receipt of another provider, chain or escrow, and one whose path is cut, is told as that', async () => {
+  const [, signed] = signGroup(5) as [SignedReceipt, SignedReceipt]
+  const { provider } = signed.receipt
+  const wrongOf = async (of: SignedReceipt, evidence: Evidence) =>
+    (await verifyReceipt(of, evidence)).filter(({ verdict }) => verdict === 'wrong').map(({ name }) => name)
+  const stranger = privateKeyToAccount(generatePrivateKey()).address
+  expect(await wrongOf(signed, { provider, market })).toEqual([])
+  expect(await wrongOf(signed, { provider: stranger, market })).toEqual(['provider'])
+  expect(await wrongOf(signed, { provider, market: { ...market, chainId: 1 } })).toEqual(['market'])
+  expect(await wrongOf(signed, { provider, market: { ...market, escrow: stranger } })).toEqual(['market'])
+  expect(await wrongOf({ ...signed, path: signed.path.slice(1) }, { provider, market })).toEqual([
+    'signature',
+  ])
+  // Who writes another market into it has nobody's signature for that.
+  const moved = { ...signed, market: { ...market, chainId: 1 } }
+  expect(await wrongOf(moved, { provider, market: moved.market })).toEqual(['signature', 'key'])
 })

@@ -205,7 +205,7 @@ test('with workers a call reaches a tunnel whichever process it came to, and wha
   const quota = { exempt: [], client: '50000/30d' }
   await writeFile(join(at.user.dir, 'workers.json'), JSON.stringify({ limits: quota }))
   const running = await startServing(at.user, line)
-  const { domain, tunnel, port, metricsPort } = JSON.parse(running.first)
+  const { url, domain, tunnel, port, metricsPort } = JSON.parse(running.first)
   const home = await startServing(at.user, [
     'provider',
     'up',
@@ -249,6 +249,40 @@ test('with workers a call reaches a tunnel whichever process it came to, and wha
     return asked - (50_000 - left)
   }
   for (let n = 0; n < 6; n++) await expect.poll(uncounted, { interval: 300 }).toBeLessThanOrEqual(0)
+
+  // A swarm is run by any of the processes: each hears of the provider, whichever it announced itself to.
+  const place = ['--gateway', url, '--rpc', at.market.chain.rpcUrl.href, '--json']
+  const member = await startServing(at.user, [
+    'provider',
+    'up',
+    '--domain',
+    'heidi',
+    '--tunnel',
+    tunnel,
+    ...place,
+  ])
+  const env = { KHACHAPURI_PRIVATE_KEY: at.market.accounts.payer.privateKey }
+  const terms = ['--price', '0.001', '--budget', '0.1', '--yes']
+  expect((await at.user.run(['approve', 'heidi', ...terms, ...place], { env })).exitCode).toBe(0)
+  const deployed = await at.user.run(
+    ['deploy', 'app', '--public', '--provider', 'heidi', '--calls-per-minute', 'none', ...place],
+    { env },
+  )
+  expect(deployed.exitCode === 0 ? '' : deployed.stdout).toBe('')
+  const { cid } = deployed.json<{ cid: string }>()
+  const askSwarm = async () => {
+    const headers = { host: `any.${domain}`, 'khachapuri-swarm': 'n=1, k=1, timeout=20' }
+    const request = httpRequest({ host: '127.0.0.1', port, path: `/${cid}/`, agent: false, headers })
+    const [response] = (await once(request.end(), 'response')) as [IncomingMessage]
+    return [response.statusCode, response.headers['khachapuri-verdict'], await text(response)]
+  }
+  const told = () => Promise.all(Array.from({ length: 12 }, askSwarm))
+  await expect
+    .poll(async () => new Set((await told()).map((one) => JSON.stringify(one.slice(0, 2)))), {
+      timeout: 60_000,
+    })
+    .toEqual(new Set([JSON.stringify([200, 'all_equal'])]))
+  await member.stop()
 
   // Calls to a process that is killed break off; whoever calls again finds the others, and soon its successor.
   const workers = await findWorkers()

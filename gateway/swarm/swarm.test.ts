@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { expect, test } from 'vitest'
 import { sha256, toHex } from '../../protocol/base/bytes.ts'
 import { createTestClock } from '../../protocol/base/clock.ts'
@@ -29,6 +30,8 @@ const facts = {
 type Behaviour =
   | { readonly body: string; readonly status?: number; readonly shows?: string }
   | 'silent'
+  /** Votes when the time is over. */
+  | 'late'
   | 'refuses'
   | 'votes elsewhere'
 
@@ -36,7 +39,7 @@ const answerOf = (body: string, status = 200) => ({ status, rawHeaders: [], body
 
 function voteFor(
   voter: Voter,
-  behaviour: Exclude<Behaviour, 'silent' | 'refuses'>,
+  behaviour: Exclude<Behaviour, 'silent' | 'late' | 'refuses'>,
   index: number,
 ): SignedVote {
   const { body, status } = typeof behaviour === 'string' ? { body: 'x' } : { status: 200, ...behaviour }
@@ -67,6 +70,10 @@ async function runWith(...behaviours: Behaviour[]) {
         asked += 1
         const behaviour = behaviours[indexOf(name)]
         if (behaviour === 'refuses') throw new ProtocolError('grant_missing', 'No.', { hint: 'Pay.' })
+        if (behaviour === 'late') {
+          await once(signal, 'abort')
+          return voteFor(voters[indexOf(name)] as Voter, says('a'), indexOf(name))
+        }
         if (behaviour === undefined || behaviour === 'silent')
           return new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
         return voteFor(voters[indexOf(name)] as Voter, behaviour, indexOf(name))
@@ -85,7 +92,7 @@ async function runWith(...behaviours: Behaviour[]) {
     },
     never,
   )
-  if (behaviours.includes('silent')) {
+  if (behaviours.includes('silent') || behaviours.includes('late')) {
     // All others have voted once the checks of their signatures are through.
     while (clock.sleepers === 0 || asked < names.length) await new Promise((resolve) => setImmediate(resolve))
     await Promise.all(
@@ -123,6 +130,12 @@ test.each<[string, string, Behaviour[], string]>([
     'one is silent',
     'majority',
     [says('a'), says('a'), 'silent', says('a'), says('a')],
+    'agrees agrees timeout agrees agrees',
+  ],
+  [
+    'one votes when the time is over',
+    'majority',
+    [says('a'), says('a'), 'late', says('a'), says('a')],
     'agrees agrees timeout agrees agrees',
   ],
   [
@@ -208,6 +221,8 @@ test('what came of a swarm is checked later, through a file, too; the liar is na
     [{ ballot: { ...ballot, agreeing: 2 } }, 'vote alice'],
     [{ members: [{ ...alice, vote: others[0]?.vote }, ...others] }, 'vote alice'],
     [{ members: others }, 'selection'],
+    // One that is counted twice.
+    [{ members: [alice, alice, ...others.slice(1)] }, 'selection'],
   ] as const)
     expect(await wrongIn({ ...proof, ...changes } as SwarmProof)).toContain(wrong)
 })
