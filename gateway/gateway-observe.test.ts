@@ -140,6 +140,51 @@ test('metrics count what happened, under labels that no stranger chooses', async
   for (const word of ['some-cid', 'bob', 'nobody', '127.0.0.1']) expect(text).not.toContain(word)
 })
 
+test('a WebSocket handshake that is refused is logged and counted like any request, and takes of its client', async () => {
+  const limits = { ...frontRulesDefault.limits, exempt: [], client: { requests: 4, windowSeconds: 60 } }
+  await using front = await openGatewayFront(
+    {},
+    { metrics: { providers: [] }, rules: { ...frontRulesDefault, limits } },
+  )
+  const shake = async (host: string, path: string) => {
+    const headers = { connection: 'upgrade', upgrade: 'websocket' }
+    const { status, code } = await front.ask(host, { path, headers })
+    return [status, code]
+  }
+  expect(await shake('nobody.localhost', '/a?secret')).toEqual([404, 'provider_unknown'])
+  expect(await shake('localhost', '/b')).toEqual([501, 'websocket_unsupported'])
+  expect(await shake('b_d.localhost', '/c')).toEqual([400, 'name_malformed'])
+  expect((await shake('evil..example', '/d'))[0]).toBe(421)
+  // The door of the tunnels refuses who comes too often, too.
+  for (const [host, path] of [
+    ['localhost', '/_/tunnel'],
+    ['nobody.localhost', '/e'],
+  ] as const) {
+    expect(await shake(host, path)).toEqual([429, 'too_many_requests'])
+  }
+  const logged = front.log.lines.flatMap(({ event, facts }) =>
+    /^(?:call_proxied|request_served)$/.test(event) ? [[facts['path'], facts['status'], facts['code']]] : [],
+  )
+  expect(logged).toEqual([
+    ['/a', 404, 'provider_unknown'],
+    ['/b', 501, 'websocket_unsupported'],
+    [undefined, 400, 'name_malformed'],
+    [undefined, 421, 'host_unknown'],
+    [undefined, 429, 'too_many_requests'],
+    [undefined, 429, 'too_many_requests'],
+  ])
+  const { text } = await front.gateway.metrics.read()
+  for (const line of [
+    'requests_total{target="refused",status="4xx"} 4',
+    'requests_total{target="provider",status="4xx"} 1',
+    'requests_total{target="gateway",status="5xx"} 1',
+    'limited_total{limit="client"} 2',
+    'requests_in_flight 0',
+  ]) {
+    expect(text).toContain(`khachapuri_gateway_${line}\n`)
+  }
+})
+
 test('every metric that the dashboard and its alerts name is there, and every one of ours is on the dashboard', async () => {
   await using front = await openGatewayFront({}, { metrics: { providers: [] } })
   const { text } = await front.gateway.metrics.read()

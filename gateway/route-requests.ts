@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import { createRecent } from '../protocol/base/recent.ts'
 import { ProtocolError } from '../protocol/errors.ts'
 import type { HttpResponse, IncomingRequest, OutgoingResponse } from '../protocol/http/listener.ts'
-import { rawProblem, sendProblem } from '../protocol/http/problem-response.ts'
+import { sendProblem } from '../protocol/http/problem-response.ts'
 import { openSwitch } from '../protocol/http/switch.ts'
 import { limits } from '../protocol/limits.ts'
 import { type Caller, type FrontGuard, refusalHeaders } from './limits/front-guard.ts'
@@ -71,15 +71,36 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
     call.record.provider = formatDestination(call.destination)
     deps.dataPlane(call, deps.signal)
   }
-  const switchProvider = (
-    { request, response }: ReturnType<typeof openSwitch>,
-    facts: Pick<ProviderRequest, 'shape' | 'destination'>,
-  ): void => {
-    const record = deps.observer.begin(request, response)
-    record.path = pathOf(facts.shape.target)
+  const isTunnelDoor = (request: IncomingMessage): boolean => {
     try {
+      const { shape, meaning } = read(request)
+      return meaning.kind === 'control' && shape.target === '/_/tunnel'
+    } catch {
+      return false
+    }
+  }
+  /** @param refusal - Why it is not served; what else is wrong with it is found out here. */
+  const serveSwitch = ({ request, response }: ReturnType<typeof openSwitch>, refusal?: unknown): void => {
+    const record = deps.observer.begin(request, response)
+    try {
+      if (refusal !== undefined) throw refusal
       const caller = admit(request, record)
-      callProvider({ request, response, record, caller, ...facts, expectsContinue: false })
+      const { shape, meaning } = read(request as CallerRequest)
+      record.path = pathOf(shape.target)
+      if (meaning.kind !== 'control') {
+        callProvider({
+          request,
+          response,
+          record,
+          caller,
+          shape,
+          destination: meaning,
+          expectsContinue: false,
+        })
+      } else {
+        record.target = 'gateway'
+        throw webSocketUnsupported()
+      }
     } catch (error) {
       record.noteProblem(error)
       sendProblem(response, error, refusalHeaders(error))
@@ -107,19 +128,20 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
       }
     },
     onUpgrade(request, socket, head) {
-      try {
-        const { shape, meaning } = read(request)
-        if (meaning.kind !== 'control') {
-          switchProvider(openSwitch(request, socket, head), { shape, destination: meaning })
-        } else if (shape.target === '/_/tunnel') {
-          // The tunnels have bounds of their own, and stay for days.
-          const { address, leave } = deps.guard.admit(request)
-          leave()
-          deps.tunnels.upgrade(request, socket, head, address)
-        } else throw webSocketUnsupported()
-      } catch (error) {
-        socket.end(rawProblem(error), 'latin1', () => socket.destroy())
+      if (!isTunnelDoor(request)) {
+        serveSwitch(openSwitch(request, socket, head))
+        return
       }
+      let caller: Caller
+      try {
+        caller = deps.guard.admit(request)
+      } catch (error) {
+        serveSwitch(openSwitch(request, socket, head), error)
+        return
+      }
+      // The tunnels have bounds of their own, and stay for days.
+      caller.leave()
+      deps.tunnels.upgrade(request, socket, head, caller.address)
     },
   }
 }

@@ -103,6 +103,15 @@ export const programLimits = {
     enforcedBy: 'provider',
     breach: { code: 'concurrency_reached' },
   },
+  webSocketMs: {
+    what: 'How long a WebSocket lasts; two minutes without a byte end it, too',
+    unit: 'ms',
+    default: limits.webSocketMsMax,
+    min: 1_000,
+    max: limits.webSocketMsMax,
+    enforcedBy: 'provider',
+    breach: { effect: 'it is closed with 1001, and was answered' },
+  },
   requestBytes: {
     what: "A request's body",
     unit: 'bytes',
@@ -239,6 +248,7 @@ export const limitShape = {
   cpuMs: limitSchema('cpuMs').optional(),
   concurrency: limitSchema('concurrency').optional(),
   responseBytes: limitSchema('responseBytes').optional(),
+  webSocketMs: limitSchema('webSocketMs').optional(),
 } as const satisfies Readonly<Record<SettableLimitName, z.ZodType>>
 
 /** The limits that a deployment sets, each with a value. */
@@ -256,6 +266,7 @@ export function resolveLimits(some: SomeLimits): SetLimits {
     memoryMiB: some.memoryMiB ?? programLimits.memoryMiB.default,
     concurrency: some.concurrency ?? programLimits.concurrency.default,
     responseBytes: some.responseBytes ?? programLimits.responseBytes.default,
+    webSocketMs: some.webSocketMs ?? programLimits.webSocketMs.default,
   }
 }
 
@@ -266,6 +277,7 @@ export const providerMaximaSchema = z.object({
   memoryMiB: limitSchema('memoryMiB').optional(),
   concurrency: limitSchema('concurrency').optional(),
   responseBytes: limitSchema('responseBytes').optional(),
+  webSocketMs: limitSchema('webSocketMs').optional(),
 } satisfies Readonly<Record<SettableLimitName, z.ZodType>>)
 
 /** Which limits a deployment wants more of than a provider gives. What it does not say, it does not want. */

@@ -59,6 +59,11 @@ export const policyOptions = {
     value: '<n>',
     help: "An answer's body, in place of that in the manifest",
   },
+  'websocket-time': {
+    type: 'string',
+    value: '<ms>',
+    help: 'How long a WebSocket lasts, in place of that in the manifest',
+  },
 } as const satisfies Options
 
 export interface PolicyFlags {
@@ -72,6 +77,7 @@ export interface PolicyFlags {
   readonly cpu?: string | undefined
   readonly concurrency?: string | undefined
   readonly 'response-bytes'?: string | undefined
+  readonly 'websocket-time'?: string | undefined
   readonly record?: string | undefined
 }
 
@@ -109,6 +115,7 @@ const limitFlags = {
   cpu: 'cpuMs',
   concurrency: 'concurrency',
   'response-bytes': 'responseBytes',
+  'websocket-time': 'webSocketMs',
 } as const satisfies Readonly<Record<string, SettableLimitName>>
 
 /** Only those that were given, so that a spec does not name what nobody said. */

@@ -138,7 +138,10 @@ test('a denied deployment is denied under whatever CID its spec is put, and befo
 })
 
 test('what a deployment did not ask for is no more than the provider gives', () => {
-  const resolved = { timeoutMs: 1_000, cpuMs: 1_000, memoryMiB: 128, concurrency: 512, responseBytes: 1_000 }
+  const resolved = {
+    ...{ timeoutMs: 1_000, cpuMs: 1_000, memoryMiB: 128, concurrency: 512 },
+    ...{ responseBytes: 1_000, webSocketMs: 300_000 },
+  }
   expect(boundLimits(resolved, { concurrency: 4 })).toEqual({ ...resolved, concurrency: 4 })
 })
 

@@ -46,6 +46,7 @@ export function createInstance(
   const { timeoutMs, memoryMiB } = options.limits
   const budget = options.egress?.budget
   const cpuMsMax = options.limits.cpuMs ?? timeoutMs
+  const webSocketMsMax = options.limits.webSocketMs ?? limits.webSocketMsMax
   const responseBytesMax = options.limits.responseBytes ?? limits.responseBodyBytesMax
   // One core for as long as a call may take is within the bound whatever it does.
   const isCpuCounted = cpuMsMax < timeoutMs
@@ -146,7 +147,7 @@ export function createInstance(
    * that its program works on it is bounded like that of any call, by its processor time.
    */
   function checkWebSocket(call: RunningCall, { sinceMs, movedMs }: OpenWebSocket, nowMs: number): void {
-    if (nowMs - sinceMs <= limits.webSocketMsMax && nowMs - movedMs <= limits.webSocketIdleMsMax) return
+    if (nowMs - sinceMs <= webSocketMsMax && nowMs - movedMs <= limits.webSocketIdleMsMax) return
     end(call, { kind: 'answered', isCut: true })
     call.exchange?.abort()
   }

@@ -41,6 +41,8 @@ export interface ProgramLimits {
   readonly cpuMs?: number | undefined
   /** What the body of an answer may have. */
   readonly responseBytes?: number | undefined
+  /** How long a WebSocket lasts; as long as any may by default. */
+  readonly webSocketMs?: number | undefined
 }
 
 export interface StartOptions {

@@ -64,6 +64,17 @@ test('goes on for longer than a call may take, as long as somebody speaks', asyn
   expect(await outcome).toEqual({ kind: 'answered', isCut: true })
 })
 
+test('lasts as long as its deployment says, told by a close code, whoever speaks', async () => {
+  await using world = await setup({ webSocketMs: 60_000 })
+  const { socket, outcome } = await world.dial()
+  await world.clock.advance(59_000)
+  socket.send('still here')
+  await once(socket, 'message')
+  expect(world.instance.inFlight).toBe(1)
+  await world.clock.advance(2_000)
+  expect(await outcome).toEqual({ kind: 'answered', isCut: true })
+})
+
 test('ends where nobody speaks, and was answered', async () => {
   await using world = await setup()
   const { socket, outcome } = await world.dial()
