@@ -109,3 +109,30 @@ test('the readme of a new program names commands that exist', async () => {
   expect(commands).toEqual(['dev', 'deploy', 'logs', 'rollback'])
   for (const name of commands) expect((await user.run([name, '--help'])).exitCode).toBe(0)
 })
+
+test('activations are called here as at a provider, and attest with a key of this run', async () => {
+  await using user = await createTestUser()
+  const source = `export const activations = {
+    say: async ({ text }, { attest, programId }) => [text, programId, (await attest(new TextEncoder().encode(text))).length],
+  }
+  export default { fetch: async (request, env, ctx) => Response.json(await ctx.attest(new Uint8Array())) }`
+  await writeFile(join(user.dir, 'index.js'), source)
+  const activations = { say: { params: { text: { type: 'string' } } } }
+  const manifest = { name: 'notary', entry: 'index.js', activations, capabilities: ['attest'] }
+  await writeFile(join(user.dir, 'khachapuri.json'), JSON.stringify(manifest))
+  const { programId } = (await user.run(['build', '--json'])).json()
+  const running = await start(user, ['.'])
+  const said = ['a b', programId, 96]
+  expect(await (await fetch(`${running.url}_/activate/say?text=a+b`)).json()).toEqual(said)
+  const body = '{"text":"a b"}'
+  expect(await (await fetch(`${running.url}_/activate/say`, { method: 'POST', body })).json()).toEqual(said)
+  const missing = await fetch(`${running.url}_/activate/say`)
+  expect([missing.status, await missing.json()]).toMatchObject([400, { param: 'text' }])
+  const page = await fetch(running.url)
+  expect([page.status, await page.json()]).toMatchObject([403, { code: 'attest_outside_activation' }])
+  await running.stop()
+
+  await writeFile(join(user.dir, '.env'), 'KEY=x')
+  const { exitCode, stderr } = await user.run(['run', '.'])
+  expect([exitCode, stderr]).toEqual([1, expect.stringContaining('has no env')])
+})

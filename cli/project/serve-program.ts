@@ -1,21 +1,37 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import {
+  type ActivationCall,
+  type Activations,
+  canAttest,
+  findActivation,
+  readActivationParams,
+} from '../../protocol/activation.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import type { Outcome } from '../../protocol/call.ts'
+import { explainNoEnv } from '../../protocol/deployment.ts'
 import { ProtocolError, toProtocolError } from '../../protocol/errors.ts'
 import { listen } from '../../protocol/http/listen.ts'
 import type { IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
-import type { Params } from '../../protocol/program.ts'
+import { limits as protocolLimits } from '../../protocol/limits.ts'
+import type { Params, ProgramId } from '../../protocol/program.ts'
+import { type Attester, openAttester } from '../../provider/attest/attester.ts'
 import { createDnsLookup } from '../../provider/egress/lookup-names.ts'
-import { openBody } from '../../provider/http/call-body.ts'
+import { toActivationRequest } from '../../provider/http/activation-request.ts'
+import { createBodyRoom, openBody, readWholeBody } from '../../provider/http/call-body.ts'
 import { isNobodys, toProgramHeaders } from '../../provider/http/program-headers.ts'
 import { relay } from '../../provider/http/relay.ts'
+import { assertNoSwitch } from '../../provider/http/web-socket.ts'
+import type { ProgramUse } from '../../provider/open-programs.ts'
 import { createInstances, type Instances, type Launch } from '../../provider/runtime/instances.ts'
 import type { NativeRoot } from '../../provider/runtime/native/binary.ts'
 import { openRuntimes } from '../../provider/runtime/open-runtimes.ts'
-import type { Instance } from '../../provider/runtime/runtime.ts'
+import type { Instance, StartOptions } from '../../provider/runtime/runtime.ts'
 import type { CommandContext } from '../command.ts'
 import type { Env } from './env-file.ts'
-import type { PackedProgram } from './packed-program.ts'
+import { computeIds, type PackedProgram } from './packed-program.ts'
 
 export interface ServerOptions {
   /** 0 takes a free one. */
@@ -63,8 +79,11 @@ export interface ProgramServer extends AsyncDisposable {
 
 /** A build that runs. */
 interface Generation {
-  acquire(): Promise<Instance>
-  instance: Instance | undefined
+  readonly activations: Activations | undefined
+  readonly programId: ProgramId
+  acquire(use: ProgramUse): Promise<Instance>
+  /** Those that it has: one, or one for pages and one for activations that attest. */
+  readonly instances: Set<Instance>
   /** Calls that have come for it and are not over. */
   calls: number
   isReplaced: boolean
@@ -84,6 +103,7 @@ export async function createProgramServer(
   let current: Generation | undefined
   const network = { lookup: createDnsLookup(), allowPrivate: egressPrivate }
   let builds = 0
+  let attester: Promise<Attester> | undefined
   let failure = new ProtocolError('program_invalid', 'There is no program yet.', { hint: 'Wait a moment.' })
 
   const open = async (isNative: boolean): Promise<Instances> => {
@@ -108,6 +128,7 @@ export async function createProgramServer(
     const startedMs = clock.monotonicMs()
     const generation = current
     let outcome: Outcome | undefined
+    let instance: Instance | undefined
     if (generation) generation.calls++
     response.on('close', () => {
       onCall({
@@ -116,39 +137,74 @@ export async function createProgramServer(
         status: response.writableFinished ? response.statusCode : undefined,
         outcome,
         tookMs: clock.monotonicMs() - startedMs,
-        memoryBytes: generation?.instance?.usage().memoryBytes,
+        memoryBytes: instance?.usage().memoryBytes,
       })
       if (!generation) return
       generation.calls--
       endReplaced(generation)
     })
-    const ask = generation ? answer(generation, { request, response }, (how) => (outcome = how)) : undefined
-    if (ask) ask.catch((error) => sendProblem(response, toProtocolError(error)))
-    else sendProblem(response, failure)
+    if (!generation) {
+      sendProblem(response, failure)
+      return
+    }
+    const facts = {
+      onInstance: (one: Instance) => (instance = one),
+      onOutcome: (how: Outcome) => (outcome = how),
+    }
+    answer(generation, { request, response }, facts).catch((error) =>
+      sendProblem(response, toProtocolError(error)),
+    )
   }
 
   /** The last call is over, or there was none. */
-  function endReplaced({ isReplaced, calls, instance }: Generation): void {
-    if (!isReplaced || calls > 0 || !instance) return
-    void instance.whenIdle().then(() => instance.kill({ kind: 'stopped', why: 'a new build replaced it' }))
+  function endReplaced({ isReplaced, calls, instances }: Generation): void {
+    if (!isReplaced || calls > 0) return
+    for (const instance of instances)
+      void instance.whenIdle().then(() => instance.kill({ kind: 'stopped', why: 'a new build replaced it' }))
+  }
+
+  /** With a key of its own, that nobody else will ever know. */
+  async function openTrialAttester(): Promise<Attester> {
+    const dir = await mkdtemp(join(tmpdir(), 'khachapuri-attest-'))
+    running.defer(() => rm(dir, { recursive: true, force: true }))
+    return running.use(await openAttester({ log }, dir))
   }
 
   const parts = starting.move()
   return {
     url: listener.url,
     async start({ program, env, params }) {
-      const { runtime, entry, native, limits } = program.manifest
+      const { runtime, entry, native, activations, capabilities, limits } = program.manifest
+      const noEnv = explainNoEnv({ env, capabilities })
+      if (noEnv !== undefined)
+        throw new ProtocolError('deployment_invalid', noEnv, {
+          hint: 'Take the lines out of .env, or "attest" out of the manifest.',
+        })
+      const { programId } = await computeIds(program.zip, params)
       const isNative = runtime === 'native'
       const instances = await opened.getOrInsertComputed(isNative, () => open(isNative))
       const key = `build ${++builds}`
-      const launch = async (): Promise<Launch> => ({
+      const launch = async (attest?: StartOptions['attest']): Promise<Launch> => ({
         kind: runtime,
-        program: { files: program.files, entry, native },
-        options: { env, params, limits, onOutput: (chunk) => note(chunk.toString('utf8').trimEnd()) },
+        program: { files: program.files, entry, native, activations, capabilities },
+        options: { env, params, limits, attest, onOutput: (chunk) => note(chunk.toString('utf8').trimEnd()) },
       })
-      const acquire = () => instances.acquire(key, launch, signal)
+      const acquire = (use: ProgramUse) => {
+        if (use === 'pages' || !canAttest({ capabilities }))
+          return instances.acquire(key, () => launch(), signal)
+        const launchAttesting = async () => {
+          attester ??= openTrialAttester()
+          const { sign } = await attester
+          return launch((message) => sign(programId, message))
+        }
+        return instances.acquire(`${key} attest`, launchAttesting, signal)
+      }
       // A program that cannot start says so now, and not to its first caller.
-      const next: Generation = { acquire, instance: await acquire(), calls: 0, isReplaced: false }
+      const first = await acquire('pages')
+      const next: Generation = {
+        ...{ activations, programId, acquire, instances: new Set([first]) },
+        ...{ calls: 0, isReplaced: false },
+      }
       const before = current
       current = next
       if (!before) return
@@ -165,22 +221,34 @@ export async function createProgramServer(
 async function answer(
   generation: Generation,
   { request, response }: { readonly request: IncomingRequest; readonly response: OutgoingResponse },
-  onOutcome: (outcome: Outcome) => void,
+  {
+    onInstance,
+    onOutcome,
+  }: { onInstance: (instance: Instance) => void; onOutcome: (outcome: Outcome) => void },
 ): Promise<void> {
-  const instance = await generation.acquire()
-  generation.instance = instance
+  const target = request.url ?? '/'
+  const activation = findActivation(generation.activations, { method: request.method ?? 'GET', target })
+  const given = activation && (await readParams(activation, request))
+  const instance = await generation.acquire(activation ? 'activations' : 'pages')
+  generation.instances.add(instance)
+  onInstance(instance)
   let relaying: ReturnType<typeof relay> | undefined
   const refuse = (error: ProtocolError) => sendProblem(response, error)
-  const { body } = openBody(request, (error) => (relaying ? relaying.stop(error) : refuse(error)))
+  const body = given
+    ? undefined
+    : openBody(request, (error) => (relaying ? relaying.stop(error) : refuse(error))).body
   const head = {
     method: request.method ?? 'GET',
-    target: request.url ?? '/',
+    target,
     rawHeaders: toProgramHeaders(request.rawHeaders, isNobodys),
     switchesTo: request.switchesTo,
   }
   relaying = relay({
     instance,
-    request: body === undefined ? head : { ...head, body },
+    request:
+      activation && given
+        ? toActivationRequest(activation.name, given, generation.programId)
+        : { ...head, ...(body && { body }) },
     response,
     callHeaders: [],
     keptBytesMax: 0,
@@ -190,4 +258,11 @@ async function answer(
     },
     refuse: (error) => sendProblem(response, toProtocolError(error)),
   })
+}
+
+async function readParams(activation: ActivationCall, request: IncomingRequest): Promise<Uint8Array> {
+  assertNoSwitch(request)
+  const bytesMax = protocolLimits.activationBodyBytesMax
+  const { body } = await readWholeBody(request, { bytesMax, room: createBodyRoom(bytesMax) })
+  return readActivationParams(activation, Buffer.isBuffer(body) ? body : Buffer.alloc(0))
 }
