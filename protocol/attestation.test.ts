@@ -58,6 +58,11 @@ test('bytes that are no key or no signature are refused, not thrown at', () => {
   expect(verifyAttestation({ ...attestation, signature: zeroSignature }, key.publicKey)).toBe(false)
   expect(verifyAttestation(attestation, `0x${'ff'.repeat(48)}`)).toBe(false)
   expect(verifyAttestation(attestation, '0x')).toBe(false)
+  // (0, 2) is on the curve, and of order 3: with such a key few signatures would do for all messages.
+  const smallKey: Hex = `0x80${'00'.repeat(47)}`
+  expect(() => bls12_381.G1.Point.fromAffine({ x: 0n, y: 2n }).assertValidity()).toThrow('subgroup')
+  expect(verifyAttestation(attestation, smallKey)).toBe(false)
+  expect(verifyPossession({ ...key, publicKey: smallKey })).toBe(false)
   expect(verifyAttestation(attestation, key.publicKey.toUpperCase() as Hex)).toBe(false)
   expect(verifyAttestation({ ...attestation, signature: `${attestation.signature}00` }, key.publicKey)).toBe(
     false,

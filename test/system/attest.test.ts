@@ -30,6 +30,7 @@ export const activations = {
 }
 export default {
   async fetch(request, env, ctx) {
+    if (new URL(request.url).pathname === '/bindings') return Response.json(Object.keys(env))
     await ctx.attest(new Uint8Array(1))
   },
 }`
@@ -104,6 +105,9 @@ test('GET and POST are the same call; what is wrong with one is said before anyb
 test('the handler of pages cannot attest, by whatever headers and paths', async () => {
   const refused = { code: 'attest_outside_activation', status: 403 }
   expect((await at.call({ cid, pass })).problem()).toMatchObject(refused)
+  // Its process has no way to the key at all.
+  expect((await activate('say?text=hello')).status).toBe(200)
+  expect((await at.call({ cid, pass, path: '/bindings' })).json()).toEqual(['params'])
   const rawHeaders = ['khachapuri-activation', 'say', 'khachapuri-attest', 'x']
   const forged = await at.call({ cid, pass, rawHeaders, body: '{"text":"a"}' })
   expect(forged.problem()).toMatchObject(refused)
