@@ -1,3 +1,4 @@
+import { type BagItem, createBag, inNoBag } from '../../protocol/base/bag.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -26,7 +27,7 @@ export interface BodyPace {
   sweep(): void
 }
 
-interface Watched {
+interface Watched extends BagItem {
   readonly body: PacedBody
   readonly bytesMin: number
   readonly onSlow: () => void
@@ -35,7 +36,7 @@ interface Watched {
 }
 
 export function createBodyPace({ clock }: { readonly clock: Pick<Clock, 'monotonicMs'> }): BodyPace {
-  const watched = new Set<Watched>()
+  const watched = createBag<Watched>()
 
   function begin(entry: Watched): void {
     entry.windowStartMs = clock.monotonicMs()
@@ -45,14 +46,14 @@ export function createBodyPace({ clock }: { readonly clock: Pick<Clock, 'monoton
   return {
     watch(body, bytesPerSecondMin, onSlow) {
       const bytesMin = (bytesPerSecondMin * limits.bodyPaceWindowMs) / 1000
-      const entry: Watched = { body, bytesMin, onSlow, windowStartMs: 0, bytesAtStart: 0 }
+      const entry: Watched = { body, bytesMin, onSlow, windowStartMs: 0, bytesAtStart: 0, bagIndex: inNoBag }
       begin(entry)
       watched.add(entry)
       return () => void watched.delete(entry)
     },
     sweep() {
       const nowMs = clock.monotonicMs()
-      for (const entry of watched) {
+      for (const entry of watched.items()) {
         if (entry.body.readableFlowing !== true) begin(entry)
         else if (nowMs - entry.windowStartMs < limits.bodyPaceWindowMs) continue
         else if (bytesOf(entry.body) - entry.bytesAtStart >= entry.bytesMin) begin(entry)

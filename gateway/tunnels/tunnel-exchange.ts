@@ -1,3 +1,4 @@
+import { type BagItem, inNoBag } from '../../protocol/base/bag.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import { type ProtocolError, toProtocolError } from '../../protocol/errors.ts'
 import {
@@ -38,7 +39,8 @@ export interface Placer {
 }
 
 /** One request on its way through the tunnels of a provider, through more than one where the first is lost. */
-export class TunnelExchange implements UpstreamExchange, StreamHandler {
+export class TunnelExchange implements UpstreamExchange, StreamHandler, BagItem {
+  bagIndex = inNoBag
   readonly #placer: Placer
   readonly #request: UpstreamRequest
   readonly #handler: UpstreamHandler

@@ -1,3 +1,4 @@
+import { createBag } from '../../protocol/base/bag.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Stream } from '../../protocol/frames/mux-stream.ts'
 import type {
@@ -48,7 +49,7 @@ class ProviderPool implements TunnelPool, Placer {
   readonly clock: Clock
   readonly #onIdle: () => void
   readonly sockets = new Set<TunnelSocket>()
-  readonly #exchanges = new Set<TunnelExchange>()
+  readonly #exchanges = createBag<TunnelExchange>()
   /** Connections for what has become large, once something has. */
   #lanes: Lanes | undefined
   #parked: Map<TunnelExchange, AbortController> | undefined
@@ -105,7 +106,7 @@ class ProviderPool implements TunnelPool, Placer {
   }
 
   expire(nowMs: number): void {
-    for (const exchange of this.#exchanges) exchange.expire(nowMs)
+    for (const exchange of this.#exchanges.items()) exchange.expire(nowMs)
     this.#lanes?.tidy()
   }
 
@@ -115,7 +116,7 @@ class ProviderPool implements TunnelPool, Placer {
   }
 
   close(): void {
-    for (const exchange of [...this.#exchanges]) exchange.fail(tunnelLost())
+    for (const exchange of this.#exchanges.items()) exchange.fail(tunnelLost())
   }
 
   // For its exchanges.

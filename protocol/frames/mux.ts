@@ -14,6 +14,7 @@ import {
 import { type MuxStream, Stream, type StreamHandler, type StreamHost } from './mux-stream.ts'
 import { createWindowBudget } from './receive-window.ts'
 import { resetCodes, toResetReason } from './reset-code.ts'
+import { createStreamTable } from './stream-table.ts'
 
 /** Whatever carries the bytes: a WebSocket, or a pipe in tests. */
 export interface MuxTransport {
@@ -87,7 +88,7 @@ export const createMux = (options: MuxOptions): Mux => new MuxConnection(options
 class MuxConnection implements Mux, StreamHost, FrameSink {
   readonly #options: MuxOptions
   readonly #schedule: (flush: () => void) => void
-  readonly #streams = new Map<number, Stream>()
+  readonly #streams = createStreamTable<Stream>()
   readonly windowBudget = createWindowBudget(limits.tunnelWindowBytesMax)
   readonly #notePassed = createYoungCollector()
   readonly #parser = createFrameParser(this)
@@ -167,7 +168,7 @@ class MuxConnection implements Mux, StreamHost, FrameSink {
     this.#isClosed = true
     this.#control = []
     this.#ready = []
-    for (const stream of [...this.#streams.values()]) stream.lose()
+    for (const stream of this.#streams.values()) stream.lose()
   }
 
   // For its streams.
@@ -286,7 +287,7 @@ class MuxConnection implements Mux, StreamHost, FrameSink {
 
   #openStream(handler: StreamHandler): Stream {
     const stream = new Stream(this, { id: this.#nextStreamId++, handler, isHeadIn: false })
-    this.#streams.set(stream.id, stream)
+    this.#streams.add(stream)
     if (this.#isClosed) queueMicrotask(() => stream.lose())
     return stream
   }
@@ -343,7 +344,7 @@ class MuxConnection implements Mux, StreamHost, FrameSink {
         ? decodeFullPayload(payload)
         : { head: payload.toString('latin1'), body: undefined }
     const stream = new Stream(this, { id: streamId, handler: nobody, isHeadIn: true })
-    this.#streams.set(streamId, stream)
+    this.#streams.add(stream)
     stream.handler = onStream(stream, head)
     if (body) stream.receiveBody(ownBytes(body))
   }
