@@ -711,6 +711,8 @@ export const limits = {
   rpcAnswerBytesMax: 32 * MiB,
   /** Between two looks at which of several RPC servers are behind the others. */
   rpcCheckIntervalMs: 5_000,
+  /** The same while one of them did not answer. */
+  rpcRecheckIntervalMs: 500,
   /** Blocks take a moment to get around. */
   rpcLagBlocksMax: 4,
   /** Chains that make blocks by themselves have a new safe one sooner; a server without is stuck, or its chain is. */

