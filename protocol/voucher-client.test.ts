@@ -185,6 +185,16 @@ test('what was handed out may be claimed from then on, and not a call more', () 
   // Also once the provider has said that little of it was used.
   const later = send(endCall(tab, 'a', charged(500n, 1)), 'b')
   expect(endCall(later, 'b', charged(2_000n, 4)).broken).toBeUndefined()
+  // And where a call that was under way then cost nothing.
+  const before = decideHandOut(send(first, 'c'), { calls: 3, quoteUsdc: price }, rules)
+  if (before.kind === 'refuse') throw before.error
+  const free = endCall(keepSigned(before.tab, sign(before.voucher)), 'c', { kind: 'free', totals: undefined })
+  expect(endCall(send(free, 'd'), 'd', charged(2_500n, 5)).broken).toBeUndefined()
+  // A client that knows nothing yet has handed it out all the same.
+  const early = decideHandOut(fresh, { calls: 3, quoteUsdc: price }, rules)
+  if (early.kind === 'refuse') throw early.error
+  const probed = correctTab(early.tab, 'e', { correction: correctionOf(), isSigned: false })
+  expect(probed).toMatchObject({ kind: 'resume', tab: { most: { amountUsdc: 1_500n, calls: 3 } } })
   const broken = { ...first, broken: 'it lied' }
   expect(decideHandOut(broken, { calls: 1, quoteUsdc: price }, rules)).toMatchObject({
     error: { code: 'accounts_differ' },

@@ -251,6 +251,8 @@ test('of a set of vouchers each provider sees its own, and one that takes none o
     'voucher_invalid',
   )
   expect(seen).toHaveLength(before)
+  // It is nobody's failure but the caller's.
+  expect(front.log.lines.filter(({ event }) => event === 'provider_failed')).toEqual([])
 })
 
 async function voucherFor(provider: Address, payer: PrivateKeyAccount): Promise<string> {
