@@ -2,12 +2,18 @@ import { Script } from 'node:vm'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
 import { type AnnouncedFacts, announcePath, formatAnnouncement } from '../../protocol/announcement.ts'
+import { sha256, utf8 } from '../../protocol/base/bytes.ts'
+import { cidOfRawDigest } from '../../protocol/ipfs/cid.ts'
+import { formatContenthash } from '../../protocol/ipfs/contenthash.ts'
 import { limits } from '../../protocol/limits.ts'
 import { parseName } from '../../protocol/name.ts'
 import { createPresenceVoice } from '../../protocol/presence-key.ts'
 import { usdc } from '../../protocol/usdc.ts'
 import { openGatewayFront } from '../../test/support/gateway-front.ts'
 import { openOrigin } from '../../test/support/http-origin.ts'
+import { readPageAccess } from '../proxy/page-access.ts'
+import { cleanResponseHeaders } from '../proxy/response-headers.ts'
+import { createCallBook } from './call-book.ts'
 import type { DashboardView } from './dashboard-view.ts'
 
 const facts: AnnouncedFacts = {
@@ -21,6 +27,8 @@ const facts: AnnouncedFacts = {
   egress: 'none',
   capacity: { memoryMiB: 512, calls: 64, callsInFlight: 3 },
 }
+
+const cid = cidOfRawDigest(sha256(utf8.encode('spec')))
 
 /** A gateway, and alice, who can announce herself and answers with the status in the path. */
 async function setup() {
@@ -108,6 +116,44 @@ test('one that is killed is shown as down within 15 s, with what it said last, a
   expect((await at.view()).providers).toMatchObject([{ name: 'alice', state: 'live' }])
 })
 
+test('what a program says of who may read it does not stand beside what the gateway says', () => {
+  const access = readPageAccess(
+    { method: 'GET', headers: { origin: 'http://localhost', 'khachapuri-swarm': 'n=3' } },
+    'http://localhost',
+  )
+  const programs = [
+    'Access-Control-Allow-Origin',
+    '*',
+    'access-control-expose-headers',
+    'x-own',
+    'x-own',
+    '1',
+  ]
+  const facts = {
+    ...{ cookieDomain: undefined, requestId: 'r', staleMs: undefined, via: 'v', callerHeaders: [] },
+    ...{ onPayer: () => undefined, hsts: undefined },
+  }
+  const namesOf = (pageHeaders: readonly string[]) =>
+    cleanResponseHeaders(programs, { ...facts, pageHeaders })
+      .filter((_, index) => index % 2 === 0)
+      .map((name) => name.toLowerCase())
+      .filter((name) => name.startsWith('access-control-allow-origin') || name.startsWith('x-own'))
+  expect(namesOf(access?.rawHeaders ?? [])).toEqual(['x-own', 'access-control-allow-origin'])
+  expect(namesOf([])).toEqual(['access-control-allow-origin', 'x-own'])
+})
+
+test('one whose calls fail is down at once, whatever it says', async () => {
+  await using at = await setup()
+  await at.announce()
+  at.front.deployments.set('thumbs', { contenthash: formatContenthash(cid), providers: 'alice' })
+  at.front.records.set('alice', 'http://127.0.0.1:1')
+  at.front.change('alice')
+  const { domain } = at.front.gateway
+  for (let call = 0; call < limits.routeFailuresToBreak; call += 1)
+    expect((await at.front.ask(`thumbs.${domain}`)).status).toBeGreaterThanOrEqual(502)
+  expect((await at.view()).providers).toMatchObject([{ name: 'alice', state: 'down' }])
+})
+
 test('callers who name what is not there, or leave, count for nobody', async () => {
   await using at = await setup()
   const { domain } = at.front.gateway
@@ -115,6 +161,16 @@ test('callers who name what is not there, or leave, count for nobody', async () 
   expect(await at.call(200)).toBe(200)
   await at.counted(1)
   expect((await at.view()).providers).toMatchObject([{ name: 'alice', calls: 1, state: 'silent' }])
+
+  const book = createCallBook({ isTold: true })
+  const call = { target: 'provider', provider: 'alice', status: 200, code: undefined, isWhole: true } as const
+  book.note(call, () => false)
+  book.note({ ...call, target: 'gateway' }, () => true)
+  expect([book.of('alice').calls, book.take()]).toEqual([0, []])
+  for (const changes of [{}, { isWhole: false }, { status: 502, code: 'call_timeout' }])
+    book.note({ ...call, ...changes }, () => true)
+  const counts = { name: 'alice', calls: 3, answered: 1, failed: 1 }
+  expect([book.of('alice'), book.take(), book.take()]).toEqual([counts, [counts], []])
 })
 
 test('what a provider says of itself is text, whatever it is', async () => {
@@ -196,7 +252,9 @@ test('the gateway’s own page may read the answers of swarms, and no other page
     expect(other.headers).not.toHaveProperty('access-control-allow-origin')
     expect((await ask('GET', { origin, ...swarm })).headers).not.toHaveProperty('access-control-allow-origin')
   }
-  // Other calls of the page are anybody's calls.
+  // Other calls of the page are anybody's calls, and their preflights the program's.
+  const others = { ...preflight, 'access-control-request-headers': 'x-other' }
+  expect((await ask('OPTIONS', { origin: url.origin, ...others })).code).toBe('cid_malformed')
   const plain = await ask('GET', { origin: url.origin })
   expect(plain.headers).not.toHaveProperty('access-control-allow-origin')
 })

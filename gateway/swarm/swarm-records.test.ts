@@ -13,7 +13,8 @@ const swarmOf = (id: number): CountedSwarm => {
   const vote = voter.sign(voteOf({ swarm: digestOf(id), members: 2, agreeing: 1 }))
   const agrees = { name: parseName('alice'), address: voter.address, state: 'agrees' as const, vote }
   const silent = { name: parseName('bob'), address: market.escrow, state: 'timeout' as const }
-  const members = [{ ...agrees, receipt: 'krc1.abc' }, silent]
+  const differs = { ...agrees, name: parseName('carol'), state: 'differs' as const }
+  const members = [{ ...agrees, receipt: 'krc1.abc' }, silent, differs]
   return {
     result: { verdict: 'majority', members, groups: [], answer: undefined },
     answeredBy: parseName('alice'),
@@ -52,6 +53,8 @@ test('a swarm that was run is told of afterwards: verdict, members, and where th
         receipt: `http://alice.localhost/_/receipts/${digestOf(2)}`,
       },
       { name: 'bob', state: 'timeout', receipt: null },
+      // It was not charged, so there is none.
+      { name: 'carol', state: 'differs', status: 200, receipt: null },
     ],
     proof: { version: 1, body: null },
   })
