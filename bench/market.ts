@@ -14,8 +14,8 @@ import type { Market } from '../protocol/typed-data.ts'
 import { parseUsdc } from '../protocol/usdc.ts'
 import { type StartedProcess, startProcess } from './processes.ts'
 
-/** alice has an address, bob a tunnel, carol is for cold starts, and dave keeps everything in memory. */
-export type ProviderName = 'alice' | 'bob' | 'carol' | 'dave'
+/** alice has an address, bob a tunnel, carol is for cold starts, dave keeps everything in memory, and erin makes them five. */
+export type ProviderName = 'alice' | 'bob' | 'carol' | 'dave' | 'erin'
 
 /** A market whose parts are processes of their own, started from the command line as anybody starts them. */
 export interface BenchMarket extends AsyncDisposable {
@@ -24,7 +24,7 @@ export interface BenchMarket extends AsyncDisposable {
   readonly payer: LocalAccount
   readonly gateway: RunningGateway
   /** Started at the first use, and running until the market ends. */
-  provider(name: 'alice' | 'bob'): Promise<RunningProvider>
+  provider(name: ProviderName): Promise<RunningProvider>
   /** @param options.dir - Where it keeps its things; a directory of the bench by default. */
   startProvider(name: ProviderName, options?: { readonly dir: string }): Promise<RunningProvider>
   addressOf(name: ProviderName): Address
@@ -64,7 +64,7 @@ const cli = join(import.meta.dirname, '..', 'cli', 'main.ts')
 /** Nobody's calls must stop for money: a bench pays for millions of them. */
 const priceUsdc = '0.0005'
 const budgetUsdc = parseUsdc('1000000')
-const endowment = { mintedUsdc: parseUsdc('8000000'), depositedUsdc: parseUsdc('8000000') }
+const endowment = { mintedUsdc: parseUsdc('10000000'), depositedUsdc: parseUsdc('10000000') }
 
 /** Starts chain and gateway, and reserves money for each provider. The chain is in this process, which else waits. */
 export async function startBenchMarket(
@@ -85,6 +85,7 @@ export async function startBenchMarket(
     bob: generatePrivateKey(),
     carol: generatePrivateKey(),
     dave: generatePrivateKey(),
+    erin: generatePrivateKey(),
   }
   const developerKey = generatePrivateKey()
   const developer = privateKeyToAccount(developerKey)

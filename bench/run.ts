@@ -15,10 +15,12 @@ import { nativeCall } from './native-call.ts'
 import { neighbours } from './neighbours.ts'
 import { paidCall } from './paid-call.ts'
 import { programStart } from './program-start.ts'
+import { receipts } from './receipts.ts'
 import { writeResults } from './results-block.ts'
 import { parseSettings, type Settings, usage } from './settings.ts'
 import { settleGas } from './settle-gas.ts'
 import { settleMany } from './settle-many.ts'
+import { swarmCall } from './swarm-call.ts'
 import { fleetHop } from './tunnel/fleet-hop.ts'
 import { manyTunnels } from './tunnel/many-tunnels.ts'
 import { tunnelBulk } from './tunnel/tunnel-bulk.ts'
@@ -42,6 +44,8 @@ const measurements: readonly Measurement[] = [
   programStart,
   density,
   neighbours,
+  receipts,
+  swarmCall,
   tunnelCall,
   tunnelBulk,
   tunnelIdle,
