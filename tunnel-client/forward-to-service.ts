@@ -1,7 +1,8 @@
-import { connect as connectTcp, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { Clock } from '../protocol/base/clock.ts'
 import { ProtocolError } from '../protocol/errors.ts'
+import { connectReader } from '../protocol/http/connect-reader.ts'
 import { createHttpPool } from '../protocol/http/h1-client.ts'
 import type { IncomingRequest, OutgoingResponse, RequestListener } from '../protocol/http/listener.ts'
 import { sendProblem } from '../protocol/http/problem-response.ts'
@@ -115,7 +116,7 @@ function connectTo({ protocol, hostname, port }: URL): Socket {
   }
   const socket = isSecure
     ? connectTls({ ...place, servername: host, ALPNProtocols: ['http/1.1'] })
-    : connectTcp(place)
+    : connectReader(place)
   socket.setTimeout(limits.connectTimeoutMs, () =>
     socket.destroy(new Error(`no connection within ${limits.connectTimeoutMs} ms`)),
   )

@@ -1,5 +1,5 @@
-import { connect } from 'node:net'
 import type { Address } from 'viem'
+import { connectReader } from '../../protocol/http/connect-reader.ts'
 import { createHttpPool, type HttpPool } from '../../protocol/http/h1-client.ts'
 import type { Upstream } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
@@ -34,7 +34,7 @@ export function createSiblings(): Siblings {
     const known = pools.get(path)
     if (known) return known
     const pool = createHttpPool({
-      connect: () => connect(path),
+      connect: () => connectReader({ path }),
       connectionsMax: limits.hopConnectionsMax,
       firstByteTimeoutMs: limits.callTimeoutMsMax + 10_000,
       continueTimeoutMs: Number.POSITIVE_INFINITY,

@@ -1,8 +1,9 @@
 import { type LookupAddress, lookup as systemLookup } from 'node:dns'
-import { isIP, type LookupFunction, connect as netConnect, Socket } from 'node:net'
+import { isIP, type LookupFunction, Socket } from 'node:net'
 import { connect as tlsConnect } from 'node:tls'
 import { limits } from '../limits.ts'
 import { mayDial } from './address-rules.ts'
+import { connectReader } from './connect-reader.ts'
 
 /** Every address of a name. */
 export type Lookup = (
@@ -57,7 +58,7 @@ export function dialChecked(target: DialTarget, options: DialOptions, refusals: 
         ...(isIP(hostname) === 0 ? { servername: hostname } : {}),
         ...(options.ca === undefined ? {} : { ca: options.ca }),
       })
-    : netConnect(place)
+    : connectReader(place)
   const timeoutMs = options.connectTimeoutMs ?? limits.connectTimeoutMs
   const timer = setTimeout(() => socket.destroy(refusals.tooSlow(timeoutMs)), timeoutMs)
   socket.once(isSecure ? 'secureConnect' : 'connect', () => clearTimeout(timer))
