@@ -133,6 +133,8 @@ export interface GatewayOptions {
   readonly hstsSeconds?: number
   /** Lets several processes share the port. */
   readonly isShared?: boolean
+  /** Of this process; `listenerConnectionsMax` by default. Where there are as many, who never asked for anything goes. */
+  readonly connectionsMax?: number
   /** Addresses and networks of load balancers that say whose each connection is (PROXY protocol); none by default. */
   readonly balancers?: readonly string[]
   /**

@@ -23,6 +23,8 @@ export const limits = {
   bodyPaceIntervalMs: 1_000,
   listenerKeepAliveMs: 65_000,
   listenerConnectionsMax: 10_000,
+  /** Connections that the kernel holds until the process takes them. */
+  listenerBacklogMax: 512,
   /** Of one connection and direction, before who writes is told to wait: more than what one read of a socket gives. */
   socketBufferBytes: 128 * KiB,
   /** Of connections without a request, once a listener that leaves takes no more. */

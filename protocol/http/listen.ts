@@ -9,10 +9,12 @@ import {
 import type { Server as SecureServer } from 'node:https'
 import { type AddressInfo, Server as NetServer, type Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
 import { assert } from '../base/assert.ts'
 import { ProtocolError } from '../errors.ts'
 import { limits } from '../limits.ts'
 import { acceptProxied } from './accept-proxied.ts'
+import { keepRoom } from './connection-room.ts'
 import { createH2Server, type H2Server } from './h2-server.ts'
 import type { HttpListenerFunction, RequestListener } from './listener.ts'
 import { rawProblem } from './problem-response.ts'
@@ -47,6 +49,8 @@ export interface ListenOptions {
   readonly headerTimeoutMs?: number
   /** Of HTTP/2 connections, between two looks whether they are still there. */
   readonly pingIntervalMs?: number
+  /** How many connections there may be; then those that never asked for anything go. */
+  readonly connectionsMax?: number
   /** How long requests in flight may go on once the listener closes. */
   readonly shutdownTimeoutMs?: number
 }
@@ -100,7 +104,6 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     h2 &&
     createSecureServer(options.tls, h2, { ...serverOptions, findCertificate: options.findCertificate })
   const server: Server | SecureServer = secure ?? createServer(serverOptions)
-  server.maxConnections = limits.listenerConnectionsMax
   const { admitConnection } = options
   let connections = 0
   server.on('connection', (socket: Socket) => {
@@ -108,12 +111,17 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
     socket.once('close', () => void connections--)
   })
   if (admitConnection) server.on('connection', (socket: Socket) => admitSocket(socket, admitConnection))
+  const room = keepRoom(server, options.connectionsMax ?? limits.listenerConnectionsMax)
+  server.on('secureConnection', (socket: TLSSocket) => {
+    if (socket.alpnProtocol === 'h2') room.noteAsked(socket)
+  })
   if (options.isBalancer) {
     const timeoutMs = options.headerTimeoutMs ?? limits.proxyHeaderTimeoutMs
     acceptProxied(server, { isBalancer: options.isBalancer, timeoutMs })
   }
   let isLeaving = false
-  const lastOfItsConnection = (_: IncomingMessage, response: ServerResponse) => {
+  const lastOfItsConnection = (request: IncomingMessage, response: ServerResponse) => {
+    room.noteAsked(request.socket)
     if (isLeaving) response.shouldKeepAlive = false
   }
   server.on('request', lastOfItsConnection)
@@ -129,6 +137,7 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
   server.on('connect', refuseConnect)
   const upgraded = new Set<Duplex>()
   server.on('upgrade', (request, socket, head) => {
+    room.noteAsked(request.socket)
     upgraded.add(socket)
     socket.once('close', () => upgraded.delete(socket))
     socket.on('error', () => socket.destroy())
