@@ -69,12 +69,14 @@ export function createDashboardView(deps: DashboardDeps): () => DashboardView {
   const { clock, info, calls, factsOf, urlOf } = deps
   const since = new Date(clock.nowMs()).toISOString()
   const seen = createRecent<string, ListedProvider>(limits.dashboardProvidersMax)
+  const wasLive = createRecent<string, true>(limits.dashboardProvidersMax)
 
   function describe(one: ListedProvider, isListed: boolean): DashboardProvider {
     const { name, address, url = null } = one
     const { calls: count, answered, failed } = calls.of(name ?? '')
     const facts = factsOf(address)
-    const isDown = !isListed || facts.circuit !== 'closed'
+    const hasGone = !isListed || (!one.isLive && wasLive.has(keyOf(one)))
+    const isDown = hasGone || facts.circuit !== 'closed'
     const { read, latencyMs } = facts
     return {
       ...{ address, name: name ?? null, url, isTunnelled: isListed && one.isTunnelled },
@@ -102,7 +104,10 @@ export function createDashboardView(deps: DashboardDeps): () => DashboardView {
   return () => {
     const listed = deps.listed().slice(0, limits.dashboardProvidersMax)
     const here = new Set(listed.map(keyOf))
-    for (const one of listed) seen.set(keyOf(one), one)
+    for (const one of listed) {
+      seen.set(keyOf(one), one)
+      if (one.isLive) wasLive.set(keyOf(one), true)
+    }
     for (const { name, address } of deps.known()) {
       const one = { name, address, url: urlOf(name), isLive: false, isTunnelled: false }
       if (!seen.has(keyOf(one))) seen.set(keyOf(one), one)

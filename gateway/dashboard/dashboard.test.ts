@@ -154,6 +154,17 @@ test('one whose calls fail is down at once, whatever it says', async () => {
   expect((await at.view()).providers).toMatchObject([{ name: 'alice', state: 'down' }])
 })
 
+test('one whose tunnel stood and does not is down, though it never said anything', async () => {
+  await using at = await setup()
+  expect(await at.call(200)).toBe(200)
+  expect((await at.view()).providers).toMatchObject([{ name: 'alice', state: 'silent' }])
+  at.front.tunnels.set(at.account.address, { send: () => ({ pause() {}, resume() {}, abort() {} }) })
+  expect((await at.view()).providers).toMatchObject([{ name: 'alice', state: 'live', isTunnelled: true }])
+  at.front.tunnels.delete(at.account.address)
+  for (let look = 0; look < 2; look += 1)
+    expect((await at.view()).providers).toMatchObject([{ name: 'alice', state: 'down', isTunnelled: false }])
+})
+
 test('callers who name what is not there, or leave, count for nobody', async () => {
   await using at = await setup()
   const { domain } = at.front.gateway
