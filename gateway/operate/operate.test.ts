@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
@@ -67,6 +68,59 @@ test('the container holds every folder that the gateway loads from, and runs as 
   expect([...rooms].filter((room) => !copied.has(room))).toEqual([])
   expect(text).toMatch(/^USER node$/m)
 })
+
+test('with the files that the container gets, and no package for development, its command runs', async () => {
+  await using folder = await openFolder()
+  const text = await read('gateway', 'operate', 'Containerfile')
+  const copies = [...text.matchAll(/^COPY (.*) (\S+)$/gm)]
+  expect(copies.length).toBeGreaterThan(3)
+  for (const [, names = '', target = ''] of copies) {
+    for (const name of names.split(' ')) {
+      const place = target.endsWith('/') ? join(target, name) : target
+      await cp(join(root, name), join(folder.path, place), { recursive: true })
+    }
+  }
+  // As `npm ci --omit=dev` leaves it.
+  const { packages } = JSON.parse(await readFile(join(folder.path, 'package-lock.json'), 'utf8')) as {
+    packages: Record<string, { dev?: boolean; optional?: boolean }>
+  }
+  const kept = Object.entries(packages).filter(
+    ([place, { dev }]) => /^node_modules\/(?:@[^/]+\/)?[^/@]+$/.test(place) && !dev,
+  )
+  expect(kept.length).toBeGreaterThan(30)
+  for (const [place, { optional }] of kept) {
+    const source = join(root, place)
+    if (optional && !existsSync(source)) continue
+    await mkdir(dirname(join(folder.path, place)), { recursive: true })
+    await symlink(source, join(folder.path, place))
+  }
+  const [, entry = '[]'] = /^ENTRYPOINT (.*)$/m.exec(text) ?? []
+  const [, workDir = ''] = /^WORKDIR (.*)$/m.exec(text) ?? []
+  const [program, main = '', ...words] = JSON.parse(entry) as string[]
+  expect([program, dirname(dirname(main))]).toEqual(['node', workDir])
+  const node = (...args: string[]) =>
+    run(process.execPath, args, {
+      cwd: folder.path,
+      env: { PATH: process.env['PATH'], HOME: folder.path },
+    })
+  const path = join(folder.path, relative(workDir, main))
+  const { stdout } = await node(path, ...words, 'check-config', '--rpc', chain.rpc, ...chainFlags, '--json')
+  expect(JSON.parse(stdout)).toMatchObject({ settings: { port: 8080 } })
+  // What `up` loads, and each further process.
+  for (const file of [
+    'gateway/start-gateway.ts',
+    'gateway/cluster/nats-store.ts',
+    'gateway/observe/otlp-tracer.ts',
+  ]) {
+    await node('--eval', `import(${JSON.stringify(join(folder.path, file))})`)
+  }
+})
+
+const chainFlags = [
+  '--chain-id',
+  '1',
+  ...['escrow', 'registry', 'usdc'].flatMap((name) => [`--${name}`, address]),
+]
 
 test('the commands of the documentation run', async () => {
   await using folder = await openFolder()
