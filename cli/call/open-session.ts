@@ -2,6 +2,7 @@ import { zeroAddress } from 'viem'
 import { parseJson } from '../../protocol/canonical-json.ts'
 import { readGrant } from '../../protocol/chain/escrow.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
+import type { Grant } from '../../protocol/grant.ts'
 import { limits } from '../../protocol/limits.ts'
 import { providerInfoSchema } from '../../protocol/provider.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
@@ -33,7 +34,7 @@ export async function openSession(
   { payer: payerText, maxPriceUsdc, windowCalls }: SessionWish,
   writer: Writer,
   context: CommandContext,
-): Promise<VoucherSession> {
+): Promise<VoucherSession & { requireGrant(): Promise<Grant> }> {
   const { account: signer, market: place, client } = writer
   const payer =
     payerText === undefined ? signer.address : await readAccountAddress(payerText, {}, place, context)
@@ -41,9 +42,9 @@ export async function openSession(
   const key = { payer, provider: provider.address, signer: signer.address }
 
   const readGrantNow = () => readGrant(client, market.escrow, key, context.signal)
-  async function openFirst() {
+  async function requireGrant() {
     const grant = await readGrantNow()
-    if (grant) return openTab(grant)
+    if (grant) return grant
     throw new ProtocolError(
       'grant_missing',
       `${payer} has no grant for ${provider.name} that ${signer.address} signs vouchers for.`,
@@ -53,7 +54,8 @@ export async function openSession(
     )
   }
   const tabKey = [await marketKey(writer, context.signal), payer, provider.address, signer.address].join('/')
-  return createVoucherSession(
+  const openFirst = async () => openTab(await requireGrant())
+  const session = createVoucherSession(
     {
       clock: context.clock,
       store: createTabFile(context, tabKey, openFirst),
@@ -63,6 +65,7 @@ export async function openSession(
     },
     { market, rules: { windowCalls, ...(maxPriceUsdc !== undefined && { maxPriceUsdc }) } },
   )
+  return { ...session, requireGrant }
 }
 
 /** What the provider asks for one call. It is its own word, and all that it can take for the call. */

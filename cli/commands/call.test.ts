@@ -129,6 +129,24 @@ test('calls at the same time share what was signed; without the file it goes on 
   expect(await spent()).toBe(before + 10 * 500)
 })
 
+test('of a set of vouchers none is signed where one could not pay', async () => {
+  const before = await readFile(join(home(), 'vouchers.json'), 'utf8')
+  const create = 'voucher create --account payer --provider alice --provider bob --calls 2 --json'
+  expect((await run(create)).json()).toMatchObject({ code: 'grant_missing' })
+  expect(await readFile(join(home(), 'vouchers.json'), 'utf8')).toBe(before)
+  expect((await run(create.replace('--provider bob', '--max 0.0004'))).json()).toMatchObject({
+    code: 'price_above_cap',
+  })
+  const set = (await run(create.replace('--provider bob ', ''))).json<{ token: string }>().token
+  for (let calls = 0; calls < 2; calls += 1)
+    expect(await call('', { env: { KHACHAPURI_VOUCHERS: set } })).toMatchObject({ stdout: 'GET null ' })
+  expect((await call(' --json', { env: { KHACHAPURI_VOUCHERS: set } })).json()).toMatchObject({
+    code: 'voucher_too_low',
+  })
+  // The account's own calls go on behind it.
+  expect((await call(` ${byVoucher}`)).exitCode).toBe(0)
+})
+
 test('a session key spends its own grant, and its payer can see and end it', async () => {
   const key = generatePrivateKey()
   const { address } = privateKeyToAccount(key)

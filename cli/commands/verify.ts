@@ -103,7 +103,7 @@ export const verify = defineCommand({
     const isRight = checks.every(({ verdict }) => verdict !== 'wrong')
     if (isRight && !root?.isUnpublished) return context.print(formatChecks(checks), facts)
     if (!values['json']) context.note(formatChecks(checks))
-    if (once?.verdict === 'wrong') throw chargedTwice(once.says, facts)
+    if (once?.verdict === 'wrong' && once.name === 'once') throw chargedTwice(once.says, facts)
     assertHolds(checks, facts)
     throw rootUnpublished(signed.receipt.callId, facts)
   },

@@ -64,7 +64,11 @@ export async function checkChargedOnce(
     charges.every((shown) => shown.name !== name || shown.address !== address),
   )
   return strangers.length > 0
-    ? { name: 'once', verdict: 'wrong', says: `the registry has another account for ${strangers[0]?.name}` }
+    ? {
+        name: 'attempts',
+        verdict: 'wrong',
+        says: `the registry has another account for ${strangers[0]?.name}`,
+      }
     : judgeCharges(receipt, charges, known)
 }
 

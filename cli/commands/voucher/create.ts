@@ -50,7 +50,9 @@ export const voucherCreate = defineCommand({
       const provider = await resolveProvider(name, { ...writer, acceptIdentity }, context)
       const priceUsdc: Usdc = await readPrice(originOf(provider), provider, context)
       const wish = { payer: values.payer, maxPriceUsdc, windowCalls: 1 }
-      asked.push({ provider, priceUsdc, session: await openSession(provider, wish, writer, context) })
+      const session = await openSession(provider, wish, writer, context)
+      await session.requireGrant()
+      asked.push({ provider, priceUsdc, session })
     }
     const tokens: string[] = []
     for (const { session, priceUsdc } of asked) tokens.push(await session.handOut(calls, priceUsdc))
