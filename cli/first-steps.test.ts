@@ -37,7 +37,7 @@ test('the five minutes of the README go as they are written', async () => {
     if (line.startsWith('CID=$(')) {
       const [, inner = ''] = /\$\(npx khachapuri (.*?) \|/.exec(line) ?? []
       const listed = await at.user.run(inner.split(' '))
-      cid = listed.json<{ versions: { deployment: string }[] }>().versions[0]?.deployment ?? ''
+      cid = listed.json<{ versions: { cid: string }[] }>().versions[0]?.cid ?? ''
       expect(cid).toMatch(/^bafk/)
     } else if (words[0] === 'curl') {
       const { body } = await requestHttp(
@@ -60,9 +60,9 @@ test('the five minutes of the README go as they are written', async () => {
       expect(exitCode, `${line}\n${stderr}`).toBe(0)
       if (command === 'rollback') {
         const { versions } = (await at.user.run(['versions', 'hello', '--json'])).json<{
-          versions: { deployment: string }[]
+          versions: { cid: string }[]
         }>()
-        await fetch(new URL(`/${versions[0]?.deployment}/hello`, at.market.providers.alice.url))
+        await fetch(new URL(`/${versions[0]?.cid}/hello`, at.market.providers.alice.url))
       }
     }
   }
