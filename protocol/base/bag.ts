@@ -23,27 +23,38 @@ export const inNoBag = -1
  * the next one, and to all that was in them. Once one of them is old, whatever is in a later one outlives all small
  * collections; calls in flight did that, with everything that hung on them, and cost a fifth of their processor time.
  */
-export function createBag<T extends BagItem>(): Bag<T> {
-  const items: T[] = []
-  return {
-    get size() {
-      return items.length
-    },
-    add(item) {
-      item.bagIndex = items.length
-      items.push(item)
-    },
-    has: (item) => items[item.bagIndex] === item,
-    delete(item) {
-      if (items[item.bagIndex] !== item) return false
-      const last = items.pop() as T
-      if (last !== item) {
-        items[item.bagIndex] = last
-        last.bagIndex = item.bagIndex
-      }
-      item.bagIndex = inNoBag
-      return true
-    },
-    items: () => [...items],
+export const createBag = <T extends BagItem>(): Bag<T> => new ArrayBag<T>()
+
+/** A class, because a gateway has one for every provider, most of which nobody calls. */
+class ArrayBag<T extends BagItem> implements Bag<T> {
+  readonly #items: T[] = []
+
+  get size(): number {
+    return this.#items.length
+  }
+
+  add(item: T): void {
+    item.bagIndex = this.#items.length
+    this.#items.push(item)
+  }
+
+  has(item: T): boolean {
+    return this.#items[item.bagIndex] === item
+  }
+
+  delete(item: T): boolean {
+    const items = this.#items
+    if (items[item.bagIndex] !== item) return false
+    const last = items.pop() as T
+    if (last !== item) {
+      items[item.bagIndex] = last
+      last.bagIndex = item.bagIndex
+    }
+    item.bagIndex = inNoBag
+    return true
+  }
+
+  items(): readonly T[] {
+    return [...this.#items]
   }
 }

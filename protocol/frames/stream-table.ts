@@ -14,13 +14,38 @@ export interface StreamTable<T extends { readonly id: number }> {
  * nearly every one lies in its own slot. Not a `Map`, for the reason that `createBag` tells of. It never shrinks; who
  * bounds the streams bounds it.
  */
-export function createStreamTable<T extends { readonly id: number }>(): StreamTable<T> {
-  // Most tunnels do nothing, and there are thousands.
-  let slots: (T | undefined)[] = []
-  let size = 0
+export const createStreamTable = <T extends { readonly id: number }>(): StreamTable<T> => new SlotTable<T>()
+
+/** A class, because every tunnel has one, and most of those do nothing. */
+class SlotTable<T extends { readonly id: number }> implements StreamTable<T> {
+  #slots: (T | undefined)[] = noSlots
+  size = 0
+
+  get(id: number): T | undefined {
+    return this.#slots[this.#slotOf(id)]
+  }
+
+  add(stream: T): void {
+    if (2 * (this.size + 1) > this.#slots.length) this.#grow()
+    this.#slots[this.#slotOf(stream.id)] = stream
+    this.size += 1
+  }
+
+  delete(id: number): boolean {
+    const slot = this.#slotOf(id)
+    if (this.#slots[slot] === undefined) return false
+    this.#closeGap(slot)
+    this.size -= 1
+    return true
+  }
+
+  values(): T[] {
+    return this.#slots.filter((stream) => stream !== undefined)
+  }
 
   /** The slot that holds the id, or else the free one at which a search for it ends. */
-  function slotOf(id: number): number {
+  #slotOf(id: number): number {
+    const slots = this.#slots
     const mask = slots.length - 1
     let slot = id & mask
     for (let found = slots[slot]; found !== undefined && found.id !== id; found = slots[slot]) {
@@ -29,14 +54,15 @@ export function createStreamTable<T extends { readonly id: number }>(): StreamTa
     return slot
   }
 
-  function grow(): void {
-    const streams = values()
-    slots = new Array(Math.max(slots.length * 2, 8)).fill(undefined)
-    for (const stream of streams) slots[slotOf(stream.id)] = stream
+  #grow(): void {
+    const streams = this.values()
+    this.#slots = new Array(Math.max(this.#slots.length * 2, 8)).fill(undefined)
+    for (const stream of streams) this.#slots[this.#slotOf(stream.id)] = stream
   }
 
   /** Moves up whatever a search would no longer find behind the gap. */
-  function closeGap(slot: number): void {
+  #closeGap(slot: number): void {
+    const slots = this.#slots
     const mask = slots.length - 1
     let gap = slot
     let next = gap
@@ -51,26 +77,7 @@ export function createStreamTable<T extends { readonly id: number }>(): StreamTa
     }
     slots[gap] = undefined
   }
-
-  const values = () => slots.filter((stream) => stream !== undefined)
-
-  return {
-    get size() {
-      return size
-    },
-    get: (id) => slots[slotOf(id)],
-    add(stream) {
-      if (2 * (size + 1) > slots.length) grow()
-      slots[slotOf(stream.id)] = stream
-      size += 1
-    },
-    delete(id) {
-      const slot = slotOf(id)
-      if (slots[slot] === undefined) return false
-      closeGap(slot)
-      size -= 1
-      return true
-    },
-    values,
-  }
 }
+
+/** Of all tables in which there was nothing yet; whoever adds something makes its own. */
+const noSlots: undefined[] = []
