@@ -85,6 +85,7 @@ describe('concurrency', () => {
       memoryMiB: 128,
       concurrency: 512,
       responseBytes: 1000,
+      webSocketMs: 300_000,
       egress: 'none',
     })
     const pass = await at.pass({ payer: payer.address, providers: [address] }, payer)

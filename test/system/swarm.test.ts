@@ -10,6 +10,7 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import { createNameReader } from '../../protocol/chain/name-reader.ts'
 import { createSeedBlocks } from '../../protocol/chain/seed-blocks.ts'
 import { headerValues } from '../../protocol/http/headers.ts'
+import { limits } from '../../protocol/limits.ts'
 import { parseMember } from '../../protocol/swarm/member.ts'
 import { parseUsdc } from '../../protocol/usdc.ts'
 import { curl } from '../support/curl.ts'
@@ -153,18 +154,20 @@ test('a set of vouchers pays whoever takes a call, once, and nothing is signed a
   const twice = await market.user.run(['verify', 'once.txt', '--once', '--among', 'bob', '--json'], { env })
   expect([twice.exitCode, twice.json()]).toMatchObject([1, { code: 'charged_twice' }])
 
-  const byGateway = await createVouchers(names, 1)
+  // As many as a gateway tries for one call: each may be used up when another one is asked for.
+  const four = names.slice(0, limits.routeAttemptsMax)
+  const byGateway = await createVouchers(four, 1)
   const ask = () =>
     market.call({
       ...{ provider: 'any', cid: factor.cid, method: 'POST', body: '{"num":600}' },
       rawHeaders: ['khachapuri-voucher', byGateway],
     })
   const moved = await market.costsOf(async () => {
-    for (let call = 0; call < names.length; call += 1) expect((await ask()).status).toBe(200)
+    for (const _ of four) expect((await ask()).status).toBe(200)
     expect((await ask()).problem()).toMatchObject({ code: 'voucher_too_low' })
   })
-  const each = Object.fromEntries(names.map((name) => [name, priceUsdc]))
-  expect(moved).toEqual({ paid: { voucherer: 5n * priceUsdc }, earned: each })
+  const each = Object.fromEntries(four.map((name) => [name, priceUsdc]))
+  expect(moved).toEqual({ paid: { voucherer: 4n * priceUsdc }, earned: each })
 })
 
 test('a set of vouchers pays for a swarm: those that agree, through a gateway or without one', async () => {
