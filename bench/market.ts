@@ -25,8 +25,14 @@ export interface BenchMarket extends AsyncDisposable {
   readonly gateway: RunningGateway
   /** Started at the first use, and running until the market ends. */
   provider(name: ProviderName): Promise<RunningProvider>
-  /** @param options.dir - Where it keeps its things; a directory of the bench by default. */
-  startProvider(name: ProviderName, options?: { readonly dir: string }): Promise<RunningProvider>
+  /**
+   * @param options.dir - Where it keeps its things; a directory of the bench by default.
+   * @param options.nodeArgs - For the Node that runs it.
+   */
+  startProvider(
+    name: ProviderName,
+    options?: { readonly dir: string; readonly nodeArgs?: readonly string[] },
+  ): Promise<RunningProvider>
   addressOf(name: ProviderName): Address
   /** Deploys a directory, without a daily limit for its owner, who pays by default. @returns the callable CID */
   deploy(
@@ -105,8 +111,15 @@ export async function startBenchMarket(
   await mkdir(dir, { recursive: true })
   const profiling = profileDir === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profileDir]
   const env = { PATH: process.env['PATH'], KHACHAPURI_HOME: join(dir, 'home') }
-  const start = (args: readonly string[], variables: Readonly<Record<string, string>>) => {
-    const command = { command: process.execPath, args: [...profiling, cli, ...args, '--json'] }
+  const start = (
+    args: readonly string[],
+    variables: Readonly<Record<string, string>>,
+    nodeArgs: readonly string[] = [],
+  ) => {
+    const command = {
+      command: process.execPath,
+      args: [...profiling, ...nodeArgs, cli, ...args, '--json'],
+    }
     return startProcess({ ...command, cwd: dir, env: { ...env, ...variables } }, signal)
   }
 
@@ -127,7 +140,7 @@ export async function startBenchMarket(
 
   const startProvider: BenchMarket['startProvider'] = async (
     name,
-    { dir: providerDir } = { dir: join(dir, name) },
+    { dir: providerDir, nodeArgs } = { dir: join(dir, name) },
   ) => {
     const started = await start(
       [
@@ -135,6 +148,7 @@ export async function startBenchMarket(
         ...(name === 'bob' ? [] : ['--port', '0']),
       ],
       { ...place, KHACHAPURI_PRIVATE_KEY: keys[name] },
+      nodeArgs,
     )
     return { ...started, server: started.facts['server'] as string }
   }

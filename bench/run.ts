@@ -15,6 +15,7 @@ import { nativeCall } from './native-call.ts'
 import { neighbours } from './neighbours.ts'
 import { paidCall } from './paid-call.ts'
 import { programStart } from './program-start.ts'
+import { receiptCalls } from './receipt-calls.ts'
 import { receipts } from './receipts.ts'
 import { writeResults } from './results-block.ts'
 import { parseSettings, type Settings, usage } from './settings.ts'
@@ -45,6 +46,7 @@ const measurements: readonly Measurement[] = [
   density,
   neighbours,
   receipts,
+  receiptCalls,
   swarmCall,
   tunnelCall,
   tunnelBulk,

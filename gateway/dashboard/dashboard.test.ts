@@ -6,27 +6,14 @@ import { sha256, utf8 } from '../../protocol/base/bytes.ts'
 import { cidOfRawDigest } from '../../protocol/ipfs/cid.ts'
 import { formatContenthash } from '../../protocol/ipfs/contenthash.ts'
 import { limits } from '../../protocol/limits.ts'
-import { parseName } from '../../protocol/name.ts'
 import { createPresenceVoice } from '../../protocol/presence-key.ts'
-import { usdc } from '../../protocol/usdc.ts'
+import { announcedByAlice as facts } from '../../test/support/announced.ts'
 import { openGatewayFront } from '../../test/support/gateway-front.ts'
 import { openOrigin } from '../../test/support/http-origin.ts'
 import { readPageAccess } from '../proxy/page-access.ts'
 import { cleanResponseHeaders } from '../proxy/response-headers.ts'
 import { createCallBook } from './call-book.ts'
 import type { DashboardView } from './dashboard-view.ts'
-
-const facts: AnnouncedFacts = {
-  name: parseName('alice'),
-  endpoint: 'http://127.0.0.1:1',
-  region: 'eu-central',
-  version: '1.2.0',
-  price: usdc(500n),
-  runtimes: ['js', 'wasm'],
-  tier: 'sandbox',
-  egress: 'none',
-  capacity: { memoryMiB: 512, calls: 64, callsInFlight: 3 },
-}
 
 const cid = cidOfRawDigest(sha256(utf8.encode('spec')))
 

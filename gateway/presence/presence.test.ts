@@ -1,28 +1,15 @@
 import { getAddress } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
-import { type AnnouncedFacts, announcePath, formatAnnouncement } from '../../protocol/announcement.ts'
+import { announcePath, formatAnnouncement } from '../../protocol/announcement.ts'
 import { sha256, utf8 } from '../../protocol/base/bytes.ts'
 import { formatDeployment, signDeployment } from '../../protocol/deployment.ts'
 import { cidOfRawDigest } from '../../protocol/ipfs/cid.ts'
 import { limits } from '../../protocol/limits.ts'
-import { parseName } from '../../protocol/name.ts'
 import { createPresenceVoice } from '../../protocol/presence-key.ts'
-import { usdc } from '../../protocol/usdc.ts'
+import { announcedByAlice as facts } from '../../test/support/announced.ts'
 import { type GatewayFront, openGatewayFront } from '../../test/support/gateway-front.ts'
 import { openOrigin } from '../../test/support/http-origin.ts'
-
-const facts: AnnouncedFacts = {
-  name: parseName('alice'),
-  endpoint: 'http://127.0.0.1:1',
-  region: 'eu-central',
-  version: '1.2.0',
-  price: usdc(500n),
-  runtimes: ['js', 'wasm'],
-  tier: 'sandbox',
-  egress: 'none',
-  capacity: { memoryMiB: 512, calls: 64, callsInFlight: 3 },
-}
 
 /** A gateway, and a provider with a key whose name is alice's. */
 async function setup(options: Parameters<typeof openGatewayFront>[1] = {}) {

@@ -1,10 +1,11 @@
 import { expect, test } from 'vitest'
 import { createTestClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
+import type { ReputationReader } from '../../protocol/chain/reputation-reader.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { ReputationFacts } from '../../protocol/reputation.ts'
 import { addressOf } from '../../test/support/money.ts'
-import { createChainReputations, type ReputationReader } from './chain-reputations.ts'
+import { createChainReputations } from './chain-reputations.ts'
 
 const [alice, bob, ann, owner] = [addressOf(1), addressOf(2), addressOf(3), addressOf(4)]
 

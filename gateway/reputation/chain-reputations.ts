@@ -3,6 +3,7 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { createRecent } from '../../protocol/base/recent.ts'
 import { repeat } from '../../protocol/base/repeat.ts'
+import type { ReputationReader } from '../../protocol/chain/reputation-reader.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { ProviderName } from '../../protocol/name.ts'
 import {
@@ -12,21 +13,6 @@ import {
   type Reputation,
   type ReputationFacts,
 } from '../../protocol/reputation.ts'
-
-/** Reads from the chain what reputations are made of; see `createReputationReader`. */
-export interface ReputationReader {
-  /** The last block that stays. */
-  newestBlock(signal: AbortSignal): Promise<bigint>
-  read(
-    scope: {
-      readonly provider: Address
-      readonly owner: Address
-      readonly fromBlock: bigint
-      readonly toBlock: bigint
-    },
-    signal: AbortSignal,
-  ): Promise<ReputationFacts>
-}
 
 /** What a gateway has read of one provider: all from `fromBlock` to `toBlock`, both included. */
 export interface ReadReputation {

@@ -3,6 +3,7 @@ import type { Address } from 'viem'
 import { toHex } from '../../protocol/base/bytes.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
+import type { ReputationReader } from '../../protocol/chain/reputation-reader.ts'
 import type { SeedBlocks } from '../../protocol/chain/seed-blocks.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import { type CID, digestOfCid } from '../../protocol/ipfs/cid.ts'
@@ -14,11 +15,7 @@ import type { Market } from '../../protocol/typed-data.ts'
 import type { NameCache } from '../names/name-cache.ts'
 import type { Presence } from '../presence/presence.ts'
 import type { ProviderRoute, ProviderRoutes } from '../proxy/provider-routes.ts'
-import {
-  createChainReputations,
-  type ReadReputation,
-  type ReputationReader,
-} from '../reputation/chain-reputations.ts'
+import { createChainReputations, type ReadReputation } from '../reputation/chain-reputations.ts'
 import { decideStanding, type Standing } from '../reputation/standing.ts'
 import { createVoteBook, type VoteRecord } from '../reputation/vote-book.ts'
 import { drawSwarm, noSwarm, readSwarmTerms } from '../swarm/draw-swarm.ts'

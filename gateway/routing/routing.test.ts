@@ -6,6 +6,7 @@ import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { expect, test } from 'vitest'
 import { sha256, utf8 } from '../../protocol/base/bytes.ts'
 import { type CallAttempt, parseAttempt } from '../../protocol/call-attempt.ts'
+import type { ReputationReader } from '../../protocol/chain/reputation-reader.ts'
 import { type ErrorCode, ProtocolError, problemType } from '../../protocol/errors.ts'
 import { headerValues } from '../../protocol/http/headers.ts'
 import { cidOfRawDigest } from '../../protocol/ipfs/cid.ts'
@@ -17,7 +18,6 @@ import { signVoucher } from '../../protocol/voucher.ts'
 import { formatVoucherToken, signVoucherAccess } from '../../protocol/voucher-token.ts'
 import { accountOf, type FrontAnswer, openGatewayFront } from '../../test/support/gateway-front.ts'
 import { openOrigin } from '../../test/support/http-origin.ts'
-import type { ReputationReader } from '../reputation/chain-reputations.ts'
 
 const cidOf = (text: string) => cidOfRawDigest(sha256(utf8.encode(text)))
 const cid = cidOf('spec')

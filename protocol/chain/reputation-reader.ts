@@ -4,13 +4,26 @@ import { reachChain } from './client.ts'
 import { readReputationFacts } from './reputation-facts.ts'
 
 /** Reads what reputations are made of, for who keeps them up to date. */
+export interface ReputationReader {
+  /** The newest block that no re-org takes back; the newest of all on chains that do not say. */
+  newestBlock(signal: AbortSignal): Promise<bigint>
+  /** @param scope - Both blocks included. */
+  read(scope: ReputationScope, signal: AbortSignal): Promise<ReputationFacts>
+}
+
+export interface ReputationScope {
+  readonly provider: Address
+  readonly owner: Address
+  readonly fromBlock: bigint
+  readonly toBlock: bigint
+}
+
 export function createReputationReader(
   client: PublicClient,
   { escrow, token }: { readonly escrow: Address; readonly token: Address },
-) {
+): ReputationReader {
   return {
-    /** The newest block that no re-org takes back; the newest of all on chains that do not say. */
-    async newestBlock(signal: AbortSignal): Promise<bigint> {
+    async newestBlock(signal) {
       const safe = client.getBlock({ blockTag: 'safe' }).then(
         ({ number }) => number,
         () => undefined,
@@ -18,16 +31,7 @@ export function createReputationReader(
       const known = await reachChain(safe, 'read the safe block', signal)
       return known ?? reachChain(client.getBlockNumber({ cacheTime: 0 }), 'read the newest block', signal)
     },
-    read(
-      scope: {
-        readonly provider: Address
-        readonly owner: Address
-        readonly fromBlock: bigint
-        readonly toBlock: bigint
-      },
-      signal: AbortSignal,
-    ): Promise<ReputationFacts> {
-      return readReputationFacts(client, { escrow, token, ...scope }, () => undefined, signal)
-    },
+    read: (scope, signal) =>
+      readReputationFacts(client, { escrow, token, ...scope }, () => undefined, signal),
   }
 }
