@@ -164,6 +164,13 @@ test('in a new epoch the books begin where the chain is, and the debts of the ol
   })
   const next = signedOf({ epoch: 1 })
   expect(await chargeByVoucher(ledger, next, { grant })).toEqual({ chargedUsdc: 700n, calls: 2 })
+
+  // One of the old epoch would cover the call, too, and promises no more than what was accepted since.
+  const old = signedOf({ maxAmount: usdc(4_000n) })
+  expect(refusalOf(ledger, voucherClaim(old, { grant }))).toMatchObject({
+    code: 'voucher_epoch_other',
+    epoch: 1,
+  })
 })
 
 test('where the grant is the reason, the grant is named', async () => {
