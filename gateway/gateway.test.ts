@@ -57,6 +57,8 @@ test('hosts that mean nobody are refused, each in its own way', async () => {
   expect(await front.ask('nobody.localhost')).toMatchObject({ status: 404, code: 'provider_unknown' })
   expect(await front.ask('a_b.localhost')).toMatchObject({ status: 400, code: 'name_malformed' })
   expect(await front.ask('example.org')).toMatchObject({ status: 421, code: 'host_unknown' })
+  const { hint } = JSON.parse((await front.ask('a_b.localhost')).body.toString())
+  expect(hint).toBe(`Call http://<provider>.localhost:${front.gateway.port}/<cid>.`)
   expect(JSON.parse((await front.ask('nobody.localhost')).body.toString())).toMatchInlineSnapshot(`
     {
       "code": "provider_unknown",

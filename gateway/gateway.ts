@@ -19,7 +19,7 @@ import type { Cluster } from './cluster/cluster.ts'
 import { mergeDeny } from './cluster/merge-deny.ts'
 import type { ClusterWords } from './cluster/shared-words.ts'
 import { type CallCount, createCallBook } from './dashboard/call-book.ts'
-import { createApp } from './http/app.ts'
+import { createApp, exampleUrl } from './http/app.ts'
 import { isBalancerOf } from './limits/client-network.ts'
 import type { DenySettings } from './limits/deny-list.ts'
 import { createFrontGuard, type FrontGuard } from './limits/front-guard.ts'
@@ -381,6 +381,7 @@ export async function createGateway(deps: GatewayDeps, options: GatewayOptions):
   handlers = createHandlers({
     host: place.domainHost,
     nodeHost: place.nodeUrl.hostname,
+    exampleUrl: `${exampleUrl(info, '<provider>')}<cid>`,
     dataPlane: createDataPlane(
       { log, findWay: createFindWay({ names, routes, router, domains }), guard },
       { ...place, origin: url.origin },

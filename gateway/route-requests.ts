@@ -33,6 +33,8 @@ export interface HandlerDeps {
   readonly host: string
   /** The same of this one among several that share it. */
   readonly nodeHost: string
+  /** Where deployments are called, for those who called nobody. */
+  readonly exampleUrl: string
   readonly dataPlane: DataPlane
   readonly serveControl: (request: IncomingRequest, response: OutgoingResponse) => void
   readonly tunnels: TunnelDoor
@@ -52,7 +54,7 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
     const isOwn = domainHost(host) === deps.nodeHost
     const meaning: Meaning = isOwn
       ? { kind: 'control' }
-      : requireMeaning(resolveHost(host, deps.host), host, deps.host)
+      : requireMeaning(resolveHost(host, deps.host), host, deps.exampleUrl)
     meanings.set(host, meaning)
     return meaning
   }
@@ -150,9 +152,9 @@ export function createHandlers(deps: HandlerDeps): GatewayHandlers {
 type Meaning = Destination | { readonly kind: 'control' }
 
 /** @throws `name_malformed`, `host_unknown` */
-function requireMeaning(meaning: HostMeaning, header: string, host: string): Meaning {
+function requireMeaning(meaning: HostMeaning, header: string, exampleUrl: string): Meaning {
   const shown = header.slice(0, 100)
-  const hint = `Call http://<provider>.${host}/<cid>.`
+  const hint = `Call ${exampleUrl}.`
   if (meaning.kind === 'malformed') {
     throw new ProtocolError('name_malformed', `"${shown}" is not the host of a provider.`, { hint })
   }

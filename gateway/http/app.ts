@@ -107,6 +107,6 @@ export function createApp(deps: AppDeps): Hono {
 }
 
 /** Where a name is called. */
-function exampleUrl({ keeper, domain }: GatewayInfo, name: string): string {
+export function exampleUrl({ keeper, domain }: Pick<GatewayInfo, 'keeper' | 'domain'>, name: string): string {
   return `${keeper.startsWith('https:') ? 'https' : 'http'}://${name}.${domain}/`
 }

@@ -43,6 +43,7 @@ test('browsers are led to https, on the host that they called', async () => {
   })
   await using odd = await setup({ domain: 'localhost', port: '8443' })
   expect(await odd.ask('bob.localhost:8080')).toMatchObject({ location: 'https://bob.localhost:8443/a?b' })
+  expect((await odd.ask('evil.example')).body).toContain('Call https://<provider>.localhost:8443/<cid>.')
 })
 
 test('what a browser does not repeat by itself is refused, and foreign hosts are none of ours', async () => {

@@ -59,7 +59,8 @@ function serve(request: IncomingMessage, response: HttpResponse, options: PlainL
   }
   const target = options.target()
   if (!target) throw notYet()
-  const location = `https://${findHost(host, target.domain, options)}${target.port === '' ? '' : `:${target.port}`}${path}`
+  const port = target.port === '' ? '' : `:${target.port}`
+  const location = `https://${findHost(host, { ...target, port }, options)}${port}${path}`
   if (method !== 'GET' && method !== 'HEAD') throw insecure()
   response.writeHead(308, ['location', location, 'content-length', '0'])
   response.end()
@@ -68,7 +69,7 @@ function serve(request: IncomingMessage, response: HttpResponse, options: PlainL
 /** The host to go on with: a provider's as it was called, else the gateway's own. @throws `host_unknown` */
 function findHost(
   header: string,
-  domain: string,
+  { domain, port }: PlainTarget,
   { hasCertificate }: Pick<PlainListenerOptions, 'hasCertificate'>,
 ): string {
   const meaning = resolveHost(header, domain)
@@ -76,7 +77,7 @@ function findHost(
   if (kind === 'foreign' && hasCertificate?.(meaning.host)) return meaning.host
   if (kind === 'malformed' || kind === 'unknown' || kind === 'foreign') {
     throw new ProtocolError('host_unknown', `This gateway does not answer for ${header.slice(0, 100)}.`, {
-      hint: `Call https://<provider>.${domain}/<cid>.`,
+      hint: `Call https://<provider>.${domain}${port}/<cid>.`,
     })
   }
   // An address in the header is anybody's.

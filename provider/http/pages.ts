@@ -13,6 +13,7 @@ import type { Deployments } from '../deployments/deployments.ts'
 import { describeDeployment } from '../deployments/describe.ts'
 import { type Fault, wrongId } from '../faults.ts'
 import type { Rules } from '../policy/rules.ts'
+import { calledOrigin } from './called-origin.ts'
 import { providerPage } from './provider-page.ts'
 
 export interface PagesDeps {
@@ -62,9 +63,9 @@ export function createPages({
       supports: ['application/json', 'text/html'],
       default: 'application/json',
     })
-    const host = c.req.header('x-forwarded-host') ?? c.req.header('host') ?? 'localhost'
-    if (type === 'text/html') return c.html(providerPage({ info: info(), host }))
-    return c.json({ ...infoToJson(info()), call: `http://${host}/<cid>/`, info: '/_/info' })
+    const origin = calledOrigin(c.req.header())
+    if (type === 'text/html') return c.html(providerPage({ info: info(), origin }))
+    return c.json({ ...infoToJson(info()), call: `${origin}/<cid>/`, info: '/_/info' })
   })
 
   app.get('/_/info', (c) => c.json(infoToJson(info())))

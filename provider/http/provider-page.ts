@@ -10,7 +10,7 @@ const networks: Readonly<Record<EgressOffer, string>> = {
 }
 
 /** The page that a person sees at a provider's root: who it is, what a call costs, how to make one. */
-export function providerPage({ info, host }: { info: ProviderInfo; host: string }) {
+export function providerPage({ info, origin }: { info: ProviderInfo; origin: string }) {
   const walls =
     info.tier === 'sandbox'
       ? 'Every program runs in a process of its own inside a kernel sandbox.'
@@ -42,11 +42,11 @@ export function providerPage({ info, host }: { info: ProviderInfo; host: string 
   <dt>Chain</dt><dd>${info.chainId}, escrow <code>${info.escrow}</code></dd>
 </dl>
 <h2>Call a program</h2>
-<pre><code>curl http://${host}/&lt;cid&gt;/</code></pre>
+<pre><code>curl ${origin}/&lt;cid&gt;/</code></pre>
 <p>Where the program's owner pays, nothing more is needed. To pay yourself, reserve a budget once and send a pass:</p>
 <pre><code>khachapuri approve ${info.name} --price ${formatUsdc(info.price)} --budget 1
 PASS=$(khachapuri pass create --provider ${info.name} --max-spend 1)
-curl -H "Authorization: Bearer $PASS" http://${host}/&lt;cid&gt;/</code></pre>
+curl -H "Authorization: Bearer $PASS" ${origin}/&lt;cid&gt;/</code></pre>
 <h2>Deploy a program</h2>
 <pre><code>khachapuri init hello
 khachapuri deploy hello --provider ${info.name}</code></pre>

@@ -1,10 +1,10 @@
-import type { IncomingRequest } from '../../protocol/http/listener.ts'
 import type { Usdc } from '../../protocol/usdc.ts'
 import { formatPaymentRequired, type PaymentTerms, x402Headers } from '../../protocol/x402.ts'
 import { type PaymentFacts, withWaysToPay } from '../admission/refusals.ts'
 import type { Deployment } from '../deployments/deployments.ts'
 import type { X402 } from '../x402/x402.ts'
 import type { CallRequest } from './call-request.ts'
+import { calledOrigin } from './called-origin.ts'
 
 /**
  * What an x402 payment for a call must be; undefined where none would count, because only the deployment's owner may
@@ -28,13 +28,8 @@ export function refuseWithTerms(
     if (error.status !== 402) return refuse(error, callId, rawHeaders)
     const told = withWaysToPay(error, { ...facts, takesX402: terms !== undefined })
     if (!terms) return refuse(told, callId, rawHeaders)
-    const required = formatPaymentRequired({ url: calledUrl(request), error: error.code, terms })
+    const url = `${calledOrigin(request.headers)}${request.url ?? '/'}`
+    const required = formatPaymentRequired({ url, error: error.code, terms })
     refuse(told, callId, [...rawHeaders, x402Headers.required, required])
   }
-}
-
-/** As the caller called it, behind a gateway, too. */
-function calledUrl({ headers, url = '/' }: IncomingRequest): string {
-  const host = headers['x-forwarded-host'] ?? headers['host'] ?? 'localhost'
-  return `${headers['x-forwarded-proto'] === 'https' ? 'https' : 'http'}://${host}${url}`
 }
