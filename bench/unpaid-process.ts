@@ -108,6 +108,8 @@ const callDeps: CallDeps = {
     x402: () => undefined,
     tunnel: () => undefined,
     programsRunning: programs.count,
+    programsResting: programs.resting,
+    programRests: programs.rests,
   }),
   bodyRoom: createBodyRoom(limits.idempotentBodiesBytesMax),
   // Nothing that is measured is recorded.

@@ -96,6 +96,7 @@ export const errorTable = {
   program_out_of_cpu: { status: 502, retryable: false },
   program_out_of_pids: { status: 502, retryable: false },
   program_headers_too_large: { status: 502, retryable: false },
+  program_resting: { status: 503, retryable: true },
   concurrency_reached: { status: 503, retryable: true },
   provider_busy: { status: 503, retryable: true },
   provider_stopping: { status: 503, retryable: true },

@@ -179,10 +179,17 @@ export const limits = {
   /** Less than the 5 s after which workerd closes a connection that nobody uses. */
   programKeepAliveMs: 4_000,
   programOutputBytesPerSecondMax: 1 * MiB,
-  /** Before a program is started again that failed twice or more without an answer. */
-  programRestartDelayMsMin: 1_000,
-  programRestartDelayMsMax: 30_000,
-  programFailuresKeptMax: 1_000,
+  /** So often a program may die and be started again at once; from the next time on it rests, twice as long each time. */
+  programDeathsFreeMax: 2,
+  programRestMsMin: 500,
+  programRestSecondsDefault: 30,
+  programRestSecondsMax: 300,
+  /** A program that lives for as long after its rest, or answers as many calls, begins anew. */
+  programQuietMsMin: 10_000,
+  programCallsWellMin: 20,
+  programDeathsKeptMax: 1_000,
+  /** How long callers wait for what died to be gone, before it is known whether it may be started again. */
+  programGoneMsMax: 2_000,
   /** Idle ones included; their memory is the operator’s `--capacity`. */
   instancesMax: 256,
   instanceIdleMsMax: 5 * 60_000,

@@ -25,6 +25,7 @@ const meanings: Partial<Readonly<Record<ErrorCode, RefusalMeaning>>> = {
   deployment_denied: 'not_here',
   runtime_denied: 'not_here',
   deployment_paused: 'not_here',
+  program_resting: 'not_here',
   concurrency_reached: 'not_here',
   grant_missing: 'not_here',
   grant_expired: 'not_here',

@@ -21,6 +21,9 @@ export interface MetricSources {
   readonly x402: () => SettlementsStatus | undefined
   readonly tunnel: () => TunnelStatus | undefined
   readonly programsRunning: () => number
+  readonly programsResting: () => number
+  /** Since the start. */
+  readonly programRests: () => number
 }
 
 const usdcUnits = 1_000_000
@@ -90,6 +93,20 @@ export function createProviderMetrics(sources: MetricSources): ProviderMetrics {
   )
   gauge('tunnel_sockets', 'Connected sockets of the tunnel.', () => tunnel()?.sockets.length ?? 0)
   gauge('programs_running', 'Programs that run or start.', sources.programsRunning)
+  gauge(
+    'programs_resting',
+    'Programs that died so often that they are not started now.',
+    sources.programsResting,
+  )
+  const rests: Counter = new Counter({
+    name: `${prefix}program_rests_total`,
+    help: 'How often a program that died was not started again at once.',
+    registers,
+    collect() {
+      rests.reset()
+      rests.inc(sources.programRests())
+    },
+  })
 
   return {
     countCall({ outcome, chargedUsdc, durationMs }) {

@@ -24,6 +24,9 @@ export interface Programs extends AsyncDisposable {
   readonly kinds: readonly RuntimeKind[]
   /** How many run or start. */
   readonly count: () => number
+  /** How many died so often that they are not started now, and how often that was decided. */
+  readonly resting: () => number
+  readonly rests: () => number
   readonly tier: Tier
   /** Without walls, only the operator's own programs run, or anybody's where there is no real money. */
   readonly mayRun: (spec: DeploymentSpec) => boolean
@@ -89,6 +92,8 @@ export interface ProgramsOptions {
   readonly egress?: EgressOffer | undefined
   /** What all programs may hold together. */
   readonly capacityMiB: number
+  /** How long a program rests at most that dies again and again; asked at each death. */
+  readonly restMsMax?: (() => number) | undefined
   /** What a deployment gets here. */
   readonly limitsOf: (spec: DeploymentSpec) => SetLimits
 }
@@ -105,7 +110,7 @@ export async function openPrograms(
     readonly programLog: Pick<ProgramLog, 'add'>
     readonly attester: Pick<Attester, 'sign'>
   },
-  { chainId, owner, capacityMiB, limitsOf, native, egress = 'listed' }: ProgramsOptions,
+  { chainId, owner, capacityMiB, restMsMax, limitsOf, native, egress = 'listed' }: ProgramsOptions,
   signal: AbortSignal,
 ): Promise<Programs> {
   await using starting = new AsyncDisposableStack()
@@ -118,13 +123,15 @@ export async function openPrograms(
   const tier = kinds.filter((kind) => kind !== 'native').every(isContained) ? 'sandbox' : 'process'
   if (!kinds.every(isContained))
     log.warn('walls_missing', { reasons: probes.flatMap(({ reasons }) => reasons) })
-  const instances = starting.use(createInstances({ clock, log }, { runtimes, capacityMiB }))
+  const instances = starting.use(createInstances({ clock, log }, { runtimes, capacityMiB, restMsMax }))
   const overheads = new Map(runtimes.map(({ kind, overheadMiB }) => [kind, overheadMiB]))
   const needsHere = (spec: DeploymentSpec) => needsOf(spec, limitsOf(spec), overheads.get(spec.runtime) ?? 0)
   const parts = starting.move()
   return {
     kinds,
     count: () => instances.count,
+    resting: () => instances.resting,
+    rests: () => instances.rests,
     tier,
     mayRun: ({ runtime: kind, owner: specOwner }) =>
       mayRun({
@@ -162,6 +169,11 @@ export async function openPrograms(
             },
             onDeath: (death) =>
               programLog.add(deployment.digest, { kind: 'event', text: redact(describeDeath(death)) }),
+            onRest: (restMs) =>
+              programLog.add(deployment.digest, {
+                kind: 'event',
+                text: `It died several times in a short time, so it is not started again for ${restMs / 1000} s.`,
+              }),
           }
         },
         acquireSignal,

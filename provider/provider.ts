@@ -274,6 +274,7 @@ export async function createProvider(
         chainId,
         owner: account.address,
         capacityMiB,
+        restMsMax: () => rules.policy.restSecondsMax * 1000,
         limitsOf,
         native: options.native,
         egress: options.egress,
@@ -324,6 +325,8 @@ export async function createProvider(
     x402: () => x402?.status(),
     tunnel: () => tunnelStatus(),
     programsRunning: programs.count,
+    programsResting: programs.resting,
+    programRests: programs.rests,
   })
   let { priceUsdc } = options
   const info = (): ProviderInfo => ({
@@ -484,6 +487,7 @@ export async function createProvider(
       x402: x402?.status(),
       tunnel: presence.tunnelStatus(),
       programsRunning: programs.count(),
+      programsResting: programs.resting(),
     }),
     async setPrice(wantedUsdc) {
       await changeSettings(dir, { priceUsdc: wantedUsdc })

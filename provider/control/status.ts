@@ -15,6 +15,8 @@ export interface ProviderStatus {
   readonly x402: SettlementsStatus | undefined
   readonly tunnel: TunnelStatus | undefined
   readonly programsRunning: number
+  /** Those that died so often that they are not started now. */
+  readonly programsResting: number
 }
 
 /** The same over the control socket. */
@@ -26,10 +28,11 @@ export function statusToJson({
   x402,
   tunnel,
   programsRunning,
+  programsResting,
 }: ProviderStatus) {
   return {
     ...{ name: info.name, address: info.address, priceUsdc: info.price.toString(), tier: info.tier },
-    ...{ version: info.version, runtimes: info.runtimes, server, programsRunning },
+    ...{ version: info.version, runtimes: info.runtimes, server, programsRunning, programsResting },
     unsettledUsdc: settler.unsettledUsdc.toString(),
     unsettledSinceMs: settler.unsettledSinceMs ?? null,
     alarms: settler.alarms,
@@ -59,6 +62,7 @@ export const providerStatusSchema = z.object({
   runtimes: z.array(z.string()),
   server: z.string(),
   programsRunning: count,
+  programsResting: count,
   unsettledUsdc: usdcSchema,
   unsettledSinceMs: timeMs,
   alarms: z.array(z.string()),

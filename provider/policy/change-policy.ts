@@ -24,6 +24,8 @@ export const policyChangeSchema = z.discriminatedUnion('kind', [
     capacityMiB: policySchema.shape.capacityMiB.unwrap().optional(),
     capacityCores: policySchema.shape.capacityCores.unwrap().optional(),
     faults: policySchema.shape.faults.unwrap().optional(),
+    /** `null` for the default. */
+    restSecondsMax: policySchema.shape.restSecondsMax.unwrap().nullable().optional(),
   }),
   z.strictObject({
     kind: z.literal('pause'),
@@ -72,6 +74,8 @@ export function changePolicy(policy: Policy, change: PolicyChange, facts: Change
       if (change.capacityMiB !== undefined) next.capacityMiB = change.capacityMiB
       if (change.capacityCores !== undefined) next.capacityCores = change.capacityCores
       if (change.faults !== undefined) next.faults = change.faults
+      if (change.restSecondsMax !== undefined)
+        next.restSecondsMax = change.restSecondsMax ?? limits.programRestSecondsDefault
       break
     }
     case 'pause': {

@@ -70,6 +70,8 @@ export const policySchema = z.strictObject({
     .max(2 ** 16)
     .nullable()
     .default(null),
+  /** How long a program rests at most that dies again and again, before it is started once more; 0 for not at all. */
+  restSecondsMax: z.int().min(0).max(limits.programRestSecondsMax).default(limits.programRestSecondsDefault),
   /** When a deployment is paused by itself; null for never. */
   faults: faultRuleSchema.nullable().default(null),
   /** By the operator, until they say otherwise. */

@@ -17,6 +17,9 @@ const looping = `let n = 0; export default { async fetch({ url }) {
   if (url.endsWith('/loop')) for (;;);
   if (url.endsWith('/hang')) await new Promise((resolve) => setTimeout(resolve, 60000))
   return new Response(String(++n)) } }`
+const hungry = `const kept = []; export default { fetch({ url }) {
+  while (url.endsWith('/eat')) kept.push(new Uint8Array(1 << 20).fill(1))
+  return new Response('well') } }`
 const waiting = `export default { fetch: () => new Response(new ReadableStream({
   start(controller) { controller.enqueue(new Uint8Array(1)) }, pull: () => new Promise((r) => setTimeout(r, 60000)) })) }`
 
@@ -125,17 +128,52 @@ describe('instances', () => {
     expect(await answer(first)).toBe('1')
   })
 
-  test('a program that keeps failing waits longer and longer before it is tried again', async () => {
+  test('a program that does not start rests longer and longer before it is tried again', async () => {
     await using world = await setup()
     const load = world.loader(crashing)
     const tryIt = () => world.instances.acquire('a', load, never)
-    await expect(tryIt()).rejects.toMatchObject({ code: 'program_crashed' })
-    await expect(tryIt()).rejects.toMatchObject({ code: 'program_crashed' })
-    await expect(tryIt(), 'within the delay').rejects.toMatchObject({ code: 'program_crashed' })
-    expect(load.calls).toBe(2)
-    await world.clock.advance(limits.programRestartDelayMsMin)
-    await expect(tryIt()).rejects.toMatchObject({ code: 'program_crashed' })
-    expect(load.calls).toBe(3)
+    for (let tries = 0; tries <= limits.programDeathsFreeMax; tries++)
+      await expect(tryIt()).rejects.toMatchObject({ code: 'program_crashed' })
+    for (const restMs of [1, 2, 4].map((times) => times * limits.programRestMsMin)) {
+      expect(world.rests.at(-1)).toBe(restMs)
+      await world.clock.advance(restMs - 1)
+      const starts = load.calls
+      await expect(tryIt()).rejects.toMatchObject({
+        code: 'program_resting',
+        details: { retryAfterSeconds: 1 },
+      })
+      expect([load.calls, world.instances.resting]).toEqual([starts, 1])
+      await world.clock.advance(1)
+      expect(world.instances.resting).toBe(0)
+      await expect(tryIt()).rejects.toMatchObject({ code: 'program_crashed' })
+    }
+    expect(world.instances.rests).toBe(world.rests.length)
+  })
+
+  test('a program that is ended again and again rests, whatever it answered before, and others are started as ever', async () => {
+    await using world = await setup()
+    const eat = async () => {
+      const instance = await world.start('a', hungry)
+      expect(await answer(instance)).toBe('well')
+      return (await collectAnswer(instance, { ...request, target: '/eat' })).outcome.kind
+    }
+    for (let deaths = 0; deaths <= limits.programDeathsFreeMax; deaths++)
+      expect(await eat()).toBe('out_of_memory')
+    await expect(eat()).rejects.toMatchObject({
+      code: 'program_resting',
+      message: expect.stringContaining('it needed more memory than it may have'),
+    })
+    expect(await answer(await world.start('b', counting))).toBe('1')
+    await world.clock.advance(limits.programRestMsMin)
+    expect(await eat()).toBe('out_of_memory')
+    await expect(eat()).rejects.toMatchObject({ code: 'program_resting' })
+  })
+
+  test('a provider that lets nothing rest starts it again at once', async () => {
+    await using world = await setup({ restMsMax: () => 0 })
+    for (let tries = 0; tries < 5; tries++)
+      await expect(world.start('a', crashing)).rejects.toMatchObject({ code: 'program_crashed' })
+    expect(world.instances.rests).toBe(0)
   })
 
   test('what was ours and not the program’s delays nothing', async () => {
@@ -207,14 +245,13 @@ async function setup(options: Omit<InstancesOptions, 'runtimes'> = {}) {
     await createJsRuntime({ clock: systemClock, log }, { mode: 'process', zygotes: 0 }, never),
   )
   const clock = createTestClock()
-  const instances = starting.use(
-    createInstances({ clock, log, random: () => 0.5 }, { runtimes: [runtime], ...options }),
-  )
+  const instances = starting.use(createInstances({ clock, log }, { runtimes: [runtime], ...options }))
   const parts = starting.move()
+  const rests: number[] = []
   const loader = (source: string) => {
     const load = async (): Promise<Launch> => {
       load.calls++
-      return launch(source)
+      return { ...launch(source), onRest: (restMs) => rests.push(restMs) }
     }
     load.calls = 0
     return load
@@ -223,6 +260,7 @@ async function setup(options: Omit<InstancesOptions, 'runtimes'> = {}) {
     clock,
     instances,
     loader,
+    rests,
     start: (key: string, source: string) => instances.acquire(key, loader(source), never),
     [Symbol.asyncDispose]: () => parts.disposeAsync(),
   }

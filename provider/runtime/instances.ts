@@ -1,11 +1,11 @@
-import { backoffDelayMs } from '../../protocol/base/backoff.ts'
 import type { Clock } from '../../protocol/base/clock.ts'
 import type { Log } from '../../protocol/base/log.ts'
 import { raceSignal } from '../../protocol/base/signal.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { RuntimeKind } from '../../protocol/program.ts'
-import type { Death, Instance, ProgramFiles, Runtime, StartOptions } from './runtime.ts'
+import { createRestarts } from './restarts.ts'
+import type { Breach, Death, Instance, ProgramFiles, Runtime, StartOptions } from './runtime.ts'
 
 /** The programs that run now, one instance per deployment, started when they are called and kept while they are. */
 export interface Instances extends AsyncDisposable {
@@ -16,8 +16,8 @@ export interface Instances extends AsyncDisposable {
    * @param key - Names the deployment, with everything that distinguishes its processes.
    * @param load - Called only where there is no instance.
    * @param needs - What the process may hold; the others make room for it.
-   * @throws ProtocolError `provider_busy` where there is no room; `program_crashed` while a program that failed
-   * before its first answer waits to be tried again; what `load` and `Runtime.start` throw.
+   * @throws ProtocolError `provider_busy` where there is no room; `program_resting` while a program that died several
+   * times waits to be started again; what `load` and `Runtime.start` throw.
    */
   acquire(
     key: string,
@@ -31,6 +31,10 @@ export interface Instances extends AsyncDisposable {
   endAll(why: string): void
   /** How many run or start. */
   readonly count: number
+  /** How many died so often that they are not started now. */
+  readonly resting: number
+  /** How often that was decided. */
+  readonly rests: number
 }
 
 /** What to start, and how. */
@@ -40,6 +44,8 @@ export interface Launch {
   readonly options: StartOptions
   /** Hears how the process ended. */
   readonly onDeath?: (death: Death) => void
+  /** Hears that it died so often that it is not started again for this long. */
+  readonly onRest?: (restMs: number) => void
 }
 
 export interface InstancesOptions {
@@ -48,6 +54,8 @@ export interface InstancesOptions {
   readonly instanceIdleMsMax?: number
   /** What all of them may hold together; as much as they like by default. */
   readonly capacityMiB?: number
+  /** How long a program rests at most that dies again and again; asked at each death. */
+  readonly restMsMax?: (() => number) | undefined
 }
 
 interface Entry {
@@ -55,44 +63,47 @@ interface Entry {
   readonly memoryMiB: number
   starting: Promise<Instance> | undefined
   instance: Instance | undefined
+  /** How many calls it had answered when a process of its was ended, while it went on itself. */
+  answeredAtBreach: number | undefined
   usedMs: number
   /** Which of all uses its last one was: more often than the clock ticks. */
   lastUse: number
 }
 
-/** Failures of a program that has not answered since; they delay its next start. */
-interface Failures {
-  count: number
-  retryMs: number
-  error: ProtocolError
-}
-
 /** Disposing waits for the calls in flight, for as long as a shutdown may take, and then ends every program. */
 export function createInstances(
-  { clock, log, random = Math.random }: { clock: Clock; log: Log; random?: () => number },
+  { clock, log }: { clock: Clock; log: Log },
   {
     runtimes,
     instancesMax = limits.instancesMax,
     instanceIdleMsMax = limits.instanceIdleMsMax,
     capacityMiB: initialCapacityMiB = Number.POSITIVE_INFINITY,
+    restMsMax = () => limits.programRestSecondsDefault * 1000,
   }: InstancesOptions,
 ): Instances {
   const stopping = new AbortController()
   const entries = new Map<string, Entry>()
-  const failing = new Map<string, Failures>()
+  const restarts = createRestarts({ clock }, { restMsMax })
   const ending = new Map<Promise<void>, Entry>()
   let capacityMiB = initialCapacityMiB
   let uses = 0
   let sweeping: Promise<void> | undefined
 
   async function start(entry: Entry, load: (signal: AbortSignal) => Promise<Launch>): Promise<Instance> {
+    const startedMs = clock.monotonicMs()
+    let launch: Launch | undefined
     try {
-      const { kind, program, options, onDeath } = await load(stopping.signal)
+      launch = await load(stopping.signal)
+      const { kind, program, options, onDeath } = launch
       // What makes room holds its memory until it has gone.
       if (heldMiB(entries.values()) + heldMiB(ending.values()) > capacityMiB) {
         await Promise.allSettled(ending.keys())
       }
-      const instance = await findRuntime(kind).start(program, options, stopping.signal)
+      const instance = await findRuntime(kind).start(
+        program,
+        { ...options, onBreach: (breach) => countBreach(entry, launch, breach) },
+        stopping.signal,
+      )
       if (stopping.signal.aborted) {
         await instance[Symbol.asyncDispose]()
         throw stopping.signal.reason
@@ -101,13 +112,18 @@ export function createInstances(
       entry.starting = undefined
       void instance.whenDead.then((death) => {
         onDeath?.(death)
-        bury(entry, instance, death)
+        remove(entry)
+        if (death.kind === 'stopped') return
+        log.info('program_died', { deployment: entry.key, death: death.kind })
+        const { callsAnswered } = instance
+        countDeath(entry, launch, { startedMs, callsAnswered, why: wordsOf[death.kind] })
       })
       log.debug('program_started', { deployment: entry.key })
       return instance
     } catch (error) {
       remove(entry)
-      if (isProtocolError(error) && error.code.startsWith('program_')) recordFailure(entry.key, error)
+      if (isProtocolError(error) && error.code.startsWith('program_'))
+        countDeath(entry, launch, { startedMs, callsAnswered: 0, why: 'it did not start' })
       throw error
     }
   }
@@ -120,25 +136,22 @@ export function createInstances(
     })
   }
 
-  function bury(entry: Entry, instance: Instance, death: Death): void {
-    remove(entry)
-    if (death.kind === 'stopped') return
-    log.info('program_died', { deployment: entry.key, death: death.kind })
-    if (instance.callsAnswered > 0) return
-    const why = death.kind === 'crashed' ? death.message : death.kind.replaceAll('_', ' ')
-    const error = new ProtocolError('program_crashed', `The program died before it answered: ${why}`, {
-      hint: 'Tell its developer; it is started again a little later.',
-    })
-    recordFailure(entry.key, error)
+  function countDeath(
+    { key }: Entry,
+    launch: Launch | undefined,
+    { why, ...end }: { startedMs: number; callsAnswered: number; why: string },
+  ): void {
+    const restMs = restarts.died(key, end, why)
+    if (restMs === undefined || restMs === 0) return
+    log.info('program_rests', { deployment: key, restMs })
+    launch?.onRest?.(restMs)
   }
 
-  /** The first failure costs nothing, as anything may fail once. */
-  function recordFailure(key: string, error: ProtocolError): void {
-    const count = (failing.get(key)?.count ?? 0) + 1
-    const delayMs = count === 1 ? 0 : backoffDelayMs(count - 2, { ...restartDelays, random })
-    failing.delete(key)
-    failing.set(key, { count, retryMs: clock.monotonicMs() + delayMs, error })
-    if (failing.size > limits.programFailuresKeptMax) failing.delete(failing.keys().next().value!)
+  function countBreach(entry: Entry, launch: Launch | undefined, breach: Breach): void {
+    const answered = entry.instance?.callsAnswered ?? 0
+    const callsAnswered = answered - (entry.answeredAtBreach ?? 0)
+    entry.answeredAtBreach = answered
+    countDeath(entry, launch, { ...breach, callsAnswered, why: wordsOf[breach.kind] })
   }
 
   function remove(entry: Entry): void {
@@ -182,6 +195,14 @@ export function createInstances(
     }
   }
 
+  /** Until what died is counted, and its memory is free. The kernel may take its time; callers do not wait for ever. */
+  async function gone({ whenDead }: Instance): Promise<void> {
+    const patience = new AbortController()
+    const late = clock.sleep(limits.programGoneMsMax, patience.signal).catch(() => undefined)
+    await Promise.race([whenDead, late])
+    patience.abort()
+  }
+
   function startSweeping(): void {
     sweeping ??= sweep()
       .catch(() => undefined)
@@ -195,12 +216,14 @@ export function createInstances(
     load: (signal: AbortSignal) => Promise<Launch>,
     memoryMiB: number,
   ): Promise<Instance> {
-    const failures = failing.get(key)
-    if (failures && clock.monotonicMs() < failures.retryMs) throw failures.error
+    restarts.assertRested(key)
     if (!makeRoom(memoryMiB)) throw busyError('The places and the memory for programs are taken.')
     const usedMs = clock.monotonicMs()
     const lastUse = ++uses
-    const entry: Entry = { key, memoryMiB, starting: undefined, instance: undefined, usedMs, lastUse }
+    const entry: Entry = {
+      ...{ key, memoryMiB, starting: undefined, instance: undefined, answeredAtBreach: undefined },
+      ...{ usedMs, lastUse },
+    }
     entries.set(key, entry)
     entry.starting = start(entry, load)
     // Everybody who waits hears of a failure; that nobody waits any more is no failure of its own.
@@ -212,6 +235,12 @@ export function createInstances(
   return {
     get count() {
       return entries.size
+    },
+    get resting() {
+      return restarts.resting
+    },
+    get rests() {
+      return restarts.rests
     },
     endAll(why) {
       for (const entry of [...entries.values()]) end(entry, why)
@@ -226,17 +255,20 @@ export function createInstances(
       let entry = entries.get(key)
       // Nobody's call should fail for what another one did: it waits for the verdict, and for a new process if need be.
       while (entry?.instance && entry.instance.isAlive !== true) {
-        if (!(await raceSignal(Promise.resolve(entry.instance.isAlive), signal))) remove(entry)
+        if (!(await raceSignal(Promise.resolve(entry.instance.isAlive), signal))) {
+          await raceSignal(gone(entry.instance), signal)
+          remove(entry)
+        }
         entry = entries.get(key)
       }
       if (!entry) return raceSignal(begin(key, load, memoryMiB), signal)
       if (!entry.instance) return raceSignal(entry.starting!, signal)
+      if (entry.answeredAtBreach !== undefined) restarts.assertRested(key)
       if (entry.instance.inFlight >= limits.callsInFlightPerInstanceMax) {
         throw busyError(`The program has ${entry.instance.inFlight} calls in flight already.`)
       }
       entry.usedMs = clock.monotonicMs()
       entry.lastUse = ++uses
-      if (entry.instance.callsAnswered > 0) failing.delete(key)
       return entry.instance
     },
     async [Symbol.asyncDispose]() {
@@ -252,9 +284,13 @@ export function createInstances(
   }
 }
 
-const restartDelays = {
-  delayMsMin: limits.programRestartDelayMsMin,
-  delayMsMax: limits.programRestartDelayMsMax,
+/** What callers are told of a death. What a program said itself is its owner's affair. */
+const wordsOf: Readonly<Record<Exclude<Death['kind'], 'stopped'> | Breach['kind'], string>> = {
+  crashed: 'it crashed',
+  timeout: 'a call took too long, and it no longer answered',
+  out_of_memory: 'it needed more memory than it may have',
+  out_of_cpu: 'a call took more processor time than it may have',
+  out_of_pids: 'it needed more processes than it may have',
 }
 
 const heldMiB = (entries: Iterable<Entry>): number => {

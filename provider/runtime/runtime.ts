@@ -58,6 +58,14 @@ export interface StartOptions {
   readonly attest?: ((message: Uint8Array) => Promise<Uint8Array>) | undefined
   /** Hears what the program prints, as it comes, up to a rate; the rest waits in the program. */
   readonly onOutput?: (chunk: Buffer) => void
+  /** Hears of processes that were ended for their limits while the program goes on: in the CGI way each call has its own. */
+  readonly onBreach?: ((breach: Breach) => void) | undefined
+}
+
+export interface Breach {
+  readonly kind: 'timeout' | 'out_of_memory' | 'out_of_cpu' | 'out_of_pids'
+  /** When the process began, by a monotonic clock. */
+  readonly startedMs: number
 }
 
 /** One way to run programs. */

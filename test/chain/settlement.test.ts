@@ -337,6 +337,8 @@ test('too much owed, or for too long, is told once each, stands in status and me
     x402: () => undefined,
     tunnel: () => undefined,
     programsRunning: () => 0,
+    programsResting: () => 0,
+    programRests: () => 0,
   })
   /** What an operator's alarms look at: owed, for how long, and how many limits are passed. */
   const shown = async () => {

@@ -39,6 +39,12 @@ beforeAll(async () => {
     cids[payer] = (await at.deploy(echoProgram, ...flags, '--timeout', '1000', '--payer', payer)).cid
     patientCids[payer] = (await at.deploy(echoProgram, ...flags, '--timeout', '60000', '--payer', payer)).cid
   }
+  // Each way has it die again, of which it would rest.
+  const rests = await at.user.run([
+    ...'provider policy set restSecondsMax=0 --dir'.split(' '),
+    join(at.dir, 'alice'),
+  ])
+  expect(rests.exitCode).toBe(0)
   spec = await readSpec(at, (await at.deploy(echoProgram, '--public')).cid)
 })
 afterAll(() => at[Symbol.asyncDispose]())

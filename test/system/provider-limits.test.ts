@@ -154,6 +154,32 @@ describe('a provider that pauses what fails', () => {
   })
 })
 
+describe('a program that dies again and again', () => {
+  test('rests before it is started again: that costs nobody, callers hear when to come back, and its owner and operator why', async () => {
+    const { address } = await start('patient', { ...emptyPolicy, restSecondsMax: 300 })
+    const cid = await deploy('patient', '--memory', '64')
+    const pass = await at.pass({ payer: payer.address, providers: [address] }, payer)
+    const call = (path: string) => at.call({ provider: 'patient', cid, pass, path })
+    let refused: CurlAnswer
+    const costs = await at.costsOf(async () => {
+      do refused = await call('/heap')
+      while (refused.problem().code === 'program_out_of_memory')
+    })
+    expect(refused!.problem()).toMatchObject({ status: 503, code: 'program_resting', retryable: true })
+    expect(Number(refused!.header('retry-after'))).toBeGreaterThan(0)
+    expect(costs).toEqual(nothing)
+    const { stdout } = await at.user.run(['logs', cid, '--provider', 'patient'])
+    expect(stdout).toContain('It died several times in a short time, so it is not started again for 0.5 s.')
+    // Each rest is longer than the one before, so sooner or later it is seen.
+    let shown: string
+    do {
+      await call('/heap')
+      shown = (await at.user.run(['provider', 'status', '--dir', join(at.dir, 'patient')])).stdout
+    } while (!shown.includes('resting'))
+    expect(shown).toMatch(/programs {2}\d+ running, 1 resting after they died/)
+  })
+})
+
 describe('shutting down', () => {
   test('finishes the calls in flight, and tells others when to come back', async () => {
     const provider = await start('leaver')

@@ -90,7 +90,7 @@ test('a deployment is paused and resumed by hand, over a restart, and its owner 
   )
   await running.stop()
   // Where it does not run, its next start reads what is said now.
-  expect(await policy('set capacityMiB=1024 capacityCores=2 faults=50,20')).toMatchObject({
+  expect(await policy('set capacityMiB=1024 capacityCores=2 faults=50,20 restSecondsMax=5')).toMatchObject({
     isRunning: false,
   })
   running = await startServing(at.user, up)
@@ -101,6 +101,7 @@ test('a deployment is paused and resumed by hand, over a restart, and its owner 
       capacityMiB: 1024,
       capacityCores: 2,
       faults: { faultPercentMax: 50, callsMin: 20 },
+      restSecondsMax: 5,
     },
     places: { calls: 0, waiting: 0, cores: 0 },
   })

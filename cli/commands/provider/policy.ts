@@ -36,7 +36,8 @@ export const providerPolicy = defineCommand({
     '  allow|deny|forget <what>…   owners (0x…), CIDs of deployments or programs, runtimes, or egress (none, listed, public).\n' +
     '                              What is denied comes first; once owners or CIDs are allowed, only those run\n' +
     '  set <name>=<value>…         the most of a limit (memoryMiB=256), capacityMiB and capacityCores for all programs, faults=50 to pause a\n' +
-    '                              deployment of whose calls more than 50 % fail (faults=50,20: of 20 calls or more); =none undoes\n' +
+    '                              deployment of whose calls more than 50 % fail (faults=50,20: of 20 calls or more), restSecondsMax=60 for the longest that a\n' +
+    '                              program rests that dies again and again (0: it is always started again at once); =none undoes\n' +
     '  pause <cid> [why]           until "resume <cid>"\n' +
     '  reload                      read policy.json again\n' +
     'A call that is refused costs nothing. Calls in flight end as they would have.',
@@ -103,11 +104,12 @@ function parseSettings(words: readonly string[]): unknown {
     if (limit) maxima[limit] = value(programLimits[limit])
     else if (name === 'capacityMiB') rest[name] = value({ min: limits.capacityMiBMin, max: 2 ** 24 })
     else if (name === 'capacityCores') rest[name] = value({ min: 1, max: 2 ** 16 })
+    else if (name === 'restSecondsMax') rest[name] = value({ min: 0, max: limits.programRestSecondsMax })
     else if (name === 'faults') rest[name] = text === 'none' ? null : parseFaults(text)
     else
       throw usageError(
         `"${word.slice(0, 60)}" sets nothing.`,
-        `Names are ${settableLimitNames.join(', ')}, capacityMiB, capacityCores, faults.`,
+        `Names are ${settableLimitNames.join(', ')}, capacityMiB, capacityCores, restSecondsMax, faults.`,
       )
   }
   return { kind: 'set', limits: maxima, ...rest }
@@ -143,6 +145,7 @@ function describe(policy: Policy, state?: Omit<z.output<typeof answerSchema>, 'p
     `denied      ${list(namesOf(deny), 'nobody')}`,
     `at most     ${list(maxima, 'what "khachapuri limits" says')}`,
     `capacity    ${capacityMiB === null ? 'any memory' : `${capacityMiB} MiB`}, ${capacityCores === null ? 'any cores' : `${capacityCores} cores`}`,
+    `rests       ${policy.restSecondsMax === 0 ? 'nothing' : `what dies again and again, for up to ${policy.restSecondsMax} s`}`,
     `faults      ${rule ?? 'pause nothing'}`,
     `paused      ${list(pauses, 'nothing')}`,
     ...(state

@@ -34,12 +34,13 @@ function describe(status: Status, nowMs: number): string {
   const since = (sinceMs: number) => `${Math.max(0, Math.round((nowMs - sinceMs) / 1000))} s`
   const owed =
     unsettledSinceMs === null ? 'nothing' : `${formatUsdc(unsettledUsdc)} USDC for ${since(unsettledSinceMs)}`
+  const resting = status.programsResting > 0 ? `, ${status.programsResting} resting after they died` : ''
   const lines = [
     `${name} is up.`,
     `  account   ${address}`,
     `  server    ${server}`,
     `  price     ${formatUsdc(status.priceUsdc)} USDC per call`,
-    `  programs  ${status.programsRunning} running (${status.runtimes.join(', ')}; walls: ${status.tier})`,
+    `  programs  ${status.programsRunning} running${resting} (${status.runtimes.join(', ')}; walls: ${status.tier})`,
     `  owed      ${owed}${settlementFailures > 0 ? `; ${settlementFailures} settlements failed in a row` : ''}`,
     `  chain     ${chainLostSinceMs === null ? `block ${chainBlock}` : `has not answered for ${since(chainLostSinceMs)}`}`,
   ]

@@ -5,6 +5,7 @@ import { createTestClock } from '../../../protocol/base/clock.ts'
 import { createTestLog } from '../../../protocol/base/log.ts'
 import { limits } from '../../../protocol/limits.ts'
 import { collectAnswer } from '../collect-answer.ts'
+import { createInstances } from '../instances.ts'
 import type { Instance } from '../runtime.ts'
 import { createWatchdog } from '../watchdog.ts'
 import { createCgiInstance } from './cgi-instance.ts'
@@ -113,6 +114,29 @@ describe.skipIf(!canRunNatively)('CGI programs, with a C compiler and bubblewrap
     expect(instance.inFlight).toBe(limits.cgiProcessesMax)
     instance.kill({ kind: 'stopped', why: 'of a test' })
     expect(instance.inFlight).toBe(0)
+  })
+
+  test('a program whose calls are ended for their limits rests like one whose process died', async () => {
+    await using instances = createInstances({ clock, log: createTestLog() }, { runtimes: [(await making)!] })
+    const acquire = () =>
+      instances.acquire(
+        'hog',
+        async () => ({
+          kind: 'native',
+          program: { files: [{ path: 'hog', bytes }], entry: 'hog' },
+          options: { env: {}, params: null, limits: { timeoutMs, memoryMiB: 32 } },
+        }),
+        never,
+      )
+    const hog = async () => {
+      const instance = await acquire()
+      return collectAnswer(instance, { method: 'GET', target: '/', rawHeaders: ['host', 'test'] })
+    }
+    for (let deaths = 0; deaths <= limits.programDeathsFreeMax; deaths++)
+      expect((await hog()).outcome.kind).toBe('out_of_memory')
+    await expect(acquire()).rejects.toMatchObject({ code: 'program_resting' })
+    await clock.advance(limits.programRestMsMin)
+    expect((await hog()).outcome.kind).toBe('out_of_memory')
   })
 
   test('a head that fits no environment is refused, and so are secrets', async () => {

@@ -9,7 +9,15 @@ import { createPacer } from '../pacer.ts'
 import { readBounded } from '../read-bounded.ts'
 import type { Redact } from '../redact.ts'
 import { createCall, isWaitingForCaller, type RunningCall, tooSlow } from '../running-call.ts'
-import type { CallOutcome, Death, Instance, KillReason, ProgramLimits } from '../runtime.ts'
+import type {
+  Breach,
+  CallOutcome,
+  Death,
+  Instance,
+  KillReason,
+  ProgramLimits,
+  StartOptions,
+} from '../runtime.ts'
 import type { Cell } from '../sandbox/cell.ts'
 import type { Watchdog } from '../watchdog.ts'
 import { createWeigher } from '../weigher.ts'
@@ -34,12 +42,15 @@ export interface CgiOptions {
   readonly launch: (request: RunningCall['request']) => Buffer
   readonly redact: Redact
   readonly onOutput: ((chunk: Buffer) => void) | undefined
+  readonly onBreach?: StartOptions['onBreach']
 }
 
 /** A call that has a process, or waits for one. */
 interface CgiCall extends RunningCall {
   readonly gone: AbortController
   cell: Cell | undefined
+  /** When its process began. */
+  beganMs: number
   stopInput: () => void
 }
 
@@ -116,6 +127,7 @@ export function createCgiInstance(
   function end(call: CgiCall, outcome: CallOutcome): void {
     if (!forget(call)) return
     if (outcome.kind === 'answered') callsAnswered++
+    if (isBreach(outcome.kind)) options.onBreach?.({ kind: outcome.kind, startedMs: call.beganMs })
     call.handler.onEnd(outcome)
   }
 
@@ -140,6 +152,7 @@ export function createCgiInstance(
       if (!calls.has(call)) return
       call.cell = cell
       call.checkedMs = clock.monotonicMs()
+      call.beganMs = call.checkedMs
       await answer(call, cell, launch)
     } catch (error) {
       if (!isProtocolError(error))
@@ -232,6 +245,7 @@ export function createCgiInstance(
         ...createCall(request, handler, { nowMs: clock.monotonicMs() }),
         gone: new AbortController(),
         cell: undefined,
+        beganMs: 0,
         stopInput: () => undefined,
       }
       calls.add(call)
@@ -266,6 +280,10 @@ export function createCgiInstance(
     return { kind: 'stopped', message: `The provider stopped the program: ${reason.why}.` }
   }
 }
+
+/** An exit code is no breach: a process of this kind always ends. */
+const isBreach = (kind: CallOutcome['kind']): kind is Breach['kind'] =>
+  kind === 'timeout' || kind === 'out_of_memory' || kind === 'out_of_cpu' || kind === 'out_of_pids'
 
 function toFault(
   error: unknown,

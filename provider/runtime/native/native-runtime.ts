@@ -107,6 +107,7 @@ export async function createNativeRuntime(
           limits: options.limits,
           redact,
           onOutput: options.onOutput,
+          onBreach: options.onBreach,
           launch(request) {
             const call = encodeLaunch({ args, env: { ...env, ...formatRequest(request) }, doors })
             if (call) return call
