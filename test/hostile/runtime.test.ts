@@ -3,16 +3,23 @@ import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { afterAll, describe, expect, test } from 'vitest'
-import { systemClock } from '../../protocol/base/clock.ts'
+import { type Clock, systemClock } from '../../protocol/base/clock.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
 import type { UpstreamRequest } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type Answer, collectAnswer } from '../../provider/runtime/collect-answer.ts'
 import { createJsRuntime } from '../../provider/runtime/js/js-runtime.ts'
-import type { Instance, ProgramFiles, Runtime, StartOptions } from '../../provider/runtime/runtime.ts'
+import type {
+  CallOutcome,
+  Instance,
+  ProgramFiles,
+  Runtime,
+  StartOptions,
+} from '../../provider/runtime/runtime.ts'
 import { createSandbox } from '../../provider/runtime/sandbox/sandbox.ts'
 import { attackOurselves } from '../../provider/runtime/self-test.ts'
 import type { WorkerdOptions } from '../../provider/runtime/workerd/workerd.ts'
+import { createJumpingClock, type JumpingClock } from '../support/clock.ts'
 import { countTraces, countTracesLeft, descendants } from '../support/traces.ts'
 import { readCores, readWeights } from '../support/weights.ts'
 
@@ -26,7 +33,8 @@ for (const mode of ['auto', 'process', 'bare'] as const) {
     bare: 'without cgroups',
   }
   describe(`a hostile program ${walls[mode]}`, () => {
-    const shared = shareRuntime({ mode, zygotes: 1, startTimeoutMs: 1_000 })
+    const clock = createJumpingClock()
+    const shared = shareRuntime({ mode, zygotes: 1 }, clock)
     const before = countTraces()
     afterAll(async () => {
       await shared[Symbol.asyncDispose]()
@@ -34,10 +42,10 @@ for (const mode of ['auto', 'process', 'bare'] as const) {
     })
     const start = async (source: string | ProgramFiles, options: Partial<StartOptions> = {}) => {
       const program = typeof source === 'string' ? toProgram(source) : source
-      const defaults = { env: {}, params: null, limits: { timeoutMs: 3_000, memoryMiB: 64 } }
+      const defaults = { env: {}, params: null, limits: { timeoutMs: ampleMs, memoryMiB: 64 } }
       return (await shared.runtime()).start(program, { ...defaults, ...options }, never)
     }
-    testExhaustion(start)
+    testExhaustion(start, clock)
     testReach(start)
     if (mode !== 'auto') return
     testAnswers(start)
@@ -45,6 +53,9 @@ for (const mode of ['auto', 'process', 'bare'] as const) {
     testWeight(start)
   })
 }
+
+/** For programs that should answer, or break another limit, on the slowest machine. */
+const ampleMs = 60_000
 
 type Start = (source: string | ProgramFiles, options?: Partial<StartOptions>) => Promise<Instance>
 
@@ -189,7 +200,7 @@ function testWeight(start: Start): void {
       `export default { fetch: () => new Response(new ReadableStream({
         pull: (controller) => controller.enqueue(new Uint8Array(65_536)),
       })) }`,
-      { limits: { timeoutMs: 30_000, memoryMiB: 64, responseBytes: 2 ** 40 } },
+      { limits: { timeoutMs: ampleMs, memoryMiB: 64, responseBytes: 2 ** 40 } },
     )
     const [usual, ...others] = readWeights()
     if (usual === undefined) skip('there are no cgroups')
@@ -227,7 +238,11 @@ function testStarts(start: Start): void {
   })
 
   test('one that loops while it loads is stopped at the deadline', async () => {
-    await expect(start('for (;;);')).rejects.toMatchObject({ code: 'program_timeout' })
+    await using hasty = await createRuntime({ zygotes: 0, startTimeoutMs: 500 })
+    const options = { env: {}, params: null, limits: { timeoutMs: ampleMs, memoryMiB: 64 } }
+    await expect(hasty.start(toProgram('for (;;);'), options, never)).rejects.toMatchObject({
+      code: 'program_timeout',
+    })
   })
 
   test('one that fills its memory while it loads is told so', async () => {
@@ -278,24 +293,17 @@ function testStarts(start: Start): void {
   })
 }
 
-function testExhaustion(start: Start): void {
+function testExhaustion(start: Start, clock: JumpingClock): void {
   const healthy = 'export default { fetch: () => new Response("fine") }'
 
   test('one that loops ends with its time; another is answered meanwhile', async () => {
     await using other = await start(healthy)
-    const timeoutMs = 500
-    await using program = await start('export default { fetch() { for (;;); } }', {
-      limits: { timeoutMs, memoryMiB: 64 },
-    })
+    await using program = await start('export default { fetch() { for (;;); } }')
     const looping = call(program)
-    // An answer counts only where the loop was still going on when it came.
-    let answersMeanwhile = 0
-    while (program.inFlight > 0) {
-      expect((await call(other)).status).toBe(200)
-      answersMeanwhile += program.inFlight
-    }
-    expect((await looping).outcome).toEqual({ kind: 'timeout', timeoutMs })
-    expect(answersMeanwhile).toBeGreaterThan(0)
+    for (let calls = 0; calls < 5; calls++) expect((await call(other)).status).toBe(200)
+    expect(program.inFlight).toBe(1)
+    clock.jump(ampleMs)
+    expect((await looping).outcome).toEqual({ kind: 'timeout', timeoutMs: ampleMs })
     expect(await program.whenDead).toEqual({ kind: 'timeout' })
   })
 
@@ -312,17 +320,18 @@ function testExhaustion(start: Start): void {
   })
 
   test('a call that only waits is stopped alone', async () => {
-    const timeoutMs = 200
     await using program = await start(
       `export default {
         async fetch(request) {
-          if (request.url.endsWith('/wait')) await new Promise((resolve) => setTimeout(resolve, 60_000))
+          if (request.url.endsWith('/wait')) await new Promise((resolve) => setTimeout(resolve, 600_000))
           return new Response('fine')
         },
       }`,
-      { limits: { timeoutMs, memoryMiB: 64 } },
     )
-    expect((await call(program, { target: '/wait' })).outcome).toEqual({ kind: 'timeout', timeoutMs })
+    const waiting = call(program, { target: '/wait' })
+    expect((await call(program)).body.toString()).toBe('fine')
+    clock.jump(ampleMs)
+    expect((await waiting).outcome).toEqual({ kind: 'timeout', timeoutMs: ampleMs })
     expect((await call(program)).body.toString()).toBe('fine')
     program.kill({ kind: 'stopped', why: 'of a test' })
     expect(await program.whenDead).toMatchObject({ kind: 'stopped' })
@@ -343,7 +352,6 @@ function testExhaustion(start: Start): void {
   })
 
   test('one that answers a byte at a time ends with its time', async () => {
-    const timeoutMs = 300
     await using program = await start(
       `export default { fetch: () => new Response(new ReadableStream({
         async pull(controller) {
@@ -351,12 +359,13 @@ function testExhaustion(start: Start): void {
           controller.enqueue(new Uint8Array(1))
         },
       })) }`,
-      { limits: { timeoutMs, memoryMiB: 64 } },
     )
-    const { outcome, body } = await call(program)
-    expect(outcome).toEqual({ kind: 'timeout', timeoutMs })
-    expect(body.length).toBeGreaterThan(0)
-    expect((await call(program)).status).toBe(200)
+    for (let turn = 0; turn < 2; turn++) {
+      const dripping = drip(program)
+      await dripping.bytes(3)
+      clock.jump(ampleMs)
+      expect(await dripping.outcome).toEqual({ kind: 'timeout', timeoutMs: ampleMs })
+    }
   })
 
   test.each([
@@ -385,7 +394,7 @@ function testExhaustion(start: Start): void {
       `export default { fetch: () => new Response(new ReadableStream({
         pull: (controller) => controller.enqueue(new Uint8Array(${chunkBytes})),
       })) }`,
-      { limits: { timeoutMs: 30_000, memoryMiB: 64, responseBytes } },
+      { limits: { timeoutMs: ampleMs, memoryMiB: 64, responseBytes } },
     )
     const turns: number[] = []
     let turnBytes = 0
@@ -412,17 +421,24 @@ function testExhaustion(start: Start): void {
 
   test('one that floods its output only slows itself down', async () => {
     let heardBytes = 0
+    const heard = Promise.withResolvers<void>()
     const count = (chunk: Buffer) => {
       heardBytes += chunk.length
+      heard.resolve()
     }
     await using program = await start(
       'export default { fetch() { for (;;) console.log("x".repeat(10000)) } }',
-      { limits: { timeoutMs: 300, memoryMiB: 64 }, onOutput: count },
+      { onOutput: count },
     )
-    expect((await call(program)).outcome.kind).toBe('timeout')
+    const sinceMs = performance.now()
+    const flooding = call(program)
+    await heard.promise
+    clock.jump(ampleMs)
+    expect((await flooding).outcome.kind).toBe('timeout')
     await program.whenDead
-    expect(heardBytes).toBeGreaterThan(0)
-    expect(heardBytes).toBeLessThan(3 * limits.programOutputBytesPerSecondMax)
+    // The jump begins a second of its own.
+    const seconds = 2 + Math.ceil((performance.now() - sinceMs) / 1_000)
+    expect(heardBytes).toBeLessThan((seconds + 1) * limits.programOutputBytesPerSecondMax)
   })
 }
 
@@ -517,7 +533,7 @@ test.skipIf(process.platform !== 'linux')(
   'a process that somebody kills has crashed, and nothing of it stays',
   async () => {
     await using runtime = await createRuntime({ mode: 'auto', zygotes: 0 })
-    const options = { env: {}, params: null, limits: { timeoutMs: 3_000, memoryMiB: 64 } }
+    const options = { env: {}, params: null, limits: { timeoutMs: ampleMs, memoryMiB: 64 } }
     const program = await runtime.start(
       toProgram('export default { fetch: () => new Response() }'),
       options,
@@ -577,19 +593,45 @@ function call(program: Instance, changes: Partial<UpstreamRequest> = {}): Promis
   return collectAnswer(program, { ...request, ...changes })
 }
 
+/** A call whose answer is watched while it comes. */
+function drip(program: Instance): { bytes: (count: number) => Promise<void>; outcome: Promise<CallOutcome> } {
+  const ended = Promise.withResolvers<CallOutcome>()
+  let received = 0
+  let heard = Promise.withResolvers<void>()
+  program.call(request, {
+    onHead: () => undefined,
+    onData(chunk) {
+      received += chunk.length
+      heard.resolve()
+      heard = Promise.withResolvers()
+    },
+    onEnd: ended.resolve,
+  })
+  return {
+    outcome: ended.promise,
+    async bytes(count) {
+      while (received < count)
+        await Promise.race([heard.promise, ended.promise.then((outcome) => expect.unreachable(outcome.kind))])
+    },
+  }
+}
+
 function toProgram(source: string): ProgramFiles {
   return { files: [{ path: 'index.js', bytes: Buffer.from(source) }], entry: 'index.js' }
 }
 
-function createRuntime(options: WorkerdOptions): Promise<Runtime> {
-  return createJsRuntime({ clock: systemClock, log: createTestLog() }, options, never)
+function createRuntime(options: WorkerdOptions, clock: Clock = systemClock): Promise<Runtime> {
+  return createJsRuntime({ clock, log: createTestLog() }, options, never)
 }
 
-function shareRuntime(options: WorkerdOptions): AsyncDisposable & { runtime: () => Promise<Runtime> } {
+function shareRuntime(
+  options: WorkerdOptions,
+  clock: Clock,
+): AsyncDisposable & { runtime: () => Promise<Runtime> } {
   let made: Promise<Runtime> | undefined
   return {
     runtime() {
-      made ??= createRuntime(options)
+      made ??= createRuntime(options, clock)
       return made
     },
     async [Symbol.asyncDispose]() {
