@@ -1,6 +1,6 @@
-import type { SendHandle } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer, type IncomingMessage } from 'node:http'
+import type { Server } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { Egress } from '../../protocol/egress.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
@@ -17,7 +17,7 @@ import { busy, exhausted, notAllowed, refuseRequest, refuseSocket } from './refu
 
 export interface EgressProxyOptions {
   /** Where it listens: who connects there is this one program. A path for a Unix socket, or what listens already. */
-  readonly at: { readonly socketPath: string } | { readonly listener: SendHandle }
+  readonly at: { readonly socketPath: string } | { readonly listener: Pick<Server, 'close'> }
   readonly egress: Egress
   readonly perCall?: EgressAllowance
   readonly requestsInFlightMax?: number

@@ -37,6 +37,8 @@ export async function openWayOut(
   const deadline = AbortSignal.timeout(timeoutMs)
   const handed = handover.listener().catch(() => undefined)
   const listener = await raceSignal(handed, AbortSignal.any([signal, deadline])).catch((error) => {
+    // One that comes later is nobody's: it would stay open, with the whole network of a sandbox that has ended.
+    void handed.then((late) => late?.close())
     signal.throwIfAborted()
     if (!deadline.aborted) throw error
     throw new ProtocolError('sandbox_unavailable', 'A sandbox on this provider got no way to the network.', {

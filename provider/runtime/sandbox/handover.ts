@@ -1,5 +1,5 @@
-import type { ChildProcess, SendHandle } from 'node:child_process'
-import type { Socket } from 'node:net'
+import type { ChildProcess } from 'node:child_process'
+import type { Server, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { createLateSocket, type LateSocket } from './late-socket.ts'
 import { handed, oneMore } from './launch-image.ts'
@@ -10,22 +10,28 @@ import { handed, oneMore } from './launch-image.ts'
  * program can write to leads here.
  */
 export interface Handover extends Disposable {
-  /** What listens at the launch's `listenPort`. It accepts once somebody listens with it. @throws where the sandbox ends before */
-  listener(): Promise<SendHandle>
+  /**
+   * What listens at the launch's `listenPort`. It accepts once somebody listens with it, and keeps the sandbox's network until
+   * somebody closes it. @throws where the sandbox ends before
+   */
+  listener(): Promise<HandedListener>
   /** A connection to the launch's `connectPort`. It fails as a socket does that is refused. */
   connect(): Duplex
 }
 
+/** Node's own handle of a socket, which a server can listen with. */
+export type HandedListener = Pick<Server, 'close'>
+
 /** @param child - With an IPC channel, whose other end is the launcher's. */
 export function createHandover(child: ChildProcess): Handover {
-  const listening = Promise.withResolvers<SendHandle>()
+  const listening = Promise.withResolvers<HandedListener>()
   // Who has not asked does not want to know.
   listening.promise.catch(() => undefined)
   /** In the order in which they were asked for, which is that of the answers. */
   const waiting: LateSocket[] = []
   child.channel?.unref()
   child.on('message', (message, handle) => {
-    if (message === handed.listener) listening.resolve(handle)
+    if (message === handed.listener) listening.resolve(handle as Server)
     else if (message === handed.connection) waiting.shift()?.attach(handle as Socket)
     else if (message === handed.nothing) waiting.shift()?.destroy(refused())
   })
