@@ -62,7 +62,7 @@ async function chargeEach(): Promise<Count> {
     const chargedUsdc = usdc(BigInt(charges) * priceUsdc)
     const ownerUsage = { spec: receipt.deployment, day: 0, chargedUsdc, minute: 0, calls: charges }
     const totals = { chargedUsdc, calls: charges, pass: undefined, ownerUsage, key: undefined }
-    store.commit([{ receiptId: charges, receipt, ...totals }])
+    store.write([store.seal([{ receiptId: charges, receipt, ...totals }])])
   }
   return { charges, elapsedMs: performance.now() - startedMs }
 }

@@ -9,8 +9,8 @@ import type { ChargeRecord, OwnerTotal, PassTotal } from './records.ts'
  */
 export interface GroupWire {
   readonly rows: string
-  /** By the record's place in the group. */
-  readonly extras: ReadonlyMap<number, Extra>
+  /** By the record's place in the group; undefined where no record has any. */
+  readonly extras: ReadonlyMap<number, Extra> | undefined
 }
 
 type Extra = Omit<ChargeRecord, Common>
@@ -27,7 +27,10 @@ export function encodeGroup(group: readonly ChargeRecord[]): GroupWire {
       return [receiptId, chargedUsdc.toString(), calls, receiptRow(receipt), of, ...totals] as const
     },
   )
-  return { rows: JSON.stringify(rows satisfies readonly RecordRow[]), extras }
+  return {
+    rows: JSON.stringify(rows satisfies readonly RecordRow[]),
+    extras: extras.size > 0 ? extras : undefined,
+  }
 }
 
 export function decodeGroup({ rows, extras }: GroupWire): ChargeRecord[] {
@@ -40,7 +43,7 @@ export function decodeGroup({ rows, extras }: GroupWire): ChargeRecord[] {
       ...(lane && { lane: laneOf(lane) }),
       pass: pass ? passOf(pass) : undefined,
       ownerUsage: owner ? ownerOf(owner) : undefined,
-      ...(extras.get(index) ?? noExtra),
+      ...(extras?.get(index) ?? noExtra),
     }),
   )
 }

@@ -3,9 +3,10 @@ import { assert } from '../../protocol/base/assert.ts'
 import { type ErrorCode, toProtocolError } from '../../protocol/errors.ts'
 import type { DelegatedKey } from '../../protocol/receipt-key.ts'
 import { type BatchStore, createBatchStore } from './batches.ts'
-import { decodeGroup, type GroupWire } from './group-wire.ts'
+import type { GroupWire } from './group-wire.ts'
 import { createHistory, type History } from './history.ts'
 import { createPaymentTable, type PaymentTable } from './payments.ts'
+import { openPendingGroups, type PendingGroups } from './pending-groups.ts'
 import { createReceiptSigner, type ReceiptPoint, type ReceiptSigner } from './receipt-signer.ts'
 import type { JournalTotals, LedgerIdentity } from './records.ts'
 import { createRevokedPassTable, type RevokedPassTable } from './revoked-pass-table.ts'
@@ -86,6 +87,7 @@ export type JournalResponse =
   | { readonly kind: 'refused'; readonly failure: JournalFailure }
   /** The group's receipts, signed, in their order. */
   | { readonly kind: 'committed'; readonly receipts: readonly string[] }
+  /** Nothing that was not said to be committed can be relied on, and nothing more will be written. */
   | { readonly kind: 'failed'; readonly reason: string }
   | { readonly kind: 'result'; readonly id: number; readonly value: unknown }
   | { readonly kind: 'query_failed'; readonly id: number; readonly reason: string }
@@ -100,6 +102,7 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
     const db = openDatabase(dir, identity)
     const signer = createReceiptSigner(identity.market)
     const charges = createChargeStore(db, identity, signer)
+    const groups = openPendingGroups({ db, store: charges }, dir)
     const batches = createBatchStore(db, identity)
     const transactions = createTransactionTable(db)
     const payments = createPaymentTable(db)
@@ -135,11 +138,33 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
       recoverPayments: payments.recover,
       signVote: signer.signVote,
     }
+    let applying: NodeJS.Timeout | undefined
+    function apply(): void {
+      clearTimeout(applying)
+      applying = undefined
+      groups.apply()
+    }
+    /** Calls have their answers by then; that the tables cannot be written is news for the next ones. */
+    function applyUnasked(): void {
+      try {
+        apply()
+      } catch (error) {
+        answer({ kind: 'failed', reason: String(error) })
+      }
+    }
     port.on('message', (request: JournalRequest) => {
-      if (request.kind === 'commit') answer(commit(charges, request.group))
-      else if (request.kind === 'query') void runQuery(queries, request).then(answer)
-      else if (request.kind === 'delegate') signer.key = request.key
+      if (request.kind === 'commit') {
+        answer(commit(groups, request.group))
+        if (groups.isDue) applyUnasked()
+        else if (!groups.isEmpty) applying ??= setTimeout(applyUnasked, applyDelayMs)
+      } else if (request.kind === 'query') {
+        void runQuery(queries, request, { before: asideQueries.has(request.name) ? noWork : apply }).then(
+          answer,
+        )
+      } else if (request.kind === 'delegate') signer.key = request.key
       else {
+        applyUnasked()
+        groups[Symbol.dispose]()
         db.close()
         port.close()
       }
@@ -155,9 +180,21 @@ function runJournal({ dir, identity, nowMs }: JournalOptions): void {
   }
 }
 
-function commit(charges: ChargeStore, group: GroupWire): JournalResponse {
+/** In a quiet minute the tables are behind the file for no longer. */
+const applyDelayMs = 250
+
+/** Those that neither read nor write what groups write: they need not wait for them. */
+const asideQueries: ReadonlySet<keyof JournalQueries> = new Set([
+  'readKey',
+  'saveVoucher',
+  'saveVoucherAccess',
+  'signVote',
+])
+const noWork = () => undefined
+
+function commit(groups: PendingGroups, group: GroupWire): JournalResponse {
   try {
-    return { kind: 'committed', receipts: charges.commit(decodeGroup(group)) }
+    return { kind: 'committed', receipts: groups.commit(group) }
   } catch (error) {
     return { kind: 'failed', reason: String(error) }
   }
@@ -166,8 +203,10 @@ function commit(charges: ChargeStore, group: GroupWire): JournalResponse {
 async function runQuery(
   queries: JournalQueries,
   { id, name, args }: JournalRequest & { kind: 'query' },
+  { before }: { readonly before: () => void },
 ): Promise<JournalResponse> {
   try {
+    before()
     const query = queries[name] as (...args: readonly unknown[]) => unknown
     return { kind: 'result', id, value: await query(...args) }
   } catch (error) {

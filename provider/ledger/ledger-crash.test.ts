@@ -9,6 +9,8 @@ import { chargeCall, createTempDir, grantOf, openTestLedger } from '../../test/s
 
 const program = fileURLToPath(new URL('../../test/support/charging-process.ts', import.meta.url))
 
+const failingSyncs = new URL('../../test/support/failing-syncs.ts', import.meta.url).href
+
 /** Runs the charging process until it has said `linesMax` lines, then kills it. @returns what it said in whole lines. */
 async function chargeUntilKilled(dir: string, linesMax: number): Promise<string[]> {
   const child = spawn(process.execPath, [program, dir], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -21,6 +23,19 @@ async function chargeUntilKilled(dir: string, linesMax: number): Promise<string[
   const [, signal] = await exited
   expect(signal).toBe('SIGKILL')
   return said.split('\n').slice(0, -1)
+}
+
+/** Runs the charging process until it ends by itself, as it does when nothing can be charged any more. */
+async function chargeUntilRefused(command: readonly string[], env: NodeJS.ProcessEnv = process.env) {
+  const [file = '', ...args] = command
+  const child = spawn(file, args, { stdio: ['ignore', 'pipe', 'inherit'], env })
+  const exited = once(child, 'exit')
+  let said = ''
+  for await (const chunk of child.stdout) said += chunk
+  expect(await exited).toEqual([3, null])
+  const lines = said.trim().split('\n')
+  expect(lines.slice(-2)).toEqual(['failed ledger_unavailable', 'then ledger_unavailable'])
+  return lines.slice(1, -2) as Hex[]
 }
 
 async function expectCharged(dir: string, callIds: readonly Hex[]): Promise<number> {
@@ -50,21 +65,23 @@ test('on a full disk nothing is charged without its row, and the ledger says no 
   using dir = createTempDir()
   // The kernel refuses to let a file grow past the limit, as a full disk would. 512-byte blocks; 4 MiB.
   const command = 'trap "" XFSZ; ulimit -f 8192; exec "$0" "$@"'
-  const child = spawn('bash', ['-c', command, process.execPath, program, dir.path, '65536'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  const exited = once(child, 'exit')
-  let said = ''
-  for await (const chunk of child.stdout) said += chunk
-  expect(await exited).toEqual([3, null])
-
-  const lines = said.trim().split('\n')
-  expect(lines.slice(-2)).toEqual(['failed ledger_unavailable', 'then ledger_unavailable'])
-  const callIds = lines.slice(1, -2) as Hex[]
+  const callIds = await chargeUntilRefused([
+    ...['bash', '-c', command, process.execPath, program, dir.path, '65536'],
+  ])
   expect(callIds.length).toBeGreaterThan(10)
   await expectCharged(dir.path, callIds)
 
   // With room again, the same ledger goes on.
   await using ledger = await openTestLedger(dir.path)
   await chargeCall(ledger)
+})
+
+test('where a disk fails to sync, those calls fail and all after them, and what was acknowledged is there', async () => {
+  using dir = createTempDir()
+  const callIds = await chargeUntilRefused([process.execPath, '--import', failingSyncs, program, dir.path], {
+    ...process.env,
+    SYNCS_MAX: '30',
+  })
+  expect(callIds.length).toBeGreaterThanOrEqual(30)
+  await expectCharged(dir.path, callIds)
 })

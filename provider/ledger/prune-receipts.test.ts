@@ -78,7 +78,7 @@ function setup(bounds: Partial<ReceiptBounds> | undefined) {
 
   const commit = (records: readonly ChargeRecord[]) => {
     for (let i = 0; i < records.length; i += limits.ledgerGroupRecordsMax)
-      store.commit(records.slice(i, i + limits.ledgerGroupRecordsMax))
+      store.write([store.seal(records.slice(i, i + limits.ledgerGroupRecordsMax))])
     return records
   }
   const isKept = ({ receipt }: ChargeRecord) => store.readReceipt(receipt.callId) !== undefined
@@ -136,7 +136,7 @@ test('payers without end have a bound in common, the oldest go first, and a rest
   const records = s.commit(times(80, (who) => s.recordOf(who, { startedAt: day + who })))
   expect(records.map(s.isKept)).toEqual(records.map((_, i) => i >= 30))
   const again = createChargeStore(s.db, identity, signer, { ...noBounds, unpaidMax: 50 })
-  again.commit([s.recordOf(99, { startedAt: day + 99 })])
+  again.write([again.seal([s.recordOf(99, { startedAt: day + 99 })])])
   expect(records.filter(s.isKept)).toHaveLength(49)
 })
 

@@ -15,16 +15,28 @@ import type { LedgerIdentity } from './records.ts'
  */
 export interface ReceiptGroups {
   /**
-   * Signs receipts and keeps what it takes to show it again, in the transaction that writes them.
+   * Signs receipts; nothing is written.
    *
    * @param receipts - With consecutive ids.
-   * @returns each one as `formatSignedReceipt` writes it
+   * @returns each one as `formatSignedReceipt` writes it, and what it takes to show them again
    */
-  sign(receipts: readonly NumberedReceipt[]): string[]
+  sign(receipts: readonly NumberedReceipt[]): {
+    readonly receipts: readonly string[]
+    readonly seal: GroupSeal
+  }
+  /** Keeps that, in the transaction that writes the receipts. */
+  keep(firstReceipt: number, seal: GroupSeal): void
   /** @returns undefined for a receipt of before receipts were signed. */
   read(receipt: NumberedReceipt): string | undefined
   /** Forgets groups of which no receipt is left; to be called after receipts were deleted. */
   prune(receiptIds: Iterable<number>): void
+}
+
+/** What was signed over the receipts of a group, and by which key. */
+export interface GroupSeal {
+  readonly leaves: readonly Hex[]
+  readonly signature: Hex
+  readonly key: DelegatedKey
 }
 
 export interface NumberedReceipt {
@@ -39,6 +51,7 @@ export function createReceiptGroups(
   { provider, market }: LedgerIdentity,
   signer: ReceiptSigner,
 ): ReceiptGroups {
+  const findKey = db.prepare('SELECT id FROM receipt_keys WHERE x = ? AND y = ? AND delegation = ?')
   const insertKey = db.prepare('INSERT INTO receipt_keys VALUES (NULL, ?, ?, ?, ?, ?) RETURNING id')
   const insertGroup = db.prepare('INSERT INTO receipt_groups VALUES (?, ?, ?, ?)')
   const findGroup = db.prepare(
@@ -55,7 +68,10 @@ export function createReceiptGroups(
   function keyId(key: DelegatedKey): number {
     if (saved?.key !== key) {
       const { x, y, validAfter, validBefore, delegation } = key
-      const row = insertKey.get(bytesOf(x), bytesOf(y), validAfter, validBefore, bytesOf(delegation))
+      const point = [bytesOf(x), bytesOf(y)] as const
+      const row =
+        findKey.get(...point, bytesOf(delegation)) ??
+        insertKey.get(...point, validAfter, validBefore, bytesOf(delegation))
       saved = { key, id: Number(row?.['id']) }
     }
     return saved.id
@@ -64,7 +80,7 @@ export function createReceiptGroups(
   return {
     sign(receipts) {
       const [first] = receipts
-      if (!first) return []
+      assert(first, 'a group has receipts')
       assert(
         receipts.every(({ receiptId }, index) => receiptId === first.receiptId + index),
         'receipts of a group are numbered one after the other',
@@ -72,9 +88,15 @@ export function createReceiptGroups(
       const leaves = receipts.map(({ receipt }) => receiptLeaf(receipt))
       const tree = createMerkleTree(leaves)
       const { signature, key } = signer.sign(tree.root)
-      insertGroup.run(first.receiptId, joinHashes(leaves), bytesOf(signature), keyId(key))
       const shared = sharedBytes({ signature, key, market })
-      return receipts.map(({ receipt }, index) => formatReceipt(receipt, tree.proof(index), shared))
+      return {
+        receipts: receipts.map(({ receipt }, index) => formatReceipt(receipt, tree.proof(index), shared)),
+        seal: { leaves, signature, key },
+      }
+    },
+
+    keep(firstReceipt, { leaves, signature, key }) {
+      insertGroup.run(firstReceipt, joinHashes(leaves), bytesOf(signature), keyId(key))
     },
 
     read({ receiptId, receipt }) {

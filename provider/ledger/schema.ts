@@ -7,7 +7,9 @@ import type { LedgerIdentity } from './records.ts'
 
 /** "Khch". Tells our files from other SQLite files. */
 const applicationId = 0x4b_68_63_68
-const schemaVersion = 8
+/** 9 came with the group file, whose entries an older release would not look for; else it is as 8. */
+const schemaVersion = 9
+const upgradedVersion = 8
 
 /**
  * Opens the journal's file for this process alone: write-ahead log, synced in full at every commit.
@@ -54,7 +56,8 @@ function prepareSchema(db: DatabaseSync, identity: LedgerIdentity, path: string)
     createSchema(db, identity)
     return
   }
-  if (readPragma(db, 'application_id') !== applicationId || version !== schemaVersion) {
+  const isKnown = version === schemaVersion || version === upgradedVersion
+  if (readPragma(db, 'application_id') !== applicationId || !isKnown) {
     throw new ProtocolError('config_invalid', `${path} is not a ledger of version ${schemaVersion}.`, {
       hint: 'Use another data directory, or the release of the provider that wrote it.',
     })
@@ -67,7 +70,7 @@ function prepareSchema(db: DatabaseSync, identity: LedgerIdentity, path: string)
       { hint: 'Use one data directory for each provider and market.' },
     )
   }
-  db.exec(additions)
+  db.exec(`BEGIN; ${additions}; PRAGMA user_version = ${schemaVersion}; COMMIT`)
 }
 
 function createSchema(db: DatabaseSync, { provider, market }: LedgerIdentity): void {
@@ -188,6 +191,9 @@ const additions = `
   CREATE TABLE IF NOT EXISTS receipt_groups (
     first_receipt INTEGER PRIMARY KEY,
     leaves BLOB NOT NULL, signature BLOB NOT NULL, key INTEGER NOT NULL REFERENCES receipt_keys
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS group_file (
+    id INTEGER PRIMARY KEY CHECK (id = 1), generation BLOB NOT NULL
   ) STRICT`
 
 function readPragma(db: DatabaseSync, name: string): unknown {

@@ -8,7 +8,7 @@ import { addressOf, bytesOf, hexOf, integerOf, usdcOf } from './columns.ts'
 import { type Lane, laneKey, meteredLane } from './lanes.ts'
 import { createPaymentBooker } from './payments.ts'
 import { createReceiptPruner, type ReceiptBounds } from './prune-receipts.ts'
-import { createReceiptGroups, type NumberedReceipt } from './receipt-groups.ts'
+import { createReceiptGroups, type GroupSeal, type NumberedReceipt } from './receipt-groups.ts'
 import type { ReceiptSigner } from './receipt-signer.ts'
 import type { ChargeRecord, FoundKey, JournalTotals, KeyRecord, KeyScope, LedgerIdentity } from './records.ts'
 import { createRevokedPassTable } from './revoked-pass-table.ts'
@@ -18,13 +18,25 @@ import { createVoucherTable } from './voucher-table.ts'
 
 /** Receipts, totals and stored answers in SQLite. Runs in the journal's thread. */
 export interface ChargeStore {
-  /** Makes a group durable, all of it or nothing. @returns its receipts, signed, in their order. */
-  commit(group: readonly ChargeRecord[]): string[]
+  /** Signs the receipts of a group; nothing is written. */
+  seal(records: readonly ChargeRecord[]): SealedGroup & { readonly receipts: readonly string[] }
+  /**
+   * Writes groups, all of them or nothing; synced when it returns.
+   *
+   * @param also - Belongs to the same transaction.
+   */
+  write(groups: readonly SealedGroup[], also?: () => void): void
   readTotals(nowMs: number): JournalTotals
   readReceipt(callId: Hex): Receipt | undefined
   /** As `formatSignedReceipt` writes it. */
   readSignedReceipt(callId: Hex): string | undefined
   readKey(scope: KeyScope & { readonly nowMs: number }): FoundKey | undefined
+}
+
+/** A group whose receipts are signed. */
+export interface SealedGroup {
+  readonly records: readonly ChargeRecord[]
+  readonly seal: GroupSeal
 }
 
 export function createChargeStore(
@@ -34,8 +46,8 @@ export function createChargeStore(
   bounds?: ReceiptBounds,
 ): ChargeStore {
   const { provider } = identity
-  const groups = createReceiptGroups(db, identity, signer)
-  const writeGroup = createGroupWriter(db)
+  const receiptGroups = createReceiptGroups(db, identity, signer)
+  const writeRecords = createRecordWriter(db)
   const { prune } = createReceiptPruner(db, bounds)
   const receiptByCall = bigIntStatement(
     db,
@@ -58,18 +70,24 @@ export function createChargeStore(
   }
 
   return {
-    commit: (group) =>
+    seal: (records) => ({ records, ...receiptGroups.sign(records) }),
+    write: (groups, also) =>
       inTransaction(db, () => {
-        writeGroup(group)
-        const signed = groups.sign(group)
-        groups.prune(prune(group))
-        return signed
+        const records = groups.flatMap((group) => group.records)
+        writeRecords(records)
+        for (const {
+          records: [first],
+          seal,
+        } of groups)
+          if (first) receiptGroups.keep(first.receiptId, seal)
+        receiptGroups.prune(prune(records))
+        also?.()
       }),
     readTotals: (nowMs) => readTotals(db, identity, nowMs),
     readReceipt: (callId) => findReceipt(callId)?.receipt,
     readSignedReceipt(callId) {
       const found = findReceipt(callId)
-      return found && groups.read(found)
+      return found && receiptGroups.read(found)
     },
     readKey({ payer, deployment, key, nowMs }) {
       const oldestMs = nowMs - limits.idempotentAnswerAgeMsMax
@@ -79,7 +97,7 @@ export function createChargeStore(
   }
 }
 
-function createGroupWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) => void {
+function createRecordWriter(db: DatabaseSync): (group: readonly ChargeRecord[]) => void {
   const insertReceipt = db.prepare(
     'INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
   )

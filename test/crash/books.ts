@@ -6,6 +6,7 @@ import type { Address, Hex } from 'viem'
 import { assert } from '../../protocol/base/assert.ts'
 import { toHex } from '../../protocol/base/bytes.ts'
 import { trialSigner } from '../../provider/ledger/lanes.ts'
+import { openHistory } from '../../provider/ledger/open-history.ts'
 import type { ClientBook } from './lanes.ts'
 
 /** What a dead provider's disk says of one payer. */
@@ -26,6 +27,8 @@ export function readLedger(dir: string): ReadonlyMap<Address, LedgerBook> {
   const copy = mkdtempSync(join(tmpdir(), 'khachapuri-crash-'))
   try {
     cpSync(dir, copy, { recursive: true, filter: (path) => !path.endsWith('-shm') })
+    // Takes groups that the tables do not have yet out of their file.
+    openHistory(copy)[Symbol.dispose]()
     const db = new DatabaseSync(join(copy, ledgerFile))
     const [check] = db.prepare('PRAGMA integrity_check').all()
     assert(check?.['integrity_check'] === 'ok', `the ledger is whole: ${JSON.stringify(check)}`)

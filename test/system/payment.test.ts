@@ -60,7 +60,7 @@ describe('a pass', () => {
         expect(answer.header('khachapuri-price')).toBe('500')
       })
       // What every refusal below must not do.
-      expect(written).toContain(`${provider}/ledger/ledger.sqlite-wal`)
+      expect(written).toContain(`${provider}/ledger/ledger.groups`)
     })
     expect(costs).toEqual({ paid: { payer: 500n }, earned: { [provider]: 500n } })
   })
