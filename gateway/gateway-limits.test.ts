@@ -7,6 +7,7 @@ import { text } from 'node:stream/consumers'
 import { base36 } from 'multiformats/bases/base36'
 import { CID } from 'multiformats/cid'
 import { expect, test } from 'vitest'
+import { formatContenthash } from '../protocol/ipfs/contenthash.ts'
 import { limits } from '../protocol/limits.ts'
 import { accountOf, type GatewayFront, openGatewayFront } from '../test/support/gateway-front.ts'
 import { openOrigin } from '../test/support/http-origin.ts'
@@ -251,6 +252,33 @@ test('what the operator denies is refused with its code, from the moment that th
   expect(guard.denied.hasContent(CID.parse(cid))).toBe(true)
   guard.change(frontRulesDefault)
   expect((await codes()).slice(0, 4)).toEqual([200, 200, 200, 200])
+})
+
+test('a provider that is denied is none of several either', async () => {
+  await using a = await openOrigin((_, response) =>
+    response.setHeader('khachapuri-call', '0x01').end('alice'),
+  )
+  await using b = await openOrigin((_, response) => response.setHeader('khachapuri-call', '0x01').end('bob'))
+  await using front = await openGatewayFront({ alice: a.url, bob: b.url })
+  front.deployments.set('thumbs', {
+    contenthash: formatContenthash(CID.parse(cid) as Parameters<typeof formatContenthash>[0]),
+    providers: 'alice,bob',
+  })
+  const { guard } = front.gateway
+  guard.change({ ...guard.rules, deny: { ...guard.rules.deny, providers: ['bob'] } })
+  for (let n = 0; n < 20; n++) expect((await front.ask('thumbs.localhost')).body.toString()).toBe('alice')
+  guard.change({ ...guard.rules, deny: { ...guard.rules.deny, providers: ['alice', 'bob'] } })
+  expect((await front.ask('thumbs.localhost')).status).toBeGreaterThanOrEqual(400)
+  expect([a.requests(), b.requests()]).toEqual([20, 0])
+})
+
+test('a client that is denied is told so, and not only cut off', async () => {
+  const deny = { ...frontRulesDefault.deny, clients: ['127.0.0.0/8'] }
+  await using front = await openGatewayFront({}, { rules: rulesOf({ deny }) })
+  expect(await front.ask('localhost', { path: '/_/info' })).toMatchObject({
+    status: 403,
+    code: 'client_blocked',
+  })
 })
 
 test('a client has only so many requests in flight, and gets its places back', async () => {

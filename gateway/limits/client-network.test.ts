@@ -38,6 +38,7 @@ test.each([
   ['ports are cut off', '10.0.0.1', '[2001:bd8::7]:443', '2001:bd8::7'],
   ['so are those of IPv4', '10.0.0.1', '198.51.100.9:1234', '198.51.100.9'],
   ['nonsense ends the search', '10.0.0.1', '198.51.100.9, unknown, 10.0.0.2', '10.0.0.2'],
+  ['nobody looks past sixteen proxies', '10.0.0.1', `1.1.1.1${', 10.0.0.2'.repeat(16)}`, '10.0.0.2'],
   ['who sends nothing is itself', '10.0.0.1', undefined, '10.0.0.1'],
 ])('%s', (_, peer, forwardedFor, client) => {
   expect(findClient(peer, { forwardedFor, trusted })).toBe(client)

@@ -114,7 +114,7 @@ export function createFrontGuard(
   let exempt: AddressList = createAddressList(first.limits.exempt)
   let buckets = openBuckets(first, undefined)
   /** By the socket's address; who asks often is looked up once. */
-  let clients = new Map<string, Client>()
+  let clients = createRecent<string, Client>(limits.limitClientsCachedMax)
   const contents = createRecent<string, { readonly key: string | undefined }>(limits.contentKeysCachedMax)
   let isProxyTold = false
   const inFlight = createCounts()
@@ -143,7 +143,6 @@ export function createFrontGuard(
   function clientOf(address: string): Client {
     const known = clients.get(address)
     if (known) return known
-    if (clients.size >= limits.limitClientsCachedMax) clients = new Map()
     const client = {
       address,
       network: clientNetwork(address),
@@ -199,7 +198,6 @@ export function createFrontGuard(
       // Whose connection this is, is known only of its requests.
       if (trusted.has(address)) return nothing
       const client = clientOf(address)
-      if (client.isDenied) return undefined
       if (client.isExempt) return nothing
       if (connections.enter(client.network, rules.limits.connectionsPerClientMax)) {
         return () => connections.leave(client.network)
@@ -290,7 +288,7 @@ export function createFrontGuard(
       trusted = createAddressList(next.trustedProxies)
       exempt = createAddressList(next.limits.exempt)
       buckets = openBuckets(next, buckets)
-      clients = new Map()
+      clients = createRecent(limits.limitClientsCachedMax)
     },
     charge(spends) {
       for (const [name, key, tokens] of spends) buckets.get(name)?.charge(key, tokens)

@@ -52,6 +52,15 @@ test('all addresses together have a limit, too', () => {
   expect(limiter.tryBegin('198.51.100.1')).toBe(true)
 })
 
+test('of more addresses than there may be tunnels, none is remembered within one window', async () => {
+  const { clock, tryTimes } = setup()
+  for (let n = 0; n < limits.tunnelsMax; n++) expect(tryTimes(`192.${n >> 8}.${n & 255}.1`, 1)).toBe(1)
+  expect(tryTimes('198.51.100.1', 1)).toBe(0)
+  expect(tryTimes('192.0.7.1', 1)).toBe(1)
+  await clock.advance(limits.tunnelHandshakeWindowMs)
+  expect(tryTimes('198.51.100.1', 1)).toBe(1)
+})
+
 test('ten thousand connections of a few addresses that say nothing keep nobody else out', () => {
   const { limiter } = setup()
   let begun = 0

@@ -69,6 +69,8 @@ export interface TunnelHubOptions {
   readonly verifyContractSignature?: VerifyContractSignature
   /** 32 bytes; gateways that share them take each other's resume tickets. Absent: tickets end with the process. */
   readonly ticketKey?: Uint8Array
+  /** Connections of all providers together. */
+  readonly tunnelsMax?: number
   /** Hears when a provider has its first tunnel here, and when it has lost its last. */
   readonly onPresence?: (provider: Address, isPresent: boolean) => void
 }
@@ -213,7 +215,7 @@ export function createTunnelHub(options: TunnelHubOptions): TunnelHub {
     const offered = (headers['sec-websocket-protocol'] ?? '').split(',').map((name) => name.trim())
     if (!offered.includes(tunnelSubprotocol)) return versionUnknown()
     if (isLeaving) return gatewayLeaves()
-    if (tunnels >= limits.tunnelsMax) return tooMany('tunnels')
+    if (tunnels >= (options.tunnelsMax ?? limits.tunnelsMax)) return tooMany('tunnels')
     return limiter.tryBegin(client) ? undefined : tooMany('handshakes')
   }
 

@@ -1,7 +1,7 @@
 import { getAddress, isAddress } from 'viem'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { drainBody } from '../../protocol/http/drain-body.ts'
-import { headerValues, hopByHopHeaders } from '../../protocol/http/headers.ts'
+import { headerValues, hopByHopHeaders, processHopHeader } from '../../protocol/http/headers.ts'
 import { type HttpListener, listen } from '../../protocol/http/listen.ts'
 import type { HttpResponse, IncomingRequest, OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
@@ -9,7 +9,7 @@ import { addTrailers } from '../../protocol/http/trailers.ts'
 import type { Upstream, UpstreamExchange } from '../../protocol/http/upstream.ts'
 import type { TunnelDirectory } from '../proxy/provider-routes.ts'
 import { lastOfItsConnection } from '../proxy/proxy-call.ts'
-import { controlHop, hopHeader } from './siblings.ts'
+import { controlHop } from './siblings.ts'
 
 export interface HopDeps {
   readonly tunnels: TunnelDirectory
@@ -24,7 +24,7 @@ export interface HopDeps {
 export function listenForHops({ tunnels, serveControl }: HopDeps, path: string): Promise<HttpListener> {
   const serve = (request: IncomingRequest, response: OutgoingResponse, onContinue?: () => void): void => {
     try {
-      const target = headerValues(request.rawHeaders, hopHeader).at(-1)
+      const target = headerValues(request.rawHeaders, processHopHeader).at(-1)
       if (target === controlHop && serveControl) {
         serveControl(request, response)
         return
@@ -113,7 +113,7 @@ function toNextHop(rawHeaders: readonly string[]): string[] {
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index]!
     const lowerName = name.toLowerCase()
-    if (hopByHopHeaders.has(lowerName) || lowerName === hopHeader || lowerName === 'expect') continue
+    if (hopByHopHeaders.has(lowerName) || lowerName === processHopHeader || lowerName === 'expect') continue
     kept.push(name, rawHeaders[index + 1]!)
   }
   return kept

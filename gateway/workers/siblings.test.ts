@@ -3,8 +3,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { getAddress } from 'viem'
 import { expect, test } from 'vitest'
+import { processHopHeader } from '../../protocol/http/headers.ts'
 import { listen } from '../../protocol/http/listen.ts'
-import { createSiblings, hopHeader } from './siblings.ts'
+import { createSiblings } from './siblings.ts'
 
 const alice = getAddress('0x00000000000000000000000000000000000000a1')
 
@@ -24,7 +25,7 @@ test('a process is asked for what it has, and nothing is kept of one that is the
           return () => undefined
         },
         onRequest(request, response) {
-          asked.push([name, request.headers[hopHeader]])
+          asked.push([name, request.headers[processHopHeader]])
           response.end('ok')
         },
       }),

@@ -1,6 +1,7 @@
 import type { Address } from 'viem'
 import { connectReader } from '../../protocol/http/connect-reader.ts'
 import { createHttpPool, type HttpPool } from '../../protocol/http/h1-client.ts'
+import { processHopHeader } from '../../protocol/http/headers.ts'
 import type { Upstream } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import type { GatewayTunnels } from '../gateway.ts'
@@ -12,8 +13,7 @@ export interface Sibling {
   readonly providers: readonly Address[]
 }
 
-/** Says on a hop between processes what the request is for: a provider's account, or `controlHop`. */
-export const hopHeader = 'khachapuri-hop'
+/** In `processHopHeader`, where it is for the gateway's own pages and not for a provider's account. */
 export const controlHop = 'control'
 
 /** The other processes of this gateway. */
@@ -45,7 +45,10 @@ export function createSiblings(): Siblings {
 
   const hopTo = (path: string, target: string): Upstream => ({
     send: (request, handler) =>
-      poolAt(path).send({ ...request, rawHeaders: [...request.rawHeaders, hopHeader, target] }, handler),
+      poolAt(path).send(
+        { ...request, rawHeaders: [...request.rawHeaders, processHopHeader, target] },
+        handler,
+      ),
   })
 
   return {

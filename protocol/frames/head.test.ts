@@ -94,6 +94,10 @@ describe('heads', () => {
     ['a space in its method', ['GE T', '/', []]],
     ['a header that belongs to one connection', ['GET', '/', ['Upgrade', 'x']]],
     ['attempts that are none', ['GET', '/', [], [['x', 1]]]],
+    [
+      'more attempts than there are',
+      ['GET', '/', [], Array.from({ length: limits.tunnelAttemptsMax + 1 }, () => ['a'.repeat(32), 1])],
+    ],
     ['a protocol that is none', ['GET', '/', [], [], 1]],
     ['a protocol that nobody speaks here', ['GET', '/', [], [], 'h2c']],
     ['a handshake that is no GET', ['POST', '/', [], [], 'websocket']],

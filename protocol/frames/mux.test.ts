@@ -395,6 +395,66 @@ describe('a hostile peer', () => {
     expect(pair.gateway.streams).toBe(0)
   })
 
+  test('that stalls all that it may send on many streams loses those beyond what is held in all', () => {
+    const { pair, invalid } = setup()
+    const chunk = Buffer.alloc(64 * KiB)
+    const frame = Buffer.concat([Buffer.alloc(9), chunk])
+    const fill = (streamId: number) => {
+      for (let sent = 0; sent < limits.streamWindowBytesMin; sent += chunk.length) {
+        encodeFrame(frameTypes.data, streamId, chunk).copy(frame)
+        pair.gateway.receive(frame)
+      }
+    }
+    const streams = limits.tunnelQueuedBytesMax / limits.streamWindowBytesMin
+    const stalled = Array.from({ length: streams + 1 }, (_, n) => {
+      const { seen } = openStalled(pair.gateway, 'x')
+      pair.gateway.receive(encodeHeadFrame(3 + n, 'h'))
+      fill(3 + n)
+      return seen.reset
+    })
+    expect(stalled.slice(0, -1).every((reset) => reset === undefined)).toBe(true)
+    expect([stalled.at(-1), invalid]).toEqual(['overloaded', []])
+  })
+
+  test('that answers pings which nobody sent, or one twice, says nothing about the line', async () => {
+    const { pair, feed } = setup()
+    const pong = (number: number) => {
+      const payload = Buffer.alloc(8)
+      payload.writeUInt32BE(number, 4)
+      return encodeFrame(frameTypes.pong, 0, payload)
+    }
+    feed(pong(0), pong(1))
+    expect(pair.gateway.rttMs).toBe(undefined)
+    pair.wires.toProvider.isStuck = true
+    pair.gateway.ping()
+    feed(pong(2))
+    expect([pair.gateway.rttMs, pair.gateway.pingsUnanswered]).toEqual([undefined, 1])
+    feed(pong(1))
+    expect([pair.gateway.rttMs, pair.gateway.pingsUnanswered]).toEqual([0, 0])
+    pair.at(1_000, () => feed(pong(1)))
+    await pair.run()
+    expect(pair.gateway.rttMs).toBe(0)
+  })
+
+  test('that takes a request twice, or after its answer has begun, is heard once', () => {
+    const { pair, feed } = setup()
+    let taken = 0
+    pair.gateway.open(createRecorder({ onAccept: () => taken++ }), 'z')
+    const accept = encodeFrame(frameTypes.accept, 3)
+    feed(accept, accept, encodeHeadFrame(3, 'h'), accept)
+    expect(taken).toBe(1)
+  })
+
+  test('that sends little in a large message does not have all of that kept', () => {
+    const { seen, other, feed } = setup()
+    feed(encodeHeadFrame(1, 'h'), data(100), encodeFullFrame(2, 'h', Buffer.alloc(100)), data(60 * KiB))
+    const [small, large] = seen.body
+    expect([small?.length, small?.buffer.byteLength]).toEqual([100, 100])
+    expect(other.body[0]?.buffer.byteLength).toBe(100)
+    // Copying what is most of it would cost more than it saves.
+    expect(large?.buffer.byteLength).toBeGreaterThan(60 * KiB)
+  })
+
   test('that floods us with pings and reads nothing makes one pong', async () => {
     const { pair, invalid } = setup()
     pair.wires.toProvider.isStuck = true

@@ -107,6 +107,8 @@ test('even in a network of one’s own, nobody dials link-local, metadata or mul
     '255.255.255.255',
     'ff02::1',
     '::',
+    // A zone is an interface of this machine.
+    'fd12::1%lo',
     'localhost',
     '',
     '127.0.0.1\u0000',

@@ -1,9 +1,11 @@
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
-import { connect, type Socket } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { beforeAll, expect, test } from 'vitest'
 import { createTestAuthority } from '../../test/support/tls.ts'
+import { limits } from '../limits.ts'
+import { keepRoom } from './connection-room.ts'
 import { listen } from './listen.ts'
 import type { TlsIdentity } from './secure-server.ts'
 
@@ -47,6 +49,12 @@ async function setup(options: { readonly tls?: TlsIdentity } = {}) {
   }
   return { listener, open, say, ask, asked: () => asked, [Symbol.asyncDispose]: () => stack.disposeAsync() }
 }
+
+test('a burst that comes before any of it could be closed is bounded, too', () => {
+  const server = createServer()
+  keepRoom(server, connectionsMax)
+  expect(server.maxConnections).toBe(connectionsMax + limits.listenerBacklogMax)
+})
 
 test('where nobody has room, whoever came longest ago and never asked goes, and each caller is served', async () => {
   await using at = await setup()

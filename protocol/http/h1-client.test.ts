@@ -172,6 +172,10 @@ test.each([
     'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n',
   ],
   ['chunk lines without CR', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\na\n0\n\n'],
+  [
+    'endless trailers',
+    `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n${'X: a short one\r\n'.repeat(4_000)}`,
+  ],
   ['endless chunk extensions', `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;${'x'.repeat(2_000)}`],
 ])('an answer with %s is refused', async (_, text) => {
   await using upstream = await serveRaw((socket) => socket.once('data', () => socket.write(text, 'latin1')))
@@ -234,6 +238,24 @@ test('bytes after the end of an answer never reach the next request', async () =
   })
   expect((await ask(upstream.pool)).body.toString()).toBe('ok')
   expect((await ask(upstream.pool)).body.toString()).toBe('ok')
+  expect(connections).toBe(2)
+})
+
+test('a body that is announced where there is none, and comes late, never answers the next request', async () => {
+  let connections = 0
+  await using upstream = await serveRaw((socket) => {
+    let requests = 0
+    connections++
+    socket.on('data', () =>
+      socket.write(
+        ++requests === 1
+          ? 'HTTP/1.1 204 No Content\r\nContent-Length: 45\r\n\r\n'
+          : 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison',
+      ),
+    )
+  })
+  expect((await ask(upstream.pool)).status).toBe(204)
+  expect((await ask(upstream.pool)).status).toBe(204)
   expect(connections).toBe(2)
 })
 

@@ -21,6 +21,8 @@ export interface H2ServerOptions {
   readonly onRequest: HttpListenerFunction
   /** A request that waits for `100 Continue`. Without this, it is sent at once. */
   readonly onExpectContinue?: HttpListenerFunction | undefined
+  /** For a whole request, its body included. */
+  readonly requestTimeoutMs?: number
   /** A connection that has not answered a ping by the next one has gone. */
   readonly pingIntervalMs?: number
 }
@@ -115,7 +117,7 @@ function lookAfter(entry: Session): void {
 function serve(stream: ServerHttp2Stream, rawHeaders: readonly string[], options: H2ServerOptions): void {
   const request = new H2Request(stream, rawHeaders, peerOf(stream))
   const response = new H2Response(stream)
-  limitBody(stream, request)
+  limitBody(stream, request, options.requestTimeoutMs ?? limits.requestTimeoutMs)
   response.on('finish', () => {
     // A reset at once would overtake the answer. A body that nobody reads must not keep its stream either.
     if (!request.complete && !request.readableFlowing) drainBody(request)
@@ -145,9 +147,9 @@ function peerOf(stream: ServerHttp2Stream): H2Peer {
 }
 
 /** A whole request with its body has as long as in HTTP/1.1. */
-function limitBody(stream: ServerHttp2Stream, request: H2Request): void {
+function limitBody(stream: ServerHttp2Stream, request: H2Request, timeoutMs: number): void {
   if (request.complete) return
-  const late = setTimeout(() => stream.destroy(tooSlow()), limits.requestTimeoutMs)
+  const late = setTimeout(() => stream.destroy(tooSlow()), timeoutMs)
   late.unref()
   stream.on('end', () => clearTimeout(late))
   stream.on('close', () => clearTimeout(late))

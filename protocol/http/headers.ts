@@ -15,6 +15,8 @@ export const hopByHopHeaders: ReadonlySet<string> = new Set([
 
 /** By which gateways of a cluster know each other's requests; from everybody else it means nothing. */
 export const clusterHopHeader = 'khachapuri-cluster-hop'
+/** Says on a hop between processes of one gateway what the request is for; from everybody else it means nothing. */
+export const processHopHeader = 'khachapuri-hop'
 
 /** Not passed on: of this hop, or what a gateway says itself, where a caller's own words would be taken for it. */
 const notForwarded: ReadonlySet<string> = new Set([
@@ -23,6 +25,7 @@ const notForwarded: ReadonlySet<string> = new Set([
   'forwarded',
   'host',
   clusterHopHeader,
+  processHopHeader,
   'via',
   'x-real-ip',
   'x-request-id',

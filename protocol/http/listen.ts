@@ -47,6 +47,8 @@ export interface ListenOptions {
   readonly isBalancer?: ((remoteAddress: string) => boolean) | undefined
   /** For a head; then `request_timeout`. Looked at every second. */
   readonly headerTimeoutMs?: number
+  /** For a whole request, its body included. */
+  readonly requestTimeoutMs?: number
   /** Of HTTP/2 connections, between two looks whether they are still there. */
   readonly pingIntervalMs?: number
   /** How many connections there may be; then those that never asked for anything go. */
@@ -89,7 +91,7 @@ export async function listen(options: ListenOptions): Promise<HttpListener> {
   const serverOptions: ServerOptions = {
     maxHeaderSize: limits.headerBytesMax,
     headersTimeout: options.headerTimeoutMs ?? limits.headerTimeoutMs,
-    requestTimeout: limits.requestTimeoutMs,
+    requestTimeout: options.requestTimeoutMs ?? limits.requestTimeoutMs,
     connectionsCheckingInterval: 1_000,
     keepAliveTimeout: limits.listenerKeepAliveMs,
     requireHostHeader: true,

@@ -378,6 +378,40 @@ test('garbage, floods and heads without end harm nobody else', async () => {
   expect((await good.ask({})).body.toString()).toBe('ok')
 })
 
+test('a body over HTTP/2 that has not come in its time ends its request, and no other', async () => {
+  await using listener = await listenSecurely({
+    headerTimeoutMs: 20,
+    requestTimeoutMs: 20,
+    async onRequest(request, response) {
+      const body = await buffer(request).catch(() => undefined)
+      response.end(body)
+    },
+  })
+  using h2 = openH2(listener)
+  const late = h2.session.request({ ':method': 'POST', ':path': '/', ':authority': 'localhost' })
+  const closed = new Promise((resolve) => late.on('error', () => undefined).on('close', resolve))
+  late.write('some of it')
+  await closed
+  expect(late.rstCode).not.toBe(constants.NGHTTP2_NO_ERROR)
+  expect((await h2.ask({ ':method': 'POST' }, 'all of it')).body.toString()).toBe('all of it')
+})
+
+test('what a caller still sends over HTTP/2 after its answer is read over, for a while', async () => {
+  await using listener = await listenSecurely({ onRequest: (_, response) => void response.end('early') })
+  using h2 = openH2(listener)
+  const stream = h2.session.request({ ':method': 'POST', ':path': '/', ':authority': 'localhost' })
+  stream.on('error', () => undefined)
+  const answer = buffer(stream)
+  const closed = new Promise((resolve) => stream.on('close', resolve))
+  const pour = () => {
+    while (!stream.destroyed && stream.write(Buffer.alloc(64 * 1024))) {}
+  }
+  stream.on('drain', pour)
+  pour()
+  await closed
+  expect((await answer).toString()).toBe('early')
+})
+
 test('a connection over HTTP/2 whose other end has gone silent ends, with a head that never ends or without', async () => {
   await using listener = await listenSecurely({
     pingIntervalMs: 50,

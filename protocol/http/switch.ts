@@ -10,15 +10,18 @@ import type { RawHeaders } from './upstream.ts'
 /**
  * A WebSocket handshake of Node's `upgrade` event as request and response, so that it takes the way of all others. What a
  * handler does not answer with 101, it answers as usual, and the connection ends with it.
+ *
+ * @param lingerMs - How long a caller may take to close once all has been said.
  */
 export function openSwitch(
   message: IncomingMessage,
   socket: Duplex,
   head: Buffer,
+  lingerMs: number = limits.switchLingerMs,
 ): { readonly request: SwitchRequest; readonly response: SwitchResponse } {
   if (head.length > 0) socket.unshift(head)
   const request = new SwitchRequest(message, socket)
-  const response = new SwitchResponse(socket)
+  const response = new SwitchResponse(socket, lingerMs)
   request.once('left', () => {
     // Whoever goes before the answer has no use for it; later it is only this direction that ends.
     if (!response.headersSent) response.destroy()
@@ -81,12 +84,14 @@ export class SwitchResponse extends Writable implements OutgoingResponse {
   statusCode = 200
   headersSent = false
   readonly #socket: Duplex
+  readonly #lingerMs: number
   #isChunked = false
   #onRoom: (() => void) | undefined
 
-  constructor(socket: Duplex) {
+  constructor(socket: Duplex, lingerMs: number) {
     super()
     this.#socket = socket
+    this.#lingerMs = lingerMs
     socket.on('drain', () => {
       const onRoom = this.#onRoom
       this.#onRoom = undefined
@@ -138,7 +143,7 @@ export class SwitchResponse extends Writable implements OutgoingResponse {
     if (this.#isChunked) this.#socket.write('0\r\n\r\n', 'latin1')
     this.#socket.end(() => callback())
     // Nobody is waited for who neither reads the rest nor closes.
-    setTimeout(() => this.#socket.destroy(), limits.switchLingerMs).unref()
+    setTimeout(() => this.#socket.destroy(), this.#lingerMs).unref()
   }
 
   override _destroy(_error: Error | null, callback: (error?: Error | null) => void): void {

@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { clusterHopHeader, processHopHeader } from '../../protocol/http/headers.ts'
 import { openGatewayFront } from '../support/gateway-front.ts'
 import { openOrigin } from '../support/http-origin.ts'
-import { openFront, ways } from '../support/provider-ways.ts'
+import { allWays, openFront, ways } from '../support/provider-ways.ts'
 
 /** Headers by which a caller poses as a gateway, or a provider as the gateway or as its neighbours. */
 
@@ -79,6 +80,21 @@ describe.each(ways)('%s', (way) => {
     }
     expect(secret.requests()).toBe(0)
   })
+})
+
+test.each(allWays)('nobody says to a gateway where to hand a request over, %s', async (way) => {
+  const seen: string[] = []
+  await using provider = await openOrigin((request, response) => {
+    seen.push(...request.rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase()))
+    response.end('alice')
+  })
+  await using front = await openFront(way, provider.port)
+  for (const to of ['control', `0x${'b2'.repeat(20)}`, '']) {
+    const headers = { [processHopHeader]: to, [clusterHopHeader]: to }
+    expect((await front.ask(alice, { headers })).body.toString()).toBe('alice')
+  }
+  expect(seen).not.toContain(clusterHopHeader)
+  expect(seen).not.toContain(processHopHeader)
 })
 
 /** Whose cookie it is, as RFC 6265 section 5.2 reads it; undefined for that of the very host. */

@@ -7,6 +7,7 @@ import { createTestLog } from '../../protocol/base/log.ts'
 import { isProtocolError, ProtocolError } from '../../protocol/errors.ts'
 import { encodeFrame, encodeFullFrame, encodeHeadFrame, frameTypes } from '../../protocol/frames/codec.ts'
 import { limits } from '../../protocol/limits.ts'
+import { formatTunnelMessage, tunnelSubprotocol } from '../../protocol/tunnel.ts'
 import { createSessionKey, type SessionKey } from '../../protocol/tunnel-ticket.ts'
 import { freePort } from '../support/free-port.ts'
 import { connectRawProvider, openRaw, type RawProvider } from '../support/raw-provider.ts'
@@ -72,6 +73,13 @@ describe('whoever does not own the name', () => {
     expect(await codeOf(thief.connected)).toBe('tunnel_refused')
   })
 
+  test('cannot say to be another than it signs for', async () => {
+    await using market = await setup()
+    const provider = newAccount().address
+    const raw = connectRawProvider(market.gateway.tunnelUrl, { account: market.owner, provider })
+    expect(await codeOf(raw)).toBe('tunnel_refused')
+  })
+
   test('cannot use a proof that was made for another gateway', async () => {
     await using market = await setup()
     const relayed = connectRawProvider(market.gateway.tunnelUrl, {
@@ -102,7 +110,11 @@ describe('whoever does not own the name', () => {
     await using market = await setup()
     const gatewayUrl = market.gateway.tunnelUrl.replace('127.0.0.1', 'other.localhost')
     const tunnel = openTunnel(market.gateway, market.owner, () => {}, { gatewayUrl })
-    expect(await codeOf(tunnel.connected)).toBe('tunnel_refused')
+    await expect(tunnel.connected).rejects.toMatchObject({
+      code: 'tunnel_refused',
+      // Found out by whoever dials, so that nothing was signed.
+      message: expect.stringContaining('calls itself'),
+    })
   })
 
   test('loses its tunnel when the name changes hands, and is then refused', async () => {
@@ -212,6 +224,42 @@ describe('a handshake', () => {
     let body = ''
     for await (const part of answer) body += part
     expect([answer.statusCode, JSON.parse(body).code]).toEqual([400, 'bad_request'])
+  })
+
+  test('that is no WebSocket is answered, and takes nobody a place for longer', async () => {
+    await using market = await setup()
+    const headers = {
+      connection: 'upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-version': '7',
+      'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==',
+      'sec-websocket-protocol': tunnelSubprotocol,
+    }
+    for (let n = 0; n <= limits.tunnelHandshakesPendingPerAddressMax; n++) {
+      const [answer] = await once(get(market.gateway.url, { headers, agent: false }), 'response')
+      expect(answer.statusCode).toBe(400)
+      answer.resume()
+    }
+    await using raw = await connectRawProvider(market.gateway.tunnelUrl, { account: market.owner })
+    expect(raw.tunnelId).toMatch(/^[0-9a-f]{32}$/)
+  })
+
+  test('that says much before it is asked for it is cut off', async () => {
+    await using market = await setup({ resolveProvider: () => new Promise(() => undefined) })
+    const { webSocket } = await openRaw(market.gateway.tunnelUrl)
+    const closed = once(webSocket, 'close')
+    const hello = { type: 'hello', name: 'alice', sessionKey: createSessionKey().publicKey } as const
+    webSocket.send(formatTunnelMessage<'hello'>(hello))
+    for (let n = 0; n < 2; n++) webSocket.send('x'.repeat(limits.tunnelHandshakeBytesMax - 1))
+    await closed
+  })
+
+  test('beyond what the gateway holds in all is refused before anything is asked', async () => {
+    await using market = await setup({ tunnelsMax: 1 })
+    await using _ = await connectRawProvider(market.gateway.tunnelUrl, { account: market.owner })
+    await until(() => market.gateway.hub.connected().length === 1)
+    const second = connectRawProvider(market.gateway.tunnelUrl, { account: market.owner })
+    await expect(second).rejects.toThrow('429')
   })
 
   test('too many from one address are refused before a signature is looked at', async () => {

@@ -1,4 +1,4 @@
-import type { Hex, LocalAccount } from 'viem'
+import type { Address, Hex, LocalAccount } from 'viem'
 import { WebSocket } from 'ws'
 import { createFrameParser, type FrameType } from '../../protocol/frames/codec.ts'
 import {
@@ -35,6 +35,8 @@ export interface RawProviderOptions {
   readonly gateway?: string
   /** How long its proof is to hold; a minute unless given. */
   readonly validForSeconds?: number
+  /** Says to be another than it signs for. */
+  readonly provider?: Address
   /** Signs for another connection than this one. */
   readonly nonce?: Hex
 }
@@ -64,9 +66,8 @@ export async function connectRawProvider(
       sessionKey: sessionKey.publicKey,
     }
     const signature = await signTunnelSession(account, domain, session)
-    webSocket.send(
-      formatTunnelMessage<'account_proof'>({ type: 'account_proof', provider, validBefore, signature }),
-    )
+    const said = { provider: options.provider ?? provider, validBefore, signature }
+    webSocket.send(formatTunnelMessage<'account_proof'>({ type: 'account_proof', ...said }))
   }
   const welcome = parseTunnelMessage(await inbox.read(signal), ['welcome'])
   const frames: { type: FrameType; streamId: number; text: string }[] = []

@@ -38,7 +38,7 @@ export interface TunnelGateway extends AsyncDisposable {
 }
 
 export interface TunnelGatewayOptions
-  extends Partial<Pick<TunnelHubOptions, 'verifyContractSignature' | 'ticketKey'>> {
+  extends Partial<Pick<TunnelHubOptions, 'verifyContractSignature' | 'ticketKey' | 'tunnelsMax'>> {
   readonly resolveProvider: ResolveProvider
   /** Whose requests these are. */
   readonly provider: Address

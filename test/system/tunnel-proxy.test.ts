@@ -12,6 +12,7 @@ const asked = Buffer.from(`jane:${password}`).toString('base64')
 async function createProxy(portOf: (authority: string) => number | undefined) {
   const seen: { authority: string | undefined; firstBytes: string }[] = []
   const sockets = new Set<Socket>()
+  let said = ''
   const server = createServer((_, response) => response.writeHead(405).end())
   server.on('connect', (request, inside: Socket) => {
     sockets.add(inside)
@@ -30,6 +31,9 @@ async function createProxy(portOf: (authority: string) => number | undefined) {
       inside.once('data', (bytes: Buffer) => {
         seen.push({ authority: request.url, firstBytes: bytes.toString('latin1') })
       })
+      inside.on('data', (bytes: Buffer) => {
+        said += bytes.toString('latin1')
+      })
       inside.pipe(outside).pipe(inside)
     })
   })
@@ -38,6 +42,8 @@ async function createProxy(portOf: (authority: string) => number | undefined) {
   const { port } = server.address() as AddressInfo
   return {
     seen,
+    /** All that came from inside. */
+    said: () => said,
     url: (user = 'jane', word = password) => `http://${user}:${encodeURIComponent(word)}@127.0.0.1:${port}`,
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy()
@@ -82,6 +88,8 @@ test('a tunnel goes through the proxy that the environment names, with its passw
   await until(() => tunnel.status().sockets.length === 2)
   expect(await (await fetch(at.gateway.url)).text()).toBe('through the proxy')
   expect(at.proxy.seen.map(({ authority }) => authority)).toEqual(['gateway.test:80', 'gateway.test:80'])
+  // Bytes of a caller's or a provider's choice must not look like HTTP to what stands in between (RFC 6455 section 10.3).
+  expect(at.proxy.said()).not.toMatch(/"hello"|through the proxy/)
   // The proxy's password is for the proxy.
   for (const { firstBytes } of at.proxy.seen) expect(firstBytes).not.toMatch(/proxy-auth/i)
   expect(JSON.stringify([log.lines, at.gateway.log.lines])).not.toMatch(/hunter2|jane/)

@@ -105,6 +105,27 @@ describe('a request through a tunnel', () => {
     await until(() => setup.gateway.hub.connected().every(({ streams }) => streams === 0))
   })
 
+  test('that was read before it went, body and all, comes with one length', async () => {
+    const heads: (readonly string[])[] = []
+    await using setup = await setupTunnel((request, response) => {
+      heads.push(request.rawHeaders)
+      echo(request, response)
+    })
+    const parts: Buffer[] = []
+    await new Promise<void>((resolve, reject) =>
+      setup.gateway.hub.upstreamFor(setup.account.address)?.send(
+        { method: 'POST', target: '/', rawHeaders: ['Content-Length', '4'], body: Buffer.from('body') },
+        {
+          onHead: () => undefined,
+          onData: (chunk) => void parts.push(chunk),
+          onEnd: () => resolve(),
+          onError: reject,
+        },
+      ),
+    )
+    expect([heads, Buffer.concat(parts).toString()]).toEqual([[['content-length', '4']], 'body'])
+  })
+
   test('is answered before its body has ended, where the handler likes', async () => {
     await using setup = await setupTunnel((request, response) => {
       request.once('data', () => response.end('enough'))
