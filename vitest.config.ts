@@ -20,6 +20,7 @@ export default defineConfig({
             'cli/**/*.test.ts',
             'devnet/**/*.test.ts',
             'examples/**/*.test.ts',
+            'bench/**/*.test.ts',
             'test/tidy.test.ts',
           ],
           exclude: ['**/node_modules/**'],

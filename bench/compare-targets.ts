@@ -58,6 +58,7 @@ function tabulate(
   { peer, caption }: { peer: string; caption: string },
 ): Table {
   const base = standingOf(standings, peer)
+  const hasFailures = standings.some(({ failures }) => failures > 0)
   const roles = [...new Set(standings.flatMap(({ cpuUs }) => Object.keys(cpuUs)))]
   return {
     caption,
@@ -69,6 +70,7 @@ function tabulate(
       'added p50 ms',
       'p99 ms',
       ...roles.map((role) => `CPU µs/req: ${role}`),
+      ...(hasFailures ? ['failed'] : []),
     ],
     rows: standings.map((standing) => [
       standing.target,
@@ -78,6 +80,7 @@ function tabulate(
       standing === base ? undefined : addedP50Us(standing, base) / 1000,
       standing.p99Us / 1000,
       ...roles.map((role) => standing.cpuUs[role]),
+      ...(hasFailures ? [String(standing.failures)] : []),
     ]),
   }
 }

@@ -4,24 +4,26 @@ import { readdirSync, readFileSync } from 'node:fs'
 export interface CpuTime {
   /** All threads of the process itself. */
   readonly ownUs: number
-  /** All processes that it started, and theirs. */
+  /** All processes that it started, and theirs; those that ended count from when they were waited for. */
   readonly childrenUs: number
 }
 
 /** Linux counts in hundredths of a second, whatever the kernel was built with. */
 const tickUs = 10_000
 
-/** Reads the CPU time of a process and of its descendants that live. */
+/** Reads the CPU time of a process and of its descendants. */
 export function readCpuTime(pid: number): CpuTime | undefined {
   const stats = readStats()
   const own = stats.get(pid)
   if (!own) return undefined
-  return { ownUs: own.cpuUs, childrenUs: sumDescendants(stats, pid) }
+  return { ownUs: own.cpuUs, childrenUs: own.endedUs + sumDescendants(stats, pid) }
 }
 
 interface ProcessStat {
   readonly parentPid: number
   readonly cpuUs: number
+  /** Of children that ended, and of theirs. */
+  readonly endedUs: number
 }
 
 function readStats(): Map<number, ProcessStat> {
@@ -48,7 +50,8 @@ function readStat(pid: number): ProcessStat | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8')
     const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-    return { parentPid: Number(fields[1]), cpuUs: (Number(fields[11]) + Number(fields[12])) * tickUs }
+    const sumUs = (first: number) => (Number(fields[first]) + Number(fields[first + 1])) * tickUs
+    return { parentPid: Number(fields[1]), cpuUs: sumUs(11), endedUs: sumUs(13) }
   } catch {
     // It ended between the listing and the reading.
     return undefined
@@ -65,8 +68,8 @@ export function listDescendants(pid: number): readonly number[] {
 
 function sumDescendants(stats: ReadonlyMap<number, ProcessStat>, ancestor: number): number {
   let sumUs = 0
-  for (const [pid, { parentPid, cpuUs }] of stats) {
-    if (parentPid === ancestor) sumUs += cpuUs + sumDescendants(stats, pid)
+  for (const [pid, { parentPid, cpuUs, endedUs }] of stats) {
+    if (parentPid === ancestor) sumUs += cpuUs + endedUs + sumDescendants(stats, pid)
   }
   return sumUs
 }

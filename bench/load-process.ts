@@ -1,8 +1,14 @@
 import { request } from 'node:http'
 import { createRequire } from 'node:module'
 import { createHistogram, type RecordableHistogram } from 'node:perf_hooks'
+import { runWrk } from './wrk.ts'
 
-/** The load generator, in a process of its own: autocannon for load, one `http.request` for a single call. */
+/**
+ * The load generator, in a process of its own: wrk or autocannon for load, one `http.request` for a single call.
+ *
+ * @param argv - where wrk is; without it, autocannon makes the load
+ */
+const [wrk] = process.argv.slice(2)
 
 export interface LoadOrder {
   readonly kind: 'load'
@@ -21,7 +27,10 @@ export interface CallOrder {
 }
 
 export interface LoadResult {
+  /** Answered 2xx. */
   readonly requests: number
+  /** Answered otherwise, or not at all. */
+  readonly failures: number
   readonly seconds: number
   readonly p50Us: number
   readonly p99Us: number
@@ -59,7 +68,8 @@ type Autocannon = (
 const autocannon = createRequire(import.meta.url)('autocannon') as Autocannon
 
 process.on('message', (order: LoadOrder | CallOrder) => {
-  const work: Promise<LoadResult | CallResult> = order.kind === 'load' ? load(order) : call(order)
+  const work: Promise<LoadResult | CallResult> =
+    order.kind === 'call' ? call(order) : wrk ? runWrk(wrk, order) : load(order)
   work.then(
     (result) => reply({ result }),
     (error: Error) => reply({ error: error.message }),
@@ -106,6 +116,7 @@ function takeTurns(hosts: readonly string[]): (request: AutocannonRequest) => Au
 function summarise(latencies: RecordableHistogram, seconds: number): LoadResult {
   return {
     requests: latencies.count,
+    failures: 0,
     seconds,
     p50Us: latencies.percentile(50),
     p99Us: latencies.percentile(99),

@@ -28,12 +28,18 @@ export interface TargetProcess {
 
 /** One round at one target. */
 export interface Sample {
+  /** Answered 2xx. */
   readonly requestsPerSecond: number
+  /** Calls that were answered otherwise, or not at all. */
+  readonly failures: number
   readonly p50Us: number
   readonly p99Us: number
   /** CPU time of a request by role, the generator's included; empty where it cannot be read. */
   readonly cpuUs: Readonly<Record<string, number>>
 }
+
+/** Where more fails, it is not the target that is measured. */
+const failedShareMax = 0.01
 
 /** Puts load on targets from one process of its own. */
 export interface Load extends AsyncDisposable {
@@ -42,8 +48,9 @@ export interface Load extends AsyncDisposable {
   callOnce(target: Called): Promise<number>
 }
 
-export function createLoad(): Load {
-  const child = fork(join(import.meta.dirname, 'load-process.ts'))
+/** @param wrk - Where it is; without it, autocannon makes the load. */
+export function createLoad(wrk?: string): Load {
+  const child = fork(join(import.meta.dirname, 'load-process.ts'), wrk === undefined ? [] : [wrk])
   const generator: TargetProcess = { role: 'generator', pid: child.pid as number }
   const ended = once(child, 'exit').then(() => {
     throw new Error('The load generator ended.')
@@ -66,12 +73,14 @@ export function createLoad(): Load {
       const headers = headersOf(target)
       const { url, hosts } = target
       const order: LoadOrder = { kind: 'load', url, headers, connections, seconds, ...(hosts && { hosts }) }
-      const { requests, seconds: elapsed, p50Us, p99Us } = await ask<LoadResult>(order)
+      const { requests, failures, seconds: elapsed, p50Us, p99Us } = await ask<LoadResult>(order)
+      if (failures > (requests + failures) * failedShareMax)
+        throw new Error(`${target.name}: ${failures} of ${requests + failures} calls failed`)
       const after = readTimes(processes)
       const cpuUs = Object.fromEntries(
         [...after].map(([role, us]) => [role, (us - (before.get(role) ?? us)) / requests]),
       )
-      return { requestsPerSecond: requests / elapsed, p50Us, p99Us, cpuUs }
+      return { requestsPerSecond: requests / elapsed, failures, p50Us, p99Us, cpuUs }
     },
     async callOnce(target) {
       const order: CallOrder = { kind: 'call', url: target.url, headers: headersOf(target) }

@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { cpus, loadavg, release, totalmem, type } from 'node:os'
 import { promisify } from 'node:util'
+import { findOnPath } from './peers.ts'
 
-/** Where and with what was measured, in two lines. */
+/** Where and with what was measured, in three lines. */
 export async function describeMachine(signal: AbortSignal): Promise<readonly string[]> {
   const [cpu] = cpus()
   const memoryGiB = Math.round(totalmem() / 2 ** 30)
@@ -14,6 +15,7 @@ export async function describeMachine(signal: AbortSignal): Promise<readonly str
   )
   return [
     `${cpus().length} × ${cpu?.model.trim() ?? 'unknown processor'}, ${memoryGiB} GiB, ${type()} ${release()}; load when it began: ${load.toFixed(1)}.`,
+    `Of the system: ${(await readSystemVersions(signal)).join(', ')}.`,
     `Commit ${await readCommit(signal)}, Node ${process.versions.node}, SQLite ${process.versions['sqlite'] ?? '?'}, ${versions.join(', ')}.`,
   ]
 }
@@ -30,6 +32,28 @@ function versionOf(name: string): string {
     }
   }
   return '?'
+}
+
+/** Programs that measurements start where they are installed, and how they tell their version; wrk has none but this. */
+const systemPrograms: readonly (readonly [name: string, flag: string])[] = [
+  ['wrk', '--version'],
+  ['nginx', '-v'],
+  ['haproxy', '-v'],
+  ['caddy', 'version'],
+]
+
+async function readSystemVersions(signal: AbortSignal): Promise<readonly string[]> {
+  return Promise.all(
+    systemPrograms.map(async ([name, flag]) => {
+      const path = await findOnPath(name)
+      if (path === undefined) return `no ${name}`
+      // wrk ends with 1 after it has told its version, and nginx tells it on standard error.
+      const text = await new Promise<string>((resolve) => {
+        execFile(path, [flag], { signal }, (_error, stdout, stderr) => resolve(`${stdout}${stderr}`))
+      })
+      return `${name} ${/\d+(\.\d+)+/.exec(text)?.[0] ?? '?'}`
+    }),
+  )
 }
 
 async function readCommit(signal: AbortSignal): Promise<string> {

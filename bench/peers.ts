@@ -56,6 +56,7 @@ function workerdPath(): string {
 interface ProxyPlace {
   readonly dir: string
   readonly upstream: Target
+  readonly cores?: string | undefined
 }
 
 interface ProxyKind {
@@ -68,7 +69,7 @@ interface ProxyKind {
 /** @returns undefined where it is not installed */
 async function startProxy(
   { command: name, configName, format, args }: ProxyKind,
-  { dir, upstream }: ProxyPlace,
+  { dir, upstream, cores }: ProxyPlace,
   signal: AbortSignal,
 ): Promise<Peer | undefined> {
   const command = await findOnPath(name)
@@ -79,7 +80,10 @@ async function startProxy(
   const config = join(dir, configName)
   await writeFile(config, format({ port, upstreamHost: host }))
   const env = { ...process.env, HOME: dir }
-  const started = await startProcess({ command, args: args({ dir, config }), env, ready: { port } }, signal)
+  const started = await startProcess(
+    { command, args: args({ dir, config }), env, cores, ready: { port } },
+    signal,
+  )
   const target: Target = {
     name: `through ${name}`,
     url: `http://127.0.0.1:${port}${pathname}`,
@@ -160,7 +164,7 @@ events { worker_connections 4096; }
 http {
   access_log off;
   client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; scgi_temp_path scgi;
-  upstream provider { server ${upstreamHost}; keepalive 64; keepalive_requests 1000000; }
+  upstream provider { server ${upstreamHost}; keepalive 512; keepalive_requests 1000000; }
   server {
     listen 127.0.0.1:${port};
     keepalive_requests 1000000;

@@ -17,15 +17,18 @@ export interface ProcessOptions {
   readonly args: readonly string[]
   readonly cwd?: string
   readonly env?: Readonly<Record<string, string | undefined>>
+  /** The only processor cores that it may use, as a list for `taskset`. */
+  readonly cores?: string | undefined
   /** How it shows that it is ready: JSON on a descriptor (standard output by default), or a port that takes connections. */
   readonly ready?: { readonly fd: number } | { readonly port: number }
 }
 
 /** Starts a process and waits until it is ready. @throws Error with its last words */
 export async function startProcess(options: ProcessOptions, signal: AbortSignal): Promise<StartedProcess> {
-  const { command, args, cwd, env, ready = { fd: 1 } } = options
+  const { cwd, env, ready = { fd: 1 } } = options
+  const [command = '', ...args] = withCores(options)
   signal.throwIfAborted()
-  const child = spawn(command, [...args], {
+  const child = spawn(command, args, {
     ...(cwd !== undefined && { cwd }),
     ...(env !== undefined && { env }),
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
@@ -46,6 +49,10 @@ export async function startProcess(options: ProcessOptions, signal: AbortSignal)
     throw error
   }
 }
+
+/** taskset becomes the command, under the same process id. */
+const withCores = ({ command, args, cores }: ProcessOptions): readonly string[] =>
+  cores === undefined ? [command, ...args] : ['taskset', '-c', cores, command, ...args]
 
 async function stop(child: ChildProcess, exited: Promise<unknown>): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return

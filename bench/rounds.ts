@@ -6,6 +6,8 @@ import { median } from './median.ts'
 export interface Standing {
   readonly target: string
   readonly requestsPerSecond: number
+  /** Calls that failed, in all rounds. */
+  readonly failures: number
   readonly p50Us: number
   readonly p99Us: number
   readonly cpuUs: Readonly<Record<string, number>>
@@ -76,6 +78,7 @@ function summarise(target: string, rounds: readonly Sample[]): Standing {
   const roles = Object.keys(rounds[0]?.cpuUs ?? {})
   return {
     target,
+    failures: rounds.reduce((sum, { failures }) => sum + failures, 0),
     requestsPerSecond: median(rounds.map((sample) => sample.requestsPerSecond)),
     p50Us: median(rounds.map((sample) => sample.p50Us)),
     p99Us: median(rounds.map((sample) => sample.p99Us)),

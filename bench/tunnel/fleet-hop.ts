@@ -1,8 +1,11 @@
+import { join } from 'node:path'
 import { natsServer, startNats } from '../../test/support/nats.ts'
 import { compareTargets } from '../compare-targets.ts'
 import type { Target } from '../load.ts'
 import type { Measurement } from '../measurement.ts'
-import { originTarget, startGatewayPart, startOrigin, startOwnWay, untilServed } from './setup.ts'
+import { openRig } from '../rig.ts'
+import { startSmallAnswers } from '../small-answers.ts'
+import { originTarget, startGatewayPart, startOwnWay, untilServed } from './setup.ts'
 
 /** What it costs that a tunnel ends at another gateway: three of a cluster, and a provider at one of them. */
 export const fleetHop: Measurement = {
@@ -11,13 +14,14 @@ export const fleetHop: Measurement = {
   async run(context, signal) {
     if (!natsServer) return { tables: [], remarks: ['Skipped: nats-server is not installed here.'] }
     await using parts = new AsyncDisposableStack()
+    const { load, cores, remark } = parts.use(await openRig(signal))
     const { url: natsUrl } = parts.use(await startNats())
-    const origin = parts.use(await startOrigin(signal))
-    const home = parts.use(await startOwnWay({ origin, natsUrl }, signal))
+    const origin = parts.use(await startSmallAnswers(join(context.dir, 'fleet-hop'), signal))
+    const home = parts.use(await startOwnWay({ origin, natsUrl, cores }, signal))
     const here: Target = { ...home.target, name: 'at the gateway with the tunnel' }
     const others: Target[] = []
     for (const index of [2, 3]) {
-      const other = parts.use(await startGatewayPart({ natsUrl }, signal))
+      const other = parts.use(await startGatewayPart({ natsUrl, cores }, signal))
       const { port, domain } = other.facts
       others.push({
         ...home.target,
@@ -30,13 +34,14 @@ export const fleetHop: Measurement = {
     for (const other of others) await untilServed(other, signal)
     const direct = originTarget(origin)
     const { tables } = await compareTargets(
-      context,
+      { ...context, load },
       { targets: [here, ...others, direct], peer: here, connectionCounts: [1, 64] },
       signal,
     )
     return {
       tables,
       remarks: [
+        `${remark} All three gateways share their core.`,
         'The hop goes over HTTP on loopback, as it would in a network of gateways; NATS carries no call.',
       ],
     }

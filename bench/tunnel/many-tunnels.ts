@@ -1,8 +1,11 @@
+import { join } from 'node:path'
 import type { Target } from '../load.ts'
 import type { Measurement } from '../measurement.ts'
 import { median } from '../median.ts'
+import { openRig } from '../rig.ts'
 import { runRounds, warmUp } from '../rounds.ts'
-import { type OwnWay, startOrigin, startOwnWay } from './setup.ts'
+import { startSmallAnswers } from '../small-answers.ts'
+import { type OwnWay, startOwnWay } from './setup.ts'
 
 const tunnels = 1_000
 const namesPerTunnel = 10
@@ -12,13 +15,14 @@ const connections = 64
 export const manyTunnels: Measurement = {
   name: 'many-tunnels',
   title: 'Calls to ten thousand names behind a thousand tunnels',
-  async run({ load, rounds, seconds, note }, signal) {
+  async run({ dir, rounds, seconds, note }, signal) {
     await using parts = new AsyncDisposableStack()
-    const origin = parts.use(await startOrigin(signal))
+    const { load, cores, remark } = parts.use(await openRig(signal))
+    const origin = parts.use(await startSmallAnswers(join(dir, 'many-tunnels'), signal))
     note('one tunnel')
-    const one = parts.use(await startOwnWay({ origin, sockets: 1 }, signal))
+    const one = parts.use(await startOwnWay({ origin, cores, sockets: 1 }, signal))
     note(`${tunnels} tunnels`)
-    const many = parts.use(await startOwnWay({ origin, tunnels, sockets: 1 }, signal))
+    const many = parts.use(await startOwnWay({ origin, cores, tunnels, sockets: 1 }, signal))
     const names = tunnels * namesPerTunnel
     const targets: readonly Target[] = [
       // The generator is to have the same work with both.
@@ -38,18 +42,20 @@ export const manyTunnels: Measurement = {
       tables: [
         {
           caption: `${connections} connections`,
-          columns: ['', 'req/s', 'p50 ms', 'p99 ms', 'CPU µs/req: gateway', 'CPU µs/req: client'],
-          rows: standings.map(({ target, requestsPerSecond, p50Us, p99Us, cpuUs }) => [
+          columns: ['', 'req/s', 'p50 ms', 'p99 ms', 'CPU µs/req: gateway', 'CPU µs/req: client', 'failed'],
+          rows: standings.map(({ target, requestsPerSecond, failures, p50Us, p99Us, cpuUs }) => [
             target,
             requestsPerSecond,
             p50Us / 1000,
             p99Us / 1000,
             cpuUs['gateway'],
             cpuUs['client'],
+            String(failures),
           ]),
         },
       ],
       remarks: [
+        remark,
         `p99 with many beside p99 with one, the median of the ratios of each round: ${ratio.toFixed(2)}.`,
         'Each call has the next name; all thousand tunnels are in one client process here.',
       ],

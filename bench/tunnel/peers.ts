@@ -75,7 +75,7 @@ interface PeerOptions extends WayOptions {
 
 async function startFrp(
   kind: 'http' | 'tcp',
-  { origin, relay, dir, path }: PeerOptions,
+  { origin, relay, dir, path, cores }: PeerOptions,
   signal: AbortSignal,
 ): Promise<TunnelWay> {
   await using starting = new AsyncDisposableStack()
@@ -92,7 +92,7 @@ async function startFrp(
   const place = kind === 'http' ? 'customDomains = ["frp.test"]' : `remotePort = ${publicPort}`
   const server = starting.use(
     await startProcess(
-      { command: join(path, 'frps'), args: ['-c', serverFile], env, ready: { port: bindPort } },
+      { command: join(path, 'frps'), args: ['-c', serverFile], env, cores, ready: { port: bindPort } },
       signal,
     ),
   )
@@ -116,13 +116,16 @@ async function startFrp(
   })
 }
 
-async function startChisel({ origin, relay, path }: PeerOptions, signal: AbortSignal): Promise<TunnelWay> {
+async function startChisel(
+  { origin, relay, path, cores }: PeerOptions,
+  signal: AbortSignal,
+): Promise<TunnelWay> {
   await using starting = new AsyncDisposableStack()
   const [bindPort, publicPort] = [await findFreePort(), await findFreePort()]
   const command = join(path, 'chisel')
   const serverArgs = ['server', '--host', '127.0.0.1', '--port', String(bindPort), '--reverse']
   const server = starting.use(
-    await startProcess({ command, args: serverArgs, env, ready: { port: bindPort } }, signal),
+    await startProcess({ command, args: serverArgs, env, cores, ready: { port: bindPort } }, signal),
   )
   await relay?.leadTo(bindPort)
   const clientArgs = [
@@ -144,7 +147,10 @@ async function startChisel({ origin, relay, path }: PeerOptions, signal: AbortSi
   })
 }
 
-async function startPiko({ origin, relay, path }: PeerOptions, signal: AbortSignal): Promise<TunnelWay> {
+async function startPiko(
+  { origin, relay, path, cores }: PeerOptions,
+  signal: AbortSignal,
+): Promise<TunnelWay> {
   await using starting = new AsyncDisposableStack()
   const [publicPort, bindPort, adminPort] = [await findFreePort(), await findFreePort(), await findFreePort()]
   const gossipPort = await findFreePort()
@@ -156,7 +162,7 @@ async function startPiko({ origin, relay, path }: PeerOptions, signal: AbortSign
     ...at('cluster.gossip', gossipPort),
   ]
   const server = starting.use(
-    await startProcess({ command, args: serverArgs, env, ready: { port: bindPort } }, signal),
+    await startProcess({ command, args: serverArgs, env, cores, ready: { port: bindPort } }, signal),
   )
   await relay?.leadTo(bindPort)
   const agentArgs = [

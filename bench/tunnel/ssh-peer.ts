@@ -17,7 +17,7 @@ const run = promisify(execFile)
  * @returns why there is none, in words, where it is not installed
  */
 export async function startSsh(
-  { origin, relay, dir }: WayOptions & { readonly dir: string },
+  { origin, relay, dir, cores }: WayOptions & { readonly dir: string },
   signal: AbortSignal,
 ): Promise<TunnelWay | { readonly skipped: string }> {
   const sshd = await findOnPath('sshd')
@@ -51,7 +51,7 @@ LogLevel ERROR
   )
   const server = starting.use(
     await startProcess(
-      { command: sshd, args: ['-D', '-e', '-f', serverConfig], ready: { port: bindPort } },
+      { command: sshd, args: ['-D', '-e', '-f', serverConfig], cores, ready: { port: bindPort } },
       signal,
     ),
   )

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { MiB } from '../../protocol/base/bytes.ts'
+import { describeCores, pinBench } from '../cores.ts'
 import type { Target } from '../load.ts'
 import type { BenchContext, Measurement, Table } from '../measurement.ts'
 import { median } from '../median.ts'
@@ -20,9 +21,13 @@ export const tunnelBulk: Measurement = {
   async run(context, signal) {
     const rounds = Math.min(context.rounds, roundsMax)
     await using parts = new AsyncDisposableStack()
+    const pinned = await pinBench(signal)
+    if (pinned) parts.use(pinned)
+    const cores = pinned?.measured
     const origin = parts.use(await startOrigin(signal))
-    const own = parts.use(await startOwnWay({ origin }, signal))
-    const peers = parts.use(await startPeerWays({ origin, dir: join(context.dir, 'tunnel-bulk') }, signal))
+    const own = parts.use(await startOwnWay({ origin, cores }, signal))
+    const dir = join(context.dir, 'tunnel-bulk')
+    const peers = parts.use(await startPeerWays({ origin, cores, dir }, signal))
     const ways = [own, ...peers.ways]
     const tables: Table[] = []
     for (const direction of ['down', 'up'] as const) {
@@ -32,10 +37,11 @@ export const tunnelBulk: Measurement = {
       )
       tables.push(tabulate(`1 GiB ${direction}`, found))
     }
-    tables.push(await measureFar(context, signal))
+    tables.push(await measureFar(context, cores, signal))
     return {
       tables,
       remarks: [
+        `${describeCores(pinned)}.`,
         `With ${farRttMs} ms of round trip between client and gateway it is ${farBytes / MiB} MiB down; a relay on this machine delays each byte.`,
         ...peers.skipped,
       ],
@@ -44,20 +50,24 @@ export const tunnelBulk: Measurement = {
 }
 
 /** Each way has a long line of its own. */
-async function measureFar(context: BenchContext, signal: AbortSignal): Promise<Table> {
+async function measureFar(
+  context: BenchContext,
+  cores: string | undefined,
+  signal: AbortSignal,
+): Promise<Table> {
   await using parts = new AsyncDisposableStack()
   context.note(`${farBytes / MiB} MiB at ${farRttMs} ms`)
   const origin = parts.use(await startOrigin(signal))
   const relay = parts.use(await startRelay({ rttMs: farRttMs }, signal))
   const move = (target: Target) => transfer({ target, bytes: farBytes, direction: 'down' }, signal)
   const rows = new Map<string, Transfer[]>()
-  const own = await startOwnWay({ origin, relay, sockets: 1 }, signal)
+  const own = await startOwnWay({ origin, relay, cores, sockets: 1 }, signal)
   rows.set(own.target.name, [await move(own.target), await move(own.target)])
   await own[Symbol.asyncDispose]()
   for (const kind of ['frp', 'chisel', 'ssh'] as const) {
     const dir = join(context.dir, `tunnel-far-${kind}`)
     // One at a time: there is one line, and it leads to one server.
-    await using peers = await startPeerWays({ origin, relay, dir, only: kind }, signal)
+    await using peers = await startPeerWays({ origin, relay, cores, dir, only: kind }, signal)
     for (const { target } of peers.ways) rows.set(target.name, [await move(target)])
   }
   return tabulate(`${farBytes / MiB} MiB down, ${farRttMs} ms round trip`, rows)

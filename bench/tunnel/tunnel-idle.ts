@@ -1,6 +1,9 @@
+import { join } from 'node:path'
 import type { Measurement } from '../measurement.ts'
+import { openRig } from '../rig.ts'
 import { runRounds, warmUp } from '../rounds.ts'
-import { startOrigin, startOwnWay } from './setup.ts'
+import { startSmallAnswers } from '../small-answers.ts'
+import { startOwnWay } from './setup.ts'
 
 const tunnels = 1_000
 const rounds = 3
@@ -9,13 +12,14 @@ const rounds = 3
 export const tunnelIdle: Measurement = {
   name: 'tunnel-idle',
   title: 'A thousand idle tunnels',
-  async run({ load, seconds, note }, signal) {
+  async run({ dir, seconds, note }, signal) {
     await using parts = new AsyncDisposableStack()
-    const origin = parts.use(await startOrigin(signal))
+    const { load, cores, remark } = parts.use(await openRig(signal))
+    const origin = parts.use(await startSmallAnswers(join(dir, 'tunnel-idle'), signal))
     note('one tunnel')
-    const few = parts.use(await startOwnWay({ origin, sockets: 1 }, signal))
+    const few = parts.use(await startOwnWay({ origin, cores, sockets: 1 }, signal))
     note(`${tunnels} tunnels`)
-    const many = parts.use(await startOwnWay({ origin, tunnels, sockets: 1 }, signal))
+    const many = parts.use(await startOwnWay({ origin, cores, tunnels, sockets: 1 }, signal))
     const memoryOf = async ({ gateway }: typeof few) => {
       const answer = await fetch(`http://127.0.0.1:${gateway.facts['memoryPort']}/`)
       return (await answer.json()) as { readonly rss: number; readonly heapUsed: number }
@@ -54,6 +58,7 @@ export const tunnelIdle: Measurement = {
         },
       ],
       remarks: [
+        remark,
         'Memory is that of the gateway after a collection and before any call; a tunnel is one socket here. What V8 keeps in pages that are not full counts for RSS, and differs from run to run; the heap does not.',
       ],
     }
