@@ -1,9 +1,11 @@
 import { once } from 'node:events'
 import { enableCompileCache } from 'node:module'
+import { tuneHeap } from '../protocol/base/tune-heap.ts'
 import { runCli } from './cli.ts'
 import { useProxies } from './use-proxies.ts'
 
 // The command line as a process: everything that it does is in cli.ts, which knows of no process.
+tuneHeap()
 enableCompileCache()
 useProxies(process.env)
 

@@ -6,7 +6,7 @@ import type { ResetReason } from '../protocol/frames/reset-code.ts'
 import type { RequestListener } from '../protocol/http/listener.ts'
 import { sendProblem } from '../protocol/http/problem-response.ts'
 import type { TakenStreams } from './taken-streams.ts'
-import { TunnelRequest } from './tunnel-request.ts'
+import { type TunnelPeer, TunnelRequest } from './tunnel-request.ts'
 import { TunnelResponse } from './tunnel-response.ts'
 
 export interface ServeOptions {
@@ -53,15 +53,7 @@ function runHandler(
     method: head.method,
     maySwitch: head.switchesTo !== undefined,
   })
-  const peer = {
-    remoteAddress,
-    encrypted: false,
-    get destroyed() {
-      return response.destroyed
-    },
-    destroy: () => void response.destroy(),
-  }
-  const request = new TunnelRequest({ head, stream, peer })
+  const request = new TunnelRequest({ head, stream, peer: new CallerOf(response, remoteAddress) })
   response.once('finish', () => request.dump())
   const abort = () => {
     request.abort()
@@ -97,6 +89,26 @@ function runHandler(
     onDrain: () => response.onDrain(),
     onReset: (reason) => (isCallers(reason) ? abort() : loseWay()),
     onLost: loseWay,
+  }
+}
+
+/** A class, not a literal with an accessor: see decision 110. */
+class CallerOf implements TunnelPeer {
+  readonly encrypted = false
+  readonly remoteAddress: string | undefined
+  readonly #response: TunnelResponse
+
+  constructor(response: TunnelResponse, remoteAddress: string | undefined) {
+    this.#response = response
+    this.remoteAddress = remoteAddress
+  }
+
+  get destroyed(): boolean {
+    return this.#response.destroyed
+  }
+
+  destroy(): void {
+    this.#response.destroy()
   }
 }
 

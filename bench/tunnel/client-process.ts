@@ -2,6 +2,7 @@ import { zeroAddress } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createLog } from '../../protocol/base/log.ts'
+import { tuneHeap } from '../../protocol/base/tune-heap.ts'
 import { marketDomain } from '../../protocol/typed-data.ts'
 import { connectTunnel, forwardToService } from '../../tunnel-client/index.ts'
 
@@ -16,6 +17,7 @@ export interface ClientOrder {
   readonly sockets: number
 }
 
+tuneHeap()
 /** Tunnels to one web server, each under a name of its own; it says the names once all stand. */
 const order = JSON.parse(process.argv[2] ?? '') as ClientOrder
 const forwarder = forwardToService({ clock: systemClock }, { service: new URL(order.service) })

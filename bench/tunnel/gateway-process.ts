@@ -6,6 +6,7 @@ import { createGateway } from '../../gateway/gateway.ts'
 import { createTunnelHub } from '../../gateway/tunnels/tunnel-hub.ts'
 import { systemClock } from '../../protocol/base/clock.ts'
 import { createLog } from '../../protocol/base/log.ts'
+import { tuneHeap } from '../../protocol/base/tune-heap.ts'
 import { parseName } from '../../protocol/name.ts'
 import { marketDomain } from '../../protocol/typed-data.ts'
 
@@ -15,6 +16,7 @@ import { marketDomain } from '../../protocol/typed-data.ts'
  *
  * @param argv - the port by which providers dial it, where that is not its own; the NATS server of its cluster, if it has one
  */
+tuneHeap()
 const [dialledAt = '', natsUrl = ''] = process.argv.slice(2)
 const deps = { clock: systemClock, log: createLog({ level: 'warn' }) }
 const market = { chainId: 31_337, escrow: zeroAddress }

@@ -8,7 +8,7 @@ import { limits } from '../../protocol/limits.ts'
 /** The body of a request on its way through a tunnel; sent again from the start if that stream is lost. */
 export interface ReplayableBody {
   /** False once more has been sent than is kept. */
-  readonly isKept: boolean
+  isKept(): boolean
   /** Sends what has come so far, and then the rest as it comes. */
   sendTo(stream: MuxStream): void
   /** The stream has room again. */
@@ -57,9 +57,7 @@ export function createReplayableBody(
   else if (body.destroyed) queueMicrotask(onClose)
 
   return {
-    get isKept() {
-      return isKept
-    },
+    isKept: () => isKept,
     sendTo(stream) {
       target = stream
       let hasRoom = true

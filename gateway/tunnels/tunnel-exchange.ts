@@ -230,7 +230,7 @@ export class TunnelExchange implements UpstreamExchange, StreamHandler, BagItem 
       isAccepted: this.#isAccepted,
       isAnswered: this.#isAnswered,
       isKeyed: this.#isKeyed,
-      isBodyKept: this.#body?.isKept ?? true,
+      isBodyKept: this.#body?.isKept() ?? true,
       attempts: this.#attempts,
       attemptsMax: limits.tunnelAttemptsMax,
     })

@@ -12,53 +12,53 @@ export interface ByteQueue {
   clear(): void
 }
 
+export const createByteQueue = (): ByteQueue => new BlockQueue()
+
 const blockBytes = 16 * KiB
 
-export function createByteQueue(): ByteQueue {
-  let blocks: Buffer[] = []
+/** A class, because there may be one for every stream. */
+class BlockQueue implements ByteQueue {
+  bytes = 0
+  #blocks: Buffer[] = []
   /** A block of our own at the end of the queue, and how much of it is filled. */
-  let tail: Buffer | undefined
-  let tailBytes = 0
-  let bytes = 0
+  #tail: Buffer | undefined
+  #tailBytes = 0
 
-  const closeTail = () => {
-    if (tail) blocks.push(tail.subarray(0, tailBytes))
-    tail = undefined
+  push(part: Buffer): void {
+    this.bytes += part.length
+    if (part.length >= blockBytes) {
+      this.#closeTail()
+      this.#blocks.push(part)
+      return
+    }
+    let at = 0
+    while (at < part.length) {
+      if (!this.#tail) {
+        this.#tail = Buffer.allocUnsafeSlow(blockBytes)
+        this.#tailBytes = 0
+      }
+      const copied = part.copy(this.#tail, this.#tailBytes, at)
+      at += copied
+      this.#tailBytes += copied
+      if (this.#tailBytes === blockBytes) this.#closeTail()
+    }
   }
 
-  return {
-    get bytes() {
-      return bytes
-    },
-    push(part) {
-      bytes += part.length
-      if (part.length >= blockBytes) {
-        closeTail()
-        blocks.push(part)
-        return
-      }
-      let at = 0
-      while (at < part.length) {
-        if (!tail) {
-          tail = Buffer.allocUnsafeSlow(blockBytes)
-          tailBytes = 0
-        }
-        const copied = part.copy(tail, tailBytes, at)
-        at += copied
-        tailBytes += copied
-        if (tailBytes === blockBytes) closeTail()
-      }
-    },
-    shift() {
-      if (blocks.length === 0) closeTail()
-      const block = blocks.shift()
-      bytes -= block?.length ?? 0
-      return block
-    },
-    clear() {
-      blocks = []
-      tail = undefined
-      bytes = 0
-    },
+  shift(): Buffer | undefined {
+    if (this.#blocks.length === 0) this.#closeTail()
+    const block = this.#blocks.shift()
+    this.bytes -= block?.length ?? 0
+    return block
+  }
+
+  clear(): void {
+    this.#blocks = []
+    this.#tail = undefined
+    this.bytes = 0
+  }
+
+  #closeTail(): void {
+    if (this.#tail) this.#blocks.push(this.#tail.subarray(0, this.#tailBytes))
+    this.#tail = undefined
   }
 }

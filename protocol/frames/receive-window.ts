@@ -27,48 +27,55 @@ export interface ReceiveWindow {
  * Starts at 256 KiB and doubles whenever its reader took a whole window within two round trips: then the window, and
  * not the reader, was what held the sender up. A stalled reader never makes it grow.
  */
-export function createReceiveWindow(budget: WindowBudget, nowMs: number): ReceiveWindow {
-  let sizeBytes: number = limits.streamWindowBytesMin
-  let allowedBytes = sizeBytes
-  let ungrantedBytes = 0
-  let roundBytes = 0
-  let roundStartMs = nowMs
+export const createReceiveWindow = (budget: WindowBudget, nowMs: number): ReceiveWindow =>
+  new GrowingWindow(budget, nowMs)
 
-  const grow = (elapsedMs: number, rttMs: number | undefined): number => {
-    if (rttMs === undefined || elapsedMs > 2 * rttMs) return 0
-    const extraBytes = Math.min(sizeBytes, limits.streamWindowBytesMax - sizeBytes)
-    if (extraBytes === 0 || !budget.take(extraBytes)) return 0
-    sizeBytes += extraBytes
-    return extraBytes
+/** A class, because there is one for every answer with a body. */
+class GrowingWindow implements ReceiveWindow {
+  readonly #budget: WindowBudget
+  sizeBytes: number = limits.streamWindowBytesMin
+  #allowedBytes = this.sizeBytes
+  #ungrantedBytes = 0
+  #roundBytes = 0
+  #roundStartMs: number
+
+  constructor(budget: WindowBudget, nowMs: number) {
+    this.#budget = budget
+    this.#roundStartMs = nowMs
   }
 
-  return {
-    get sizeBytes() {
-      return sizeBytes
-    },
-    receive(bytes) {
-      allowedBytes -= bytes
-      return allowedBytes >= 0
-    },
-    consume(bytes, { nowMs: now, rttMs }) {
-      ungrantedBytes += bytes
-      roundBytes += bytes
-      // A quarter at a time: rare enough to cost nothing, early enough that the sender need not stop.
-      if (ungrantedBytes < sizeBytes / 4) return 0
-      let creditBytes = ungrantedBytes
-      if (roundBytes >= sizeBytes) {
-        creditBytes += grow(now - roundStartMs, rttMs)
-        roundBytes = 0
-        roundStartMs = now
-      }
-      ungrantedBytes = 0
-      allowedBytes += creditBytes
-      return creditBytes
-    },
-    close() {
-      budget.giveBack(sizeBytes - limits.streamWindowBytesMin)
-      sizeBytes = limits.streamWindowBytesMin
-    },
+  receive(bytes: number): boolean {
+    this.#allowedBytes -= bytes
+    return this.#allowedBytes >= 0
+  }
+
+  consume(bytes: number, { nowMs, rttMs }: { nowMs: number; rttMs: number | undefined }): number {
+    this.#ungrantedBytes += bytes
+    this.#roundBytes += bytes
+    // A quarter at a time: rare enough to cost nothing, early enough that the sender need not stop.
+    if (this.#ungrantedBytes < this.sizeBytes / 4) return 0
+    let creditBytes = this.#ungrantedBytes
+    if (this.#roundBytes >= this.sizeBytes) {
+      creditBytes += this.#grow(nowMs - this.#roundStartMs, rttMs)
+      this.#roundBytes = 0
+      this.#roundStartMs = nowMs
+    }
+    this.#ungrantedBytes = 0
+    this.#allowedBytes += creditBytes
+    return creditBytes
+  }
+
+  close(): void {
+    this.#budget.giveBack(this.sizeBytes - limits.streamWindowBytesMin)
+    this.sizeBytes = limits.streamWindowBytesMin
+  }
+
+  #grow(elapsedMs: number, rttMs: number | undefined): number {
+    if (rttMs === undefined || elapsedMs > 2 * rttMs) return 0
+    const extraBytes = Math.min(this.sizeBytes, limits.streamWindowBytesMax - this.sizeBytes)
+    if (extraBytes === 0 || !this.#budget.take(extraBytes)) return 0
+    this.sizeBytes += extraBytes
+    return extraBytes
   }
 }
 

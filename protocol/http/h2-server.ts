@@ -115,7 +115,7 @@ function lookAfter(entry: Session): void {
 }
 
 function serve(stream: ServerHttp2Stream, rawHeaders: readonly string[], options: H2ServerOptions): void {
-  const request = new H2Request(stream, rawHeaders, peerOf(stream))
+  const request = new H2Request(stream, rawHeaders, new PeerOfStream(stream))
   const response = new H2Response(stream)
   limitBody(stream, request, options.requestTimeoutMs ?? limits.requestTimeoutMs)
   response.on('finish', () => {
@@ -133,16 +133,24 @@ function serve(stream: ServerHttp2Stream, rawHeaders: readonly string[], options
   }
 }
 
-function peerOf(stream: ServerHttp2Stream): H2Peer {
-  const { session } = stream
-  return {
-    remoteAddress: session?.socket.remoteAddress,
-    encrypted: true,
-    bytesRead: 0,
-    get destroyed() {
-      return stream.destroyed
-    },
-    destroy: () => void stream.destroy(new Error('The connection was given up.')),
+/** A class, not a literal with an accessor: see decision 110. */
+class PeerOfStream implements H2Peer {
+  readonly remoteAddress: string | undefined
+  readonly encrypted = true
+  bytesRead = 0
+  readonly #stream: ServerHttp2Stream
+
+  constructor(stream: ServerHttp2Stream) {
+    this.remoteAddress = stream.session?.socket.remoteAddress
+    this.#stream = stream
+  }
+
+  get destroyed(): boolean {
+    return this.#stream.destroyed
+  }
+
+  destroy(): void {
+    this.#stream.destroy(new Error('The connection was given up.'))
   }
 }
 
