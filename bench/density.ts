@@ -114,7 +114,7 @@ async function openWorld(dir: string, signal: AbortSignal) {
     { fetchFile, keep: async () => undefined },
     {
       ...{ market, provider, sealKeys: new Map(), runtimes: programs.kinds, assertCid: () => undefined },
-      ...{ mayRun: programs.mayRun, allowsEgress: programs.allowsEgress },
+      ...{ assertTakes: programs.assertTakes, mayRun: programs.mayRun, allowsEgress: programs.allowsEgress },
     },
   )
   const source = await readFile(join(import.meta.dirname, 'programs', 'hello', 'src', 'index.js'))

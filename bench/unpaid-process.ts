@@ -58,7 +58,12 @@ const store = { dir, market, audience: () => keeper, keepers: [new URL(keeper)],
 const content = parts.use(await openContent(deps, store, stopping.signal))
 const deployments = createDeployments(content, {
   ...{ market, provider, sealKeys: new Map(), runtimes: programs.kinds },
-  ...{ mayRun: programs.mayRun, allowsEgress: programs.allowsEgress, assertCid: rules.assertCid },
+  ...{
+    assertTakes: programs.assertTakes,
+    mayRun: programs.mayRun,
+    allowsEgress: programs.allowsEgress,
+    assertCid: rules.assertCid,
+  },
 })
 
 const nothingCharged = { chargedUsdc: zeroUsdc, calls: 0 }

@@ -28,6 +28,10 @@ export interface Programs extends AsyncDisposable {
   readonly resting: () => number
   readonly rests: () => number
   readonly tier: Tier
+  /** What native programs run in, and what they do without there; absent where there are none. */
+  readonly nativeEngine?: string | undefined
+  /** Refuses what never runs here. @throws ProtocolError `runtime_unavailable` */
+  readonly assertTakes: (spec: DeploymentSpec) => void
   /** Without walls, only the operator's own programs run, or anybody's where there is no real money. */
   readonly mayRun: (spec: DeploymentSpec) => boolean
   /** The most that programs may reach. */
@@ -133,6 +137,9 @@ export async function openPrograms(
     resting: () => instances.resting,
     rests: () => instances.rests,
     tier,
+    nativeEngine: probes[kinds.indexOf('native')]?.engine,
+    assertTakes: ({ runtime: kind, native, limits: { egress: asked } }) =>
+      runtimes.find((runtime) => runtime.kind === kind)?.assertTakes?.({ native, egress: asked }),
     mayRun: ({ runtime: kind, owner: specOwner }) =>
       mayRun({
         kind,
@@ -167,6 +174,11 @@ export async function openPrograms(
               ...(use === 'activations' &&
                 canAttest(spec) && { attest: (message) => attester.sign(programId, message) }),
             },
+            onNotStarted: ({ message }) =>
+              programLog.add(deployment.digest, {
+                kind: 'event',
+                text: redact(`It could not be started: ${message}`),
+              }),
             onDeath: (death) =>
               programLog.add(deployment.digest, { kind: 'event', text: redact(describeDeath(death)) }),
             onRest: (restMs) =>

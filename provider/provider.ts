@@ -158,6 +158,8 @@ export interface Provider extends AsyncDisposable {
   readonly metricsPort: number | undefined
   /** What it took to make the chain say this: labels of transactions. */
   readonly registered: readonly string[]
+  /** What native programs run in, in words; absent where it runs none. */
+  readonly nativeEngine: string | undefined
   readonly settler: Settler
   chainStatus(): MirrorStatus
   tunnelStatus(): TunnelStatus | undefined
@@ -313,6 +315,7 @@ export async function createProvider(
     provider: account.address,
     sealKeys: sealKeys.byKid,
     runtimes: programs.kinds,
+    assertTakes: programs.assertTakes,
     mayRun: programs.mayRun,
     allowsEgress: programs.allowsEgress,
     assertCid: rules.assertCid,
@@ -548,6 +551,7 @@ export async function createProvider(
     },
     metricsPort: served ? served.port : undefined,
     registered,
+    nativeEngine: programs.nativeEngine,
     settler,
     chainStatus: () => mirror.status(),
     tunnelStatus: () => tunnelStatus(),

@@ -23,7 +23,7 @@ export const nativeOptions = {
   'native-walls': {
     type: 'string',
     value: nativeWalls.join('|'),
-    help: 'What native programs run in: bubblewrap (default), or gVisor, which is slower and shares no kernel with this machine',
+    help: 'What native programs run in: bubblewrap (default), or gVisor: no kernel shared with this machine; slower, by cgi only, no network',
   },
   ...nativeRootOption,
 } as const

@@ -33,6 +33,7 @@ function createWorld(offer: EgressOffer = 'listed', sealKeys: ReadonlyMap<string
       provider,
       sealKeys,
       runtimes: ['js', 'wasm'],
+      assertTakes: () => undefined,
       mayRun: () => true,
       assertCid: () => undefined,
       allowsEgress: ({ limits: { egress } }) => isOffered(egress, offer),

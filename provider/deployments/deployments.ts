@@ -61,6 +61,8 @@ export interface DeploymentsOptions {
   readonly provider: Address
   readonly sealKeys: ReadonlyMap<string, KeyObject>
   readonly runtimes: readonly RuntimeKind[]
+  /** Refuses what its runtimes never take. @throws ProtocolError `runtime_unavailable` */
+  readonly assertTakes: (spec: DeploymentSpec) => void
   /** Whether the walls of this machine are good enough for it. */
   readonly mayRun: (spec: DeploymentSpec) => boolean
   /** Whether its operator lets programs reach what it asks for. */
@@ -164,7 +166,7 @@ const sealedRecord = () =>
   })
 
 function assertForUs(spec: DeploymentSpec, options: DeploymentsOptions): void {
-  const { provider, runtimes, mayRun, allowsEgress } = options
+  const { provider, runtimes, assertTakes, mayRun, allowsEgress } = options
   if (spec.providers.length > 0 && !spec.providers.includes(provider)) {
     throw new ProtocolError(
       'deployment_not_for_provider',
@@ -179,6 +181,7 @@ function assertForUs(spec: DeploymentSpec, options: DeploymentsOptions): void {
       hint: `It runs: ${runtimes.join(', ')}.`,
     })
   }
+  assertTakes(spec)
   if (!allowsEgress(spec)) {
     throw new ProtocolError(
       'egress_refused',

@@ -42,6 +42,8 @@ export interface Launch {
   readonly kind: RuntimeKind
   readonly program: ProgramFiles
   readonly options: StartOptions
+  /** Hears why there is no process, where that is not the program's fault: calls do not tell of it. */
+  readonly onNotStarted?: (error: ProtocolError) => void
   /** Hears how the process ended. */
   readonly onDeath?: (death: Death) => void
   /** Hears that it died so often that it is not started again for this long. */
@@ -122,8 +124,9 @@ export function createInstances(
       return instance
     } catch (error) {
       remove(entry)
-      if (isProtocolError(error) && error.code.startsWith('program_'))
-        countDeath(entry, launch, { startedMs, callsAnswered: 0, why: 'it did not start' })
+      if (!isProtocolError(error)) throw error
+      if (!error.code.startsWith('program_')) launch?.onNotStarted?.(error)
+      else countDeath(entry, launch, { startedMs, callsAnswered: 0, why: 'it did not start' })
       throw error
     }
   }

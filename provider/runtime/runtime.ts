@@ -73,6 +73,12 @@ export interface Runtime extends AsyncDisposable {
   readonly kind: RuntimeKind
   /** What a process takes beside what its program may use: memory of the engine, or of the walls. */
   readonly overheadMiB: number
+  /**
+   * Refuses what would never start here; absent where every program of its kind might.
+   *
+   * @throws ProtocolError `runtime_unavailable`
+   */
+  readonly assertTakes?: (program: ProgramWishes) => void
   /** Attacks its own sandbox and says what held. Asked once; the answer is kept. */
   probe(signal: AbortSignal): Promise<Probe>
   /**
@@ -83,6 +89,12 @@ export interface Runtime extends AsyncDisposable {
    * the program is at fault; `sandbox_unavailable` where this machine is.
    */
   start(program: ProgramFiles, options: StartOptions, signal: AbortSignal): Promise<Instance>
+}
+
+/** What a deployment says of how its program answers and what it reaches. */
+export interface ProgramWishes {
+  readonly native?: NativeMode | undefined
+  readonly egress?: Egress | undefined
 }
 
 export interface Probe {

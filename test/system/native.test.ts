@@ -15,6 +15,8 @@ describe.skipIf(!canRunNatively)('native programs, where there is a C compiler a
   beforeAll(async () => {
     at = await openMarket({ native: { root: 'none' } })
     const bytes = compile('compliance.c')
+    const wishing = { runtime: 'native', entry: 'echo', limits: { egress: ['http://api.example.test'] } }
+    await writeProgram(at.user.dir, 'wishing', { echo: bytes }, { name: 'wishing', ...wishing })
     for (const native of ['cgi', 'http']) {
       const manifest = { name: `echo-${native}`, runtime: 'native', native, entry: 'echo' }
       await writeProgram(at.user.dir, native, { echo: bytes }, manifest)
@@ -65,12 +67,15 @@ describe.skipIf(!canRunNatively)('native programs, where there is a C compiler a
         body: Buffer.from('sent'),
       })
       expect([answer.status, answer.header('x-target'), answer.text]).toEqual([200, '/a?b', 'sent'])
-      const http = await at.deploy('http', ...flags)
-      const refused = await at.call({ provider: 'dora', cid: http.cid, pass })
-      expect(refused.problem()).toMatchObject({
-        code: 'runtime_unavailable',
-        detail: expect.stringContaining('gVisor'),
-      })
+      // What it cannot do is told before anybody calls it.
+      expect(dora.nativeEngine).toMatch(/^gVisor \S+ \(\w+\), root none; by cgi and without a network$/)
+      for (const name of ['http', 'wishing']) {
+        const result = await at.user.run(['deploy', name, ...flags, '--json'])
+        expect(result.json()).toMatchObject({
+          code: 'runtime_unavailable',
+          detail: expect.stringContaining('dora: This provider runs native programs in gVisor: by cgi, and'),
+        })
+      }
     },
   )
 
@@ -94,6 +99,8 @@ describe.skipIf(!canRunNatively)('native programs, where there is a C compiler a
       code: 'runtime_unavailable',
       detail: expect.stringContaining('/bin/sh'),
     })
+    const { stdout } = await at.user.run(['logs', cid])
+    expect(stdout).toMatch(/· It could not be started: "run\.sh" is started by \/bin\/sh, /)
   })
 
   test('a script runs where the operator shows it /usr', async () => {

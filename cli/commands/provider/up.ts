@@ -160,6 +160,7 @@ export const providerUp = defineCommand({
     )
     const { href: url } = providerUrl(market.gateway, gateway.domain, name)
     const { tier } = provider.info
+    const { nativeEngine } = provider
     context.print(
       [
         `${name} is up.`,
@@ -168,6 +169,7 @@ export const providerUp = defineCommand({
         `  server   ${provider.server}`,
         `  price    ${formatUsdc(priceUsdc)} USDC per call`,
         `  walls    ${tier}`,
+        ...(nativeEngine === undefined ? [] : [`  native   ${nativeEngine}`]),
         ...(provider.metricsPort === undefined
           ? []
           : [`  metrics  http://127.0.0.1:${provider.metricsPort}/metrics`]),
@@ -182,6 +184,7 @@ export const providerUp = defineCommand({
         priceUsdc,
         tier,
         egress,
+        ...(nativeEngine !== undefined && { native: nativeEngine }),
         dir,
         registered: provider.registered,
         ...(provider.metricsPort !== undefined && { metricsPort: provider.metricsPort }),

@@ -6,7 +6,7 @@ import type { EgressNetwork } from '../../egress/connections.ts'
 import { publicNetwork } from '../../egress/egress-network.ts'
 import { createOwner } from '../owner.ts'
 import { createRedact } from '../redact.ts'
-import type { Instance, Probe, ProgramFiles, Runtime, StartOptions } from '../runtime.ts'
+import type { Instance, Probe, ProgramFiles, ProgramWishes, Runtime, StartOptions } from '../runtime.ts'
 import type { Cell } from '../sandbox/cell.ts'
 import { findCommand } from '../sandbox/executable.ts'
 import { encodeLaunch } from '../sandbox/launch-image.ts'
@@ -70,6 +70,11 @@ export async function createNativeRuntime(
   const mounts = listMounts(root)
   const owner = starting.use(createOwner())
 
+  /** Nothing of gVisor's sockets can be handed over. */
+  function assertTakes({ native = 'cgi', egress = 'none' }: ProgramWishes): void {
+    if (isGvisor && (native === 'http' || egress !== 'none')) throw noDoors()
+  }
+
   async function start(program: ProgramFiles, options: StartOptions, signal: AbortSignal): Promise<Instance> {
     const { entry, native = 'cgi' } = program
     assertRunnable(readBinary(findEntry(program), entry), entry, root)
@@ -81,7 +86,7 @@ export async function createNativeRuntime(
       ...(native === 'http' && { connectPort: listenPort }),
     }
     const hasDoors = Object.keys(doors).length > 0
-    if (hasDoors && isGvisor) throw noDoors()
+    assertTakes({ native, egress })
     const redact = createRedact(options.env)
     // Also for CGI, so that an environment that never fits is no matter of a call.
     const serverEnv = { ...env, LISTEN_SOCKET: listenPath, PORT: String(listenPort) }
@@ -125,6 +130,7 @@ export async function createNativeRuntime(
   return {
     kind: 'native',
     overheadMiB: isGvisor ? limits.gvisorMemoryMiB : 0,
+    assertTakes,
     start,
     probe(signal) {
       probing ??= probe({ sandbox, engine }, { root, mounts, isGvisor }, signal).catch((error) => {
@@ -171,7 +177,7 @@ async function probe(
     tier: isWhole && breaches.length === 0 ? 'sandbox' : 'process',
     walls: sandbox.walls,
     reasons: [...sandbox.reasons, ...breaches],
-    engine: `${engine}, root ${view.root}`,
+    engine: `${engine}, root ${view.root}${view.isGvisor ? '; by cgi and without a network' : ''}`,
   }
 }
 
