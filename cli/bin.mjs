@@ -1,5 +1,6 @@
-#!/usr/bin/env node
+#!/usr/bin/env -S node --
 // Starts the command line with the project's own Node. This file must run on Node 20, so it is plain JavaScript.
+// Node takes --env-file for its own wherever it stands, unless a -- stands before it.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { constants } from 'node:os'
@@ -19,7 +20,7 @@ else runWithOwnNode()
 
 /** Stands aside: same streams, same signals, same exit. */
 function runWithOwnNode() {
-  const child = spawn(ownNode, [fileURLToPath(main), ...process.argv.slice(2)], { stdio: 'inherit' })
+  const child = spawn(ownNode, ['--', fileURLToPath(main), ...process.argv.slice(2)], { stdio: 'inherit' })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT']) {
     process.on(signal, () => child.kill(signal))
   }

@@ -33,17 +33,30 @@ test("any Node starts the command line with the project's own, and gets its outp
   expect(await runBin(['build', '/nowhere'])).toMatchObject({ code: 1 })
 })
 
-test.each(['SIGINT', 'SIGTERM'] as const)('%s reaches the command, which ends well', async (signal) => {
-  await using user = await createTestUser()
-  await user.run(['init', 'app'])
-  const child = spawn(systemNode, [bin, 'run', join(user.dir, 'app')], { env: { PATH: userPath() } })
-  const [chunk] = await once(child.stdout, 'data')
-  const url = /http_url=(\S+)/.exec(String(chunk))?.[1] as string
-  expect((await fetch(url)).status).toBe(200)
-  child.kill(signal)
-  expect(await once(child, 'exit')).toEqual([0, null])
-  await expect(fetch(url)).rejects.toThrow('fetch failed')
+test("a flag that Node has, too, is the command's", async () => {
+  const missing = await promisify(execFile)(bin, ['build', '/nowhere', '--env-file', '/nothing'], {
+    env: { PATH: userPath() },
+  }).catch((error: { code: number; stderr: string }) => error)
+  expect(missing).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('There is no flag --env-file here.'),
+  })
 })
+
+test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
+  '%s reaches the command, which ends well',
+  async (signal) => {
+    await using user = await createTestUser()
+    await user.run(['init', 'app'])
+    const child = spawn(systemNode, [bin, 'run', join(user.dir, 'app')], { env: { PATH: userPath() } })
+    const [chunk] = await once(child.stdout, 'data')
+    const url = /http_url=(\S+)/.exec(String(chunk))?.[1] as string
+    expect((await fetch(url)).status).toBe(200)
+    child.kill(signal)
+    expect(await once(child, 'exit')).toEqual([0, null])
+    await expect(fetch(url)).rejects.toThrow('fetch failed')
+  },
+)
 
 test('where the packages are not installed, it says what to run', async () => {
   await using user = await createTestUser()

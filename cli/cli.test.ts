@@ -299,6 +299,36 @@ test('a place that takes no file is told as that, and is no bug of ours', async 
   }
 })
 
+test('a directory where a file is meant is named in words, and not by the draft that was to take its place', async () => {
+  await using user = await createTestUser()
+  await user.run(['init', 'app'])
+  for (const line of [
+    'build app -o app',
+    'gateway dev-cert --dir app/khachapuri.json',
+    'id app',
+    'init app/khachapuri.json/x',
+  ]) {
+    const { exitCode, stderr } = await user.run(line.split(' '))
+    expect([exitCode, stderr]).toEqual([
+      1,
+      expect.stringMatching(/(directory|else is there) \(E[A-Z]+\)\.\n/),
+    ])
+    expect(stderr).not.toContain('draft')
+  }
+})
+
+test('what is nearly a flag before a command is guessed, and -v is the version', async () => {
+  await using user = await createTestUser()
+  expect((await user.run(['-v'])).stdout).toBe((await user.run(['--version'])).stdout)
+  expect((await user.run(['--versoin'])).stderr).toContain('Did you mean --version?')
+})
+
+test('a program that is not there is told as that by dev, too', async () => {
+  await using user = await createTestUser()
+  const { exitCode, stderr } = await user.run(['dev', 'nowhere'])
+  expect([exitCode, stderr]).toEqual([1, expect.stringContaining('There is no program at')])
+})
+
 test('a directory without a provider is told, and no rules are written where nobody reads them', async () => {
   await using user = await createTestUser()
   const dir = join(user.dir, 'typo')

@@ -72,10 +72,17 @@ function splitCommand(argv: readonly string[]): { name: string | undefined; rest
 
 function answerWithoutCommand(flags: readonly string[], { print }: CommandContext): void {
   const [flag] = flags.filter((word) => word !== '--json')
-  if (flag === '--version' || flag === '-V') print(version, { version })
+  if (flag === '--version' || flag === '-V' || flag === '-v') print(version, { version })
   else if (flag === undefined || flag === '--help' || flag === '-h')
     print(formatHelp(), { commands: commandNames() })
-  else throw usageError(`There is no flag ${flag.split('=')[0]} before a command.`, 'See "khachapuri help".')
+  else {
+    const [name = ''] = flag.split('=')
+    const near = nearestOf(name, ['--version', '--help', '--json'])
+    throw usageError(
+      `There is no flag ${name} before a command.`,
+      near ? `Did you mean ${near}?` : 'See "khachapuri help".',
+    )
+  }
 }
 
 /** Helps with half a command, or refuses one that does not exist. */

@@ -19,7 +19,7 @@ export async function readFileBounded(path: string, bytesMax: number): Promise<U
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
-    throw new ProtocolError('config_invalid', `${path} cannot be read: ${code ?? String(cause)}.`, {
+    throw new ProtocolError('config_invalid', `${path} cannot be read: ${reasonOf(cause)}.`, {
       hint: 'Check its type and its permissions.',
       cause,
     })
@@ -42,23 +42,42 @@ export async function assertWritable(path: string): Promise<void> {
 }
 
 export function cannotWrite(path: string, cause: unknown): ProtocolError {
-  const { code } = cause as NodeJS.ErrnoException
-  return new ProtocolError('config_invalid', `${path} cannot be written: ${code ?? String(cause)}.`, {
+  return new ProtocolError('config_invalid', `${path} cannot be written: ${reasonOf(cause)}.`, {
     hint: 'Check the place, its permissions, and the room on its disk.',
     cause,
   })
 }
 
+/** What the place of a file may say, in words. */
+const reasons = new Map<unknown, string>([
+  ['EACCES', 'no permission'],
+  ['EPERM', 'no permission'],
+  ['EROFS', 'the file system is read-only'],
+  ['ENOSPC', 'the disk is full'],
+  ['EDQUOT', 'the disk quota is used up'],
+  ['ENOTDIR', 'a part of the path is no directory'],
+  ['EISDIR', 'it is a directory'],
+  ['EEXIST', 'something else is there'],
+  ['ENAMETOOLONG', 'the name is too long'],
+  ['ELOOP', 'links that lead in a circle'],
+  ['ENOENT', 'its directory does not exist'],
+])
+
+function reasonOf(cause: unknown): string {
+  const { code } = cause as NodeJS.ErrnoException
+  const words = reasons.get(code)
+  return words === undefined ? (code ?? String(cause)) : `${words} (${code})`
+}
+
 /** What the place of a file may say to a write, whoever writes: no bug of ours. */
-const refusals: ReadonlySet<unknown> = new Set(
-  'EACCES EPERM EROFS ENOSPC EDQUOT ENOTDIR EISDIR EEXIST ENAMETOOLONG ELOOP'.split(' '),
-)
+const refusals: ReadonlySet<unknown> = new Set([...reasons.keys()].filter((code) => code !== 'ENOENT'))
 
 /** @returns undefined for anything else than the file system's refusal of a path */
 export function toFileRefusal(error: unknown): ProtocolError | undefined {
   if (!(error instanceof Error)) return undefined
-  const { code, path } = error as NodeJS.ErrnoException
-  return path !== undefined && refusals.has(code) ? cannotWrite(path, error) : undefined
+  // Of a draft that cannot take its place, that is meant.
+  const { code, path, dest = path } = error as NodeJS.ErrnoException & { readonly dest?: string }
+  return dest !== undefined && refusals.has(code) ? cannotWrite(dest, error) : undefined
 }
 
 /**

@@ -21,20 +21,31 @@ function interrupt(): void {
   interrupted.abort(new DOMException('Interrupted.', 'AbortError'))
 }
 
+const reloads = new Set<() => void>()
+
 process.on('SIGINT', interrupt)
 process.on('SIGTERM', interrupt)
-// A reader that leaves early (`khachapuri help | head -1`) is no failure.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 70))
+// A terminal that is closed ends what runs in it, but for whoever reads its settings again then.
+process.on('SIGHUP', () => {
+  if (reloads.size === 0) interrupt()
+  for (const reload of reloads) reload()
+})
+// A reader that leaves early (`khachapuri help | head -1`) is no failure. What runs in a terminal that is gone has still to
+// put away what it made.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', ({ code }: NodeJS.ErrnoException) => {
+    if (code !== 'EIO') process.exit(code === 'EPIPE' ? 0 : 70)
+  })
+}
 
 const code = await runCli(
   process.argv.slice(2),
   {
     cwd: process.cwd(),
     env: process.env,
-    // Only who asks for it hears it: everybody else ends with its terminal, as programs do.
     onReload(listener) {
-      process.on('SIGHUP', listener)
-      return { [Symbol.dispose]: () => void process.off('SIGHUP', listener) }
+      reloads.add(listener)
+      return { [Symbol.dispose]: () => void reloads.delete(listener) }
     },
     stdin: process.stdin,
     writeOut: async (output) => {

@@ -47,7 +47,7 @@ export const call = defineCommand({
       type: 'string',
       multiple: true,
       value: '<name>',
-      help: "The provider (default: the URL's first label); repeat for who takes the call where it fails",
+      help: "The provider (default: the URL's first label), then who takes the call where it fails",
     },
     ...accountOptions,
     ...marketOptions,

@@ -1,7 +1,7 @@
 import type { Json } from '../../protocol/canonical-json.ts'
 import { readZip } from '../../protocol/ipfs/unpack-zip.ts'
 import { type CommandContext, defineCommand, usageError } from '../command.ts'
-import { parseCount } from '../duration.ts'
+import { parseWholeNumber } from '../duration.ts'
 import { formatBytes } from '../format.ts'
 import { type Change, compareFiles, compareSettings } from '../history/compare-versions.ts'
 import { fetchProgram } from '../history/fetch-program.ts'
@@ -42,7 +42,7 @@ function choose({ versions }: History, [from, to]: readonly string[]): readonly 
   if (from === undefined && versions.length < 2) {
     throw usageError('There are no two versions to compare.', 'See "khachapuri versions".')
   }
-  const numberOf = (text: string) => parseCount('a version', text, { min: 1, max: 1e9 })
+  const numberOf = (text: string) => parseWholeNumber('a version', text, { min: 1, max: 1e9 })
   const last = versions.at(-1)?.number ?? 1
   const a = from === undefined ? (versions.at(-2)?.number ?? 1) : numberOf(from)
   return [findVersion(versions, a), findVersion(versions, to === undefined ? last : numberOf(to))]

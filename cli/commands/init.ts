@@ -25,7 +25,7 @@ export const init = defineCommand({
       await writeFile(join(root, path), text, { flag: 'wx' })
     }
     const paths = files.map(({ path }) => path)
-    const enter = dir === '.' ? '' : `cd ${dir} && `
+    const enter = dir === '.' ? '' : `cd ${/^[\w./~+-]+$/.test(dir) ? dir : JSON.stringify(dir)} && `
     print(
       [
         `Made the program "${name}" in ${root}:`,

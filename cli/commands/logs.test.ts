@@ -56,6 +56,7 @@ test('what is searched for is found, by status and by text, and JSON is a line f
   expect(await run(`logs ${deployed.cid} --provider bob --status 200`)).toMatchObject({
     exitCode: 0,
     stdout: '',
+    stderr: expect.stringContaining('bob has nothing like that of this deployment so far.'),
   })
 })
 

@@ -70,15 +70,21 @@ export const logs = defineCommand({
 
     const show = values.json ? formatJson : formatLine
     let after = 0
+    let isSilent = true
+    const isAsked = Object.keys(query).length > 0
     for (;;) {
       const ask = () =>
         account.read(programLogPath(cid), { ...query, after: String(after) }, programLogPageSchema)
       const page = values.follow ? await persist(ask, context) : await ask()
       const text = page.entries.map((entry) => `${show(entry)}\n`).join('')
       if (text !== '') await context.writeBytes(utf8.encode(text))
+      isSilent &&= text === ''
       if (!page.isWhole && page.lookedTo <= after) throw goesNowhere(name)
       after = page.lookedTo
       if (!page.isWhole) continue
+      if (isSilent)
+        context.note(`${name} has nothing ${isAsked ? 'like that ' : ''}of this deployment so far.`)
+      isSilent = false
       if (!values.follow) return
       await context.clock.sleep(limits.programLogPollMs, context.signal)
     }

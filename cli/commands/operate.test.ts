@@ -515,6 +515,18 @@ test.each([
   expect(json()).toMatchObject({ code })
 })
 
+test('a name that cannot be had leaves no account behind', async () => {
+  for (const [name, code] of [
+    ['alice', 'name_taken'],
+    ['a', 'name_malformed'],
+  ] as const) {
+    const dir = join(at.user.dir, 'never', name)
+    const { json } = await at.user.run(['provider', 'up', '--domain', name, '--dir', dir, '--json'])
+    expect(json()).toMatchObject({ code })
+    await expect(stat(dir)).rejects.toMatchObject({ code: 'ENOENT' })
+  }
+})
+
 test('a taken port is said by a provider and by a gateway', async () => {
   const port = String(at.market.gateway.port)
   for (const line of [

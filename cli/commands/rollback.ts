@@ -2,7 +2,7 @@ import type { Params } from '../../protocol/program.ts'
 import { type CommandContext, defineCommand, usageError } from '../command.ts'
 import { announceRelease, envDigestKeyOf, publishRelease, type Release } from '../deploy/release.ts'
 import { agreeOnTerms, assertEgressOffered, assertLimitsOffered, findTargets } from '../deploy/targets.ts'
-import { parseCount } from '../duration.ts'
+import { parseWholeNumber } from '../duration.ts'
 import { compareSettings } from '../history/compare-versions.ts'
 import { fetchProgram } from '../history/fetch-program.ts'
 import { parseMessage } from '../history/message.ts'
@@ -90,7 +90,7 @@ export const rollback = defineCommand({
 
 function chooseVersion(all: readonly Version[], numberText: string | undefined): Version {
   if (numberText !== undefined)
-    return findVersion(all, parseCount('the version', numberText, { min: 1, max: 1e9 }))
+    return findVersion(all, parseWholeNumber('the version', numberText, { min: 1, max: 1e9 }))
   const before = all.at(-2)
   if (before) return before
   throw usageError('There is no version before the last one.', 'See "khachapuri versions".')

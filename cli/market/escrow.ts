@@ -54,7 +54,10 @@ export function formatGrant(grant: Grant, provider: string): string {
   const rows = [
     ['price cap', `${formatUsdc(grant.priceUsdc)} USDC per call`],
     ['budget left', `${formatUsdc(grant.budgetUsdc)} USDC`],
-    ['spent', `${formatUsdc(grant.spentUsdc)} USDC for ${grant.calls} settled calls`],
+    [
+      'spent',
+      `${formatUsdc(grant.spentUsdc)} USDC for ${grant.calls} settled ${grant.calls === 1 ? 'call' : 'calls'}`,
+    ],
     ['expires', formatTime(grant.expiry)],
     ['notice', `${grant.noticeHours} h: ${provider} may settle until ${formatTime(settleDeadline(grant))}`],
   ]

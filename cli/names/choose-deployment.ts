@@ -17,7 +17,7 @@ export const serverOptions = {
     type: 'string',
     multiple: true,
     value: '<name>',
-    help: 'Who serves it, the name of a provider; repeatable (default: any provider that does)',
+    help: 'Who serves it, the name of a provider (default: any provider that does)',
   },
 } as const satisfies Options
 

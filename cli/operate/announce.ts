@@ -13,7 +13,7 @@ export const announceOptions = {
     type: 'string',
     value: '<url>',
     multiple: true,
-    help: 'Tell this gateway every few seconds that it is there; repeatable, "none" for nobody (default: the gateway of its tunnel, or of the market)',
+    help: 'Tell this gateway every few seconds that it is there, or "none" for nobody (default: the gateway of its tunnel, or of the market)',
   },
 } as const satisfies Options
 

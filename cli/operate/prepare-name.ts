@@ -20,6 +20,26 @@ export interface NamePreparation extends OpenMarket {
 }
 
 /**
+ * Says no to a name that a new account cannot get, before that account is made: nothing is left of such a try.
+ *
+ * @throws ProtocolError `name_taken`, `name_malformed`, `chain_unreachable`
+ */
+export async function assertObtainable(
+  { market, client, name }: OpenMarket & { readonly name: Name },
+  { clock, signal }: CommandContext,
+): Promise<void> {
+  const names = createNameReader(
+    { client, clock, log: createLog({ level: 'silent' }) },
+    { registry: market.contracts.registry },
+  )
+  const found = await names.readName(name, signal)
+  if (!found) return assertRegistrable(name)
+  throw new ProtocolError('name_taken', `The name "${name}" is that of the account ${found.owner}.`, {
+    hint: 'Choose another one with --domain, or its account with --account.',
+  })
+}
+
+/**
  * Sees to it that an account can register a name, where nobody owns it: that costs gas and takes a bond. On a development
  * chain both are a gift, elsewhere they are asked for.
  *

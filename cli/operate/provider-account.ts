@@ -24,8 +24,7 @@ export async function openProviderAccount(
   { dir, flags, market }: { dir: string; flags: AccountFlags; market: MarketPlace },
   context: CommandContext,
 ): Promise<LocalAccount> {
-  const isNamed = flags.account !== undefined || flags['key-stdin'] || context.env['KHACHAPURI_PRIVATE_KEY']
-  if (isNamed) return openAccount(flags, market, context)
+  if (isNamed(flags, context)) return openAccount(flags, market, context)
   const directory = { path: join(dir, 'keys') }
   const passwordFile = join(directory.path, passwordFileName)
   const keystore = await readKeystore(directory, accountName)
@@ -41,6 +40,17 @@ export async function openProviderAccount(
   context.note(`Made the account ${account.address} (${path}). Keep a copy: it owns the name and the money.`)
   return account
 }
+
+/** Whether `openProviderAccount` would make one. */
+export async function needsNewAccount(
+  { dir, flags }: { dir: string; flags: AccountFlags },
+  context: CommandContext,
+): Promise<boolean> {
+  return !isNamed(flags, context) && !(await readKeystore({ path: join(dir, 'keys') }, accountName))
+}
+
+const isNamed = (flags: AccountFlags, { env }: CommandContext) =>
+  flags.account !== undefined || flags['key-stdin'] === true || Boolean(env['KHACHAPURI_PRIVATE_KEY'])
 
 async function makePassword(path: string, context: CommandContext): Promise<string> {
   const { env } = context

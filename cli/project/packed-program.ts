@@ -56,7 +56,11 @@ export async function openProgram(
 export async function readProgramZip(path: string, signal: AbortSignal): Promise<PackedProgram> {
   const zip = await readFileBounded(path, limits.zipBytesMax)
   if (zip) return parseProgramZip(zip, signal)
-  throw new ProtocolError('program_invalid', `There is no program at ${path}.`, {
+  throw noProgram(path)
+}
+
+export function noProgram(path: string): ProtocolError {
+  return new ProtocolError('program_invalid', `There is no program at ${path}.`, {
     hint: 'Name a directory with a khachapuri.json, or a zip that "khachapuri build" made.',
   })
 }

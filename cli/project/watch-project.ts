@@ -3,6 +3,7 @@ import type { Clock } from '../../protocol/base/clock.ts'
 import { raceSignal } from '../../protocol/base/signal.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import { limits } from '../../protocol/limits.ts'
+import { noProgram } from './packed-program.ts'
 
 /** What changes without being the program's: results, packages, histories. */
 const ignored = new Set(['.git', '.hg', '.svn', '.khachapuri', 'node_modules', 'dist'])
@@ -17,7 +18,7 @@ export interface ProjectWatch extends Disposable {
   changed(signal: AbortSignal): Promise<void>
 }
 
-/** @throws ProtocolError `config_invalid` */
+/** @throws ProtocolError `config_invalid`, `program_invalid` where there is nothing to watch */
 export function watchProject(dir: string, { clock }: { readonly clock: Clock }): ProjectWatch {
   let next = Promise.withResolvers<void>()
   const fail = (cause: unknown) =>
@@ -37,7 +38,7 @@ export function watchProject(dir: string, { clock }: { readonly clock: Clock }):
       }
       return watch(dir, options, () => next.resolve())
     } catch (cause) {
-      throw fail(cause)
+      throw (cause as NodeJS.ErrnoException).code === 'ENOENT' ? noProgram(dir) : fail(cause)
     }
   }
   const watcher = start()

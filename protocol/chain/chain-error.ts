@@ -34,7 +34,7 @@ export function toChainError(error: unknown, what: string): ProtocolError {
     })
   }
   return new ProtocolError('chain_unreachable', `The chain does not answer to "${what}".`, {
-    hint: 'Try again later.',
+    hint: 'Check the address of its JSON-RPC server, or try again later.',
     cause: error,
   })
 }
@@ -64,8 +64,9 @@ const explanations: Readonly<Record<string, (args: readonly unknown[]) => Explan
   BalanceTooLow: ([balance, needed]) => [
     'balance_too_low',
     `The account has ${asUsdc(balance)} free in the escrow and needs ${asUsdc(needed)}.`,
-    'Deposit more.',
+    'Deposit more; what a grant reserves is free again once it was revoked and reclaimed.',
   ],
+  AmountZero: () => ['transaction_failed', 'An amount of 0 moves nothing.', 'Name a larger one.'],
   ERC20InsufficientBalance: ([, balance, needed]) => [
     'balance_too_low',
     `The account has ${asUsdc(balance)} in its wallet and needs ${asUsdc(needed)}.`,
@@ -90,7 +91,7 @@ const explanations: Readonly<Record<string, (args: readonly unknown[]) => Explan
   NoticeRunning: ([from]) => [
     'transaction_failed',
     `The provider may settle until ${asTime(from)}, so nothing can be reclaimed before.`,
-    'Revoke the grant if that is not done yet, and try again then.',
+    'Revoke the grant if that is not done yet ("khachapuri revoke"), and try again then.',
   ],
   DeadlinePassed: ([deadline]) => [
     'transaction_failed',

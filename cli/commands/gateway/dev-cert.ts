@@ -22,7 +22,7 @@ export const gatewayDevCert = defineCommand({
       type: 'string',
       multiple: true,
       value: '<name>',
-      help: 'A provider that callers will name; may be repeated',
+      help: 'A provider that callers will name',
     },
     dir: { type: 'string', value: '<dir>', help: 'Where the files go (default ~/.khachapuri/dev-cert)' },
   },

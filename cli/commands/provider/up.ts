@@ -16,8 +16,8 @@ import { accountOptions, marketOptions } from '../../market/options.ts'
 import { announceOptions, parseAnnounce } from '../../operate/announce.ts'
 import { priceDefault } from '../../operate/default-price.ts'
 import { nativeOptions, parseNative } from '../../operate/native.ts'
-import { prepareName } from '../../operate/prepare-name.ts'
-import { openProviderAccount } from '../../operate/provider-account.ts'
+import { assertObtainable, prepareName } from '../../operate/prepare-name.ts'
+import { needsNewAccount, openProviderAccount } from '../../operate/provider-account.ts'
 import { providerDir, providerOptions } from '../../operate/provider-dir.ts'
 import { parseReach, reachOptions, savedEndpoint } from '../../operate/reach.ts'
 import { parseSpending, spendingOptions } from '../../operate/spending.ts'
@@ -117,6 +117,8 @@ export const providerUp = defineCommand({
     const reach = parseReach(values, gateway.tunnel)
     const announce = parseAnnounce(values, reach.kind === 'tunnel' ? reach.gatewayUrl : gateway.tunnel)
     const dir = providerDir({ name, dir: values.dir }, context)
+    if (await needsNewAccount({ dir, flags: values }, context))
+      await assertObtainable({ ...opened, name }, context)
     const saved = await readSettings(dir)
     const priceUsdc = wantedUsdc ?? saved.priceUsdc ?? parseUsdc(priceDefault)
     const endpoint = savedEndpoint(values, reach, saved.endpoint)

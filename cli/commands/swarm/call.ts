@@ -44,7 +44,7 @@ export const swarmCall = defineCommand({
       type: 'string',
       multiple: true,
       value: '<name>',
-      help: 'With --direct: each provider that the deployment names; repeat',
+      help: 'With --direct: each provider that the deployment names',
     },
     ...marketOptions,
     ...commonOptions,

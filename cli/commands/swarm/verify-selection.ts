@@ -17,7 +17,7 @@ export const swarmVerifySelection = defineCommand({
       type: 'string',
       multiple: true,
       value: '<address>',
-      help: 'One of the providers that the deployment names; repeat for each',
+      help: 'One of the providers that the deployment names',
     },
     n: { type: 'string', value: '<n>', help: 'How many are drawn' },
     member: { type: 'string', multiple: true, value: '<address>', help: 'One that is said to be drawn' },

@@ -17,7 +17,7 @@ export const voucherCreate = defineCommand({
     'standard output, the value of the header Khachapuri-Voucher. Whoever has it can use up the calls, at each provider; a gateway shows\n' +
     'each provider its own voucher. What "call --voucher" pays with the same key uses it up, too.',
   options: {
-    provider: { type: 'string', multiple: true, value: '<name>', help: 'Who may be paid with it; repeat' },
+    provider: { type: 'string', multiple: true, value: '<name>', help: 'Who may be paid with it' },
     calls: { type: 'string', value: '<n>', default: '10', help: 'Calls that each voucher covers' },
     max: { type: 'string', value: '<usdc>', help: 'The most that one call may cost' },
     payer: {
@@ -58,11 +58,11 @@ export const voucherCreate = defineCommand({
     for (const { session, priceUsdc } of asked) tokens.push(await session.handOut(calls, priceUsdc))
     const vouchers = asked.map(({ provider: { name, address }, priceUsdc }) => ({ name, address, priceUsdc }))
     const mostUsdc = vouchers.map(
-      ({ name, priceUsdc }) => `${formatUsdc(multiplyUsdc(priceUsdc, calls))} at ${name}`,
+      ({ name, priceUsdc }) => `${formatUsdc(multiplyUsdc(priceUsdc, calls))} USDC at ${name}`,
     )
     const token = formatVoucherSet(tokens)
     context.note(
-      `Pays for ${calls} calls: up to ${mostUsdc.join(', ')} USDC. Use it:\n` +
+      `Pays for ${calls} calls: up to ${mostUsdc.join(', ')}. Use it:\n` +
         `  curl -H "Khachapuri-Voucher: $VOUCHERS" http://any.<gateway>/<cid>/`,
     )
     context.print(token, { token, calls, vouchers })
