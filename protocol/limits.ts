@@ -161,6 +161,8 @@ export const limits = {
   programPidsMax: 64,
   /** What a program sends in one turn of its provider's event loop before others have theirs. */
   programBytesPerTurnMax: 256 * KiB,
+  /** How long it sends nothing after as much, where other programs have calls: some 90 MiB in a second are left to it. */
+  programPouringRestMs: 3,
   /** A program that sends more has so much less of a busy processor than others, for as long at least. */
   programBytesPerSecondFull: 16 * MiB,
   programPouringWeightPercent: 6,

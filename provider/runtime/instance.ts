@@ -61,7 +61,8 @@ export function createInstance(
   })
   const calls = createBag<RunningCall>()
   const pacer = createPacer({
-    bytesPerTurnMax: limits.programBytesPerTurnMax,
+    shareBytes: limits.programBytesPerTurnMax,
+    rest: () => (watch.isAlone ? undefined : clock.sleep(limits.programPouringRestMs, dead.signal)),
     hold() {
       for (const call of calls.items()) call.exchange?.pause()
     },

@@ -1,7 +1,9 @@
+import { limits } from '../../protocol/limits.ts'
 import { jsConvention } from './js/js-modules.ts'
 import { createNativeRuntime, type NativeOptions } from './native/native-runtime.ts'
 import type { Runtime } from './runtime.ts'
 import { createWasmConvention } from './wasm/wasm-modules.ts'
+import { createWatchdog } from './watchdog.ts'
 import { openWorkerd, type WorkerdDeps, type WorkerdOptions } from './workerd/workerd.ts'
 
 /** Every kind of program that this machine can run. */
@@ -25,12 +27,16 @@ export async function openRuntimes(
   signal: AbortSignal,
 ): Promise<Runtimes> {
   await using starting = new AsyncDisposableStack()
+  const { clock } = deps
+  const watchdog =
+    deps.watchdog ?? starting.use(createWatchdog({ clock }, { intervalMs: limits.watchdogIntervalMs }))
+  const shared = { ...deps, watchdog }
   const [workerd, wasmConvention] = await Promise.all([
-    openWorkerd(deps, options, signal),
+    openWorkerd(shared, options, signal),
     createWasmConvention(),
   ])
   starting.use(workerd)
-  const natives = native ? [starting.use(await createNativeRuntime(deps, native, signal))] : []
+  const natives = native ? [starting.use(await createNativeRuntime(shared, native, signal))] : []
   const runtimes = [...[jsConvention, wasmConvention].map(workerd.runtime), ...natives]
   const parts = starting.move()
   return { runtimes, [Symbol.asyncDispose]: () => parts.disposeAsync() }

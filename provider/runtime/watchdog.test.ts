@@ -32,6 +32,21 @@ test('nothing to watch leaves no timer, and waking begins again', async () => {
   expect(clock.sleepers).toBe(1)
 })
 
+test('what is awake knows whether anything else is', async () => {
+  const clock = createTestClock()
+  using watchdog = createWatchdog({ clock }, { intervalMs: 50 })
+  let isBusy = true
+  const [a, b] = [watchdog.watch(() => true), watchdog.watch(() => isBusy)]
+  expect([a.isAlone, b.isAlone]).toEqual([true, true])
+  a.wake()
+  expect([a.isAlone, b.isAlone]).toEqual([true, false])
+  b.wake()
+  expect([a.isAlone, b.isAlone]).toEqual([false, false])
+  isBusy = false
+  await clock.advance(50)
+  expect([a.isAlone, b.isAlone]).toEqual([true, false])
+})
+
 test('a disposed watchdog looks no more', async () => {
   const clock = createTestClock()
   const watchdog = createWatchdog({ clock }, { intervalMs: 50 })

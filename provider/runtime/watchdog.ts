@@ -9,6 +9,8 @@ export interface Watchdog extends Disposable {
 export interface Watch extends Disposable {
   /** Costs nothing while it is awake already. */
   wake(): void
+  /** Whether nothing else is awake. */
+  readonly isAlone: boolean
 }
 
 /** A watchdog that sleeps where there is nothing to watch. */
@@ -35,6 +37,9 @@ export function createWatchdog(
         if (awake.has(check)) return
         awake.add(check)
         if (!isRunning) void run()
+      },
+      get isAlone() {
+        return awake.size === (awake.has(check) ? 1 : 0)
       },
       [Symbol.dispose]: () => void awake.delete(check),
     }),

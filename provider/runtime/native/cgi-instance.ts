@@ -66,7 +66,8 @@ export function createCgiInstance(
   const responseBytesMax = options.limits.responseBytes ?? limits.responseBodyBytesMax
   const calls = new Set<CgiCall>()
   const pacer = createPacer({
-    bytesPerTurnMax: limits.programBytesPerTurnMax,
+    shareBytes: limits.programBytesPerTurnMax,
+    rest: () => (watch.isAlone ? undefined : clock.sleep(limits.programPouringRestMs, stopping.signal)),
     hold() {
       for (const { cell } of calls) cell?.stdout.pause()
     },
@@ -79,6 +80,7 @@ export function createCgiInstance(
   /** Processes that run, or have not been cleared away. */
   const busy = new Set<Promise<void>>()
   const idleWaiters: (() => void)[] = []
+  const stopping = new AbortController()
   const dead = Promise.withResolvers<Death>()
   let killed: KillReason | undefined
   let callsAnswered = 0
@@ -214,6 +216,7 @@ export function createCgiInstance(
   function kill(reason: KillReason): void {
     if (killed) return
     killed = reason
+    stopping.abort()
     for (const call of calls) end(call, toOutcome(reason))
     void Promise.allSettled(busy).then(() => dead.resolve(reason))
   }

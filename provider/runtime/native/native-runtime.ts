@@ -12,7 +12,7 @@ import { findCommand } from '../sandbox/executable.ts'
 import { encodeLaunch } from '../sandbox/launch-image.ts'
 import { createSandbox, type Sandbox } from '../sandbox/sandbox.ts'
 import { createZygotes } from '../sandbox/zygotes.ts'
-import { createWatchdog } from '../watchdog.ts'
+import { createWatchdog, type Watchdog } from '../watchdog.ts'
 import { createAppFolder } from './app-folder.ts'
 import { type AttackView, attackNatively } from './attack.ts'
 import { assertRunnable, type NativeRoot, readBinary } from './binary.ts'
@@ -30,6 +30,8 @@ export interface NativeDeps {
   readonly log: Log
   /** For programs with egress; public addresses by the DNS, where nothing else is said. */
   readonly network?: EgressNetwork | undefined
+  /** Of all programs, as each has to know whether others have calls; one of its own by default. */
+  readonly watchdog?: Watchdog | undefined
 }
 
 export const nativeWalls = ['bubblewrap', 'runsc'] as const
@@ -52,7 +54,7 @@ export interface NativeOptions {
  * @throws ProtocolError `sandbox_unavailable` where this machine cannot put walls around them
  */
 export async function createNativeRuntime(
-  { clock, log, network = publicNetwork() }: NativeDeps,
+  { clock, log, network = publicNetwork(), watchdog: sharedWatchdog }: NativeDeps,
   options: NativeOptions,
   signal: AbortSignal,
 ): Promise<Runtime> {
@@ -66,7 +68,8 @@ export async function createNativeRuntime(
   const { sandbox, engine } = await openWalls({ log }, walls, signal)
   starting.use(sandbox)
   const isGvisor = walls === 'runsc'
-  const watchdog = starting.use(createWatchdog({ clock }, { intervalMs: limits.watchdogIntervalMs }))
+  const watchdog =
+    sharedWatchdog ?? starting.use(createWatchdog({ clock }, { intervalMs: limits.watchdogIntervalMs }))
   const mounts = listMounts(root)
   const owner = starting.use(createOwner())
 

@@ -34,7 +34,7 @@ import type { Cell } from '../sandbox/cell.ts'
 import { createSandbox, type SandboxOptions } from '../sandbox/sandbox.ts'
 import { createZygotes } from '../sandbox/zygotes.ts'
 import { attackOurselves, type SelfTestDeps } from '../self-test.ts'
-import { createWatchdog } from '../watchdog.ts'
+import { createWatchdog, type Watchdog } from '../watchdog.ts'
 import { encodeWorkerdConfig, sockets, type WorkerModule } from './config.ts'
 import { findStartError, isHeapExhausted, readFault } from './fault.ts'
 import { type Output, readOutput } from './output.ts'
@@ -44,6 +44,8 @@ export interface WorkerdDeps {
   readonly log: Log
   /** For programs with egress; public addresses by the DNS, where nothing else is said. */
   readonly network?: EgressNetwork | undefined
+  /** Of all programs, as each has to know whether others have calls; one of its own by default. */
+  readonly watchdog?: Watchdog | undefined
 }
 
 /** How a kind of program becomes a worker. */
@@ -77,7 +79,7 @@ export interface WorkerdOptions {
 
 /** Starts programs in workerd, one sandboxed process each. */
 export async function openWorkerd(
-  { clock, log, network = publicNetwork() }: WorkerdDeps,
+  { clock, log, network = publicNetwork(), watchdog: sharedWatchdog }: WorkerdDeps,
   options: WorkerdOptions,
   signal: AbortSignal,
 ): Promise<Workerd> {
@@ -90,7 +92,8 @@ export async function openWorkerd(
   const workerdPath = findWorkerd()
   const sandbox = starting.use(await createSandbox({ log }, { mode, trialPath: workerdPath }, signal))
   const executable = await sandbox.prepare(workerdPath, signal)
-  const watchdog = starting.use(createWatchdog({ clock }, { intervalMs: limits.watchdogIntervalMs }))
+  const watchdog =
+    sharedWatchdog ?? starting.use(createWatchdog({ clock }, { intervalMs: limits.watchdogIntervalMs }))
   const spawn = (signal: AbortSignal) => sandbox.spawn({ executable, args: formatWorkerdArgs }, signal)
   const zygotes = starting.use(createZygotes({ spawn, clock, log }, { count }))
   const instances = starting.use(createOwner())
