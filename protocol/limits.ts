@@ -515,6 +515,8 @@ export const limits = {
   tunnelLatenciesMax: 100,
   tunnelPingIntervalMs: 20_000,
   tunnelPingsLostMax: 2,
+  /** Until it is said that a request was taken, which takes one or two of these; an answer says it, too. */
+  tunnelAcceptTickMs: 5,
   /** Between two looks at what is there. */
   tunnelTickMs: 1_000,
   /** With a request in flight: until a ping, and from there until the connection is given up. */

@@ -44,7 +44,7 @@ export interface MuxStream {
   sendHead(head: string): void
   /** Head, whole body and end. */
   sendWhole(head: string, body?: Buffer): void
-  /** Says that the provider takes the request. */
+  /** Says that the provider takes the request; its answer says it, too, where that comes within a few milliseconds. */
   accept(): void
   /** Asks for the body of a request that waits for that. */
   askForBody(): void
@@ -70,6 +70,8 @@ export interface StreamHost {
   sendControl(frame: Buffer): void
   /** Takes back a head that has not left yet. */
   withdraw(streamId: number): void
+  /** The stream's `tellAccepted` is to be called in a few milliseconds. */
+  oweAccept(): void
   /** The stream has data or an end to send. */
   markReady(stream: Stream): void
   /** The stream has become large; called once, and once more if only then the peer is known to have it. */
@@ -100,6 +102,8 @@ export class Stream implements MuxStream {
   readonly #isOpener: boolean
   #isHeadIn: boolean
   #isAccepted = false
+  /** Whether the peer has not been told yet that its request was taken. */
+  isAcceptOwed = false
   #isInDone = false
   #isInMoved = false
   #isPaused = false
@@ -129,7 +133,9 @@ export class Stream implements MuxStream {
   }
 
   sendHead(head: string): void {
-    if (!this.#isGone) this.#host.sendControl(encodeHeadFrame(this.id, head))
+    if (this.#isGone) return
+    this.isAcceptOwed = false
+    this.#host.sendControl(encodeHeadFrame(this.id, head))
   }
 
   sendWhole(head: string, body?: Buffer): void {
@@ -137,6 +143,7 @@ export class Stream implements MuxStream {
     const bytes = frameHeaderBytes + 4 + head.length + (body?.length ?? 0)
     if (bytes <= limits.tunnelSliceBytesMax && !this.#lane?.isOutMoved) {
       this.#isEndWanted = true
+      this.isAcceptOwed = false
       this.#host.sendControl(encodeFullFrame(this.id, head, body))
       return
     }
@@ -146,7 +153,9 @@ export class Stream implements MuxStream {
   }
 
   accept(): void {
-    if (!this.#isGone) this.#host.sendControl(encodeFrame(frameTypes.accept, this.id))
+    if (this.#isGone) return
+    this.isAcceptOwed = true
+    this.#host.oweAccept()
   }
 
   askForBody(): void {
@@ -269,6 +278,11 @@ export class Stream implements MuxStream {
     return frameHeaderBytes + bytes
   }
 
+  tellAccepted(): void {
+    this.isAcceptOwed = false
+    this.#host.sendControl(encodeFrame(frameTypes.accept, this.id))
+  }
+
   /** The last frame of this side has left. */
   finishOut(): void {
     this.#isOutDone = true
@@ -281,8 +295,9 @@ export class Stream implements MuxStream {
       this.breakOff('flow_broken')
       return
     }
+    this.receiveAccept()
     this.#isHeadIn = true
-    this.handler.onHead(head)
+    if (!this.#isGone) this.handler.onHead(head)
     // A lane may be faster than a head, which never takes it.
     if (this.#isInMoved) this.#deliver()
   }

@@ -297,6 +297,28 @@ describe('a mux', () => {
     expect(pair.gateway.pingsUnanswered).toBe(2)
   })
 
+  test('says that a request was taken by its answer, and apart from that only where the answer takes its time', async () => {
+    const pair = createMuxPair({
+      onStream(stream, head) {
+        stream.accept()
+        if (head === 'quick') stream.sendWhole('answer')
+        else pair.at(10, () => stream.sendWhole('answer'))
+        return createRecorder()
+      },
+    })
+    const takenAtMs: number[] = []
+    const onAccept = () => takenAtMs.push(pair.nowMs())
+    const answer = encodeFullFrame(1, 'answer').length
+    pair.gateway.openWhole(createRecorder({ onAccept }), 'quick')
+    await pair.run()
+    expect(pair.wires.toGateway.bufferedBytesPeak).toBe(answer)
+    const startMs = pair.nowMs()
+    pair.gateway.openWhole(createRecorder({ onAccept }), 'slow')
+    await pair.run()
+    expect(takenAtMs).toHaveLength(2)
+    expect((takenAtMs[1] ?? 0) - startMs).toBeLessThan(10)
+  })
+
   test('leaving is announced', async () => {
     let isLeaving = false
     const pair = createMuxPair({ onGoaway: () => (isLeaving = true) })

@@ -46,6 +46,8 @@ export interface MuxOptions {
   readonly onInvalid?: (error: ProtocolError) => void
   /** When to send what one turn of the event loop has gathered. */
   readonly schedule?: (flush: () => void) => void
+  /** When to say of what was accepted that it was, unless its answer has said so. */
+  readonly scheduleAccepts?: (tell: () => void) => void
 }
 
 /** Many streams over one connection. It does no I/O itself. */
@@ -100,6 +102,9 @@ class MuxConnection implements Mux, StreamHost, FrameSink {
   #isClosed = false
   #heldBytes = 0
   #nextStreamId = 1
+  #isOwingAccepts = false
+  /** The last that had come when it was last said what was accepted. */
+  #lastStreamIdThen = 0
   lastPeerStreamId = 0
   rttMs: number | undefined
   #pings = 0
@@ -188,6 +193,17 @@ class MuxConnection implements Mux, StreamHost, FrameSink {
     this.#control = this.#control.filter((frame) => frame.readUInt32BE(1) !== streamId)
   }
 
+  /**
+   * An accept of its own costs both ends a system call and a wake-up, as much as the answer, which follows most requests
+   * before anything could be lost: nobody has to know sooner, as silence proves nothing (see `decideReplay`).
+   */
+  oweAccept(): void {
+    if (this.#isOwingAccepts) return
+    this.#isOwingAccepts = true
+    const { scheduleAccepts = later } = this.#options
+    scheduleAccepts(() => this.#tellAccepted())
+  }
+
   markReady(stream: Stream): void {
     if (!stream.isMarked) {
       stream.isMarked = true
@@ -239,6 +255,18 @@ class MuxConnection implements Mux, StreamHost, FrameSink {
     if (!this.#isWaiting || transport.bufferedBytes() >= limits.tunnelBufferBytesMax / 2) return
     this.#isWaiting = false
     this.#wake()
+  }
+
+  /** Whatever came since the last time may still be answered. */
+  #tellAccepted(): void {
+    this.#isOwingAccepts = false
+    if (this.#isClosed) return
+    for (const stream of this.#streams.values()) {
+      if (!stream.isAcceptOwed) continue
+      if (stream.id <= this.#lastStreamIdThen) stream.tellAccepted()
+      else this.oweAccept()
+    }
+    this.#lastStreamIdThen = this.lastPeerStreamId
   }
 
   #takeControl(parts: Buffer[]): number {
@@ -369,6 +397,8 @@ class MuxConnection implements Mux, StreamHost, FrameSink {
     this.#options.onInvalid?.(error)
   }
 }
+
+const later = (tell: () => void) => void setTimeout(tell, limits.tunnelAcceptTickMs).unref()
 
 /** A small part is copied, so that it does not keep the much larger message alive that it came in. */
 function ownBytes(part: Buffer): Buffer {

@@ -108,6 +108,7 @@ export function createMuxPair(options: MuxPairOptions = {}): MuxPair {
     transport: toGateway,
     clock,
     schedule,
+    scheduleAccepts: (tell) => at(1, tell),
     onInvalid: () => options.onInvalid?.('provider'),
     ...(options.onStream && { onStream: options.onStream }),
   })
