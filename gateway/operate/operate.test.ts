@@ -5,6 +5,8 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
+import { listen } from '../../protocol/http/listen.ts'
+import { createTestAuthority } from '../../test/support/tls.ts'
 import { readSettings } from '../config/read-settings.ts'
 
 const root = join(import.meta.dirname, '..', '..')
@@ -115,6 +117,32 @@ test('with the files that the container gets, and no package for development, it
     await node('--eval', `import(${JSON.stringify(join(folder.path, file))})`)
   }
 })
+
+test.each(['http', 'https'])(
+  'the health check of the container hears a gateway over %s, and nobody where there is none',
+  async (scheme) => {
+    const health = join(import.meta.dirname, 'check-health.ts')
+    expect(await read('gateway', 'operate', 'Containerfile')).toContain(
+      'HEALTHCHECK CMD ["node", "/opt/khachapuri/gateway/operate/check-health.ts"]',
+    )
+    const check = (port: number) =>
+      run(process.execPath, [health], { env: { KHACHAPURI_GATEWAY_PORT: String(port) } }).then(
+        () => 'well',
+        ({ code }) => code,
+      )
+    let status = 200
+    const tls = { ...(await (await createTestAuthority()).sign('localhost')), ticketKeys: Buffer.alloc(48) }
+    const listener = await listen({
+      ...(scheme === 'https' && { tls }),
+      onRequest: ({ url }, response) => void response.writeHead(url === '/healthz' ? status : 404, []).end(),
+    })
+    expect(await check(listener.port)).toBe('well')
+    status = 503
+    expect(await check(listener.port)).toBe(1)
+    await listener[Symbol.asyncDispose]()
+    expect(await check(listener.port)).toBe(1)
+  },
+)
 
 const chainFlags = [
   '--chain-id',
