@@ -771,6 +771,9 @@ export const limits = {
   versionsKeptMax: 100,
   versionsFileBytesMax: 16 * MiB,
   versionMessageCharsMax: 200,
+  /** Source maps of what was deployed, for its log: of one program, and how many are kept. */
+  bundleMapBytesMax: 16 * MiB,
+  bundleMapsKeptMax: 50,
   secretsFileBytesMax: 1 * MiB,
   /** For how long nothing may change before "khachapuri dev" builds, and how long it waits for that. */
   devQuietMs: 50,

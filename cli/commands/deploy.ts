@@ -91,6 +91,7 @@ export const deploy = defineCommand({
     const release: Release = {
       project,
       zip: program.zip,
+      sourceMap: program.sourceMap,
       ids,
       draft,
       targets,

@@ -132,16 +132,17 @@ function createBuilder({ path, flags, server }: BuilderParts, context: CommandCo
 }
 
 function formatCall(
-  { method, target, status, outcome, tookMs, memoryBytes }: ServedCall,
+  { method, target, status, outcome, problem, tookMs, memoryBytes }: ServedCall,
   priceUsdc: Usdc,
 ): string {
   const costs = outcome !== undefined && isCharged(outcome, true)
   const how = outcome === undefined || outcome === 'answered' ? '' : ` ${outcome}`
-  return [
+  const line = [
     `${method} ${target}`,
     `${status ?? 'broken off'}${how}`,
     `${tookMs < 10 ? tookMs.toFixed(1) : Math.round(tookMs)} ms`,
     ...(memoryBytes === undefined ? [] : [formatBytes(memoryBytes)]),
     `${costs ? formatUsdc(priceUsdc) : '0'} USDC`,
   ].join('  ')
+  return problem === undefined ? line : `${line}\n  ${problem}`
 }

@@ -37,7 +37,7 @@ test('the owner reads calls, output and what became of the program, and no secre
   expect(text).toMatch(/· The program is started\.\n/)
   expect(text).toMatch(/GET \/ok {2}200 {2}\d+ ms {2}0\.0005 USDC {2}0x[0-9a-f]{16}…\n/)
   expect(text).toMatch(/GET \/none {2}404 {2}/)
-  expect(text).toMatch(/GET \/throw {2}\d+ program_crashed .*Error: ouch, \[API_KEY\]/)
+  expect(text).toMatch(/GET \/throw {2}\d+ program_crashed .*Error: ouch, \[API_KEY\] \(index\.js:6:38\)/)
   expect(text).toContain('asked for /none\n')
   expect(text).toContain('the key is [API_KEY]\n')
   expect(text).not.toContain('open sesame')

@@ -11,7 +11,8 @@ import {
 import { formatUsdc } from '../../protocol/usdc.ts'
 import { type CommandContext, commonOptions, defineCommand, usageError } from '../command.ts'
 import { parseDuration } from '../duration.ts'
-import { readVersionByCid, readVersions, type VersionOwner } from '../history/version-file.ts'
+import { readBundleMap } from '../history/bundle-maps.ts'
+import { readVersionByCid, readVersions, type Version, type VersionOwner } from '../history/version-file.ts'
 import { createProviderAccount } from '../market/ask-provider.ts'
 import { providerUrl, readGatewayInfo } from '../market/market.ts'
 import { openWriter } from '../market/open.ts'
@@ -19,6 +20,7 @@ import { accountOptions, marketOptions, pinOptions } from '../market/options.ts'
 import { marketKey, resolveProvider } from '../market/resolve-provider.ts'
 import type { Writer } from '../market/write.ts'
 import { isProjectName } from '../project/manifest.ts'
+import { createLocate, type Locate } from '../project/source-map.ts'
 import { toPlainText } from '../terminal.ts'
 
 export const logs = defineCommand({
@@ -61,14 +63,16 @@ export const logs = defineCommand({
       ...(values.search !== undefined && { search: values.search }),
     }
     const writer = await openWriter(values, context)
-    const { cid, name } = await findDeployment(text, { ...values, writer }, context)
+    const { cid, name, version } = await findDeployment(text, { ...values, writer }, context)
+    const locate = createLocate(version && (await readBundleMap(version.spec.program, context)))
     const resolving = { ...writer, acceptIdentity: values['accept-identity'] ?? false }
     const { address } = await resolveProvider(name, resolving, context)
     const { domain } = await readGatewayInfo(writer.market.gateway, context.signal)
     const url = providerUrl(writer.market.gateway, domain, name)
     const account = createProviderAccount({ name, address, url }, writer, context)
 
-    const show = values.json ? formatJson : formatLine
+    const format = values.json ? formatJson : formatLine
+    const show = (entry: ProgramLogEntry) => format(locateEntry(entry, locate))
     let after = 0
     let isSilent = true
     const isAsked = Object.keys(query).length > 0
@@ -99,14 +103,14 @@ async function findDeployment(
   text: string,
   { provider, writer }: { readonly provider?: string | undefined; readonly writer: Writer },
   context: CommandContext,
-): Promise<{ readonly cid: string; readonly name: string }> {
-  if (isCid(text) && provider !== undefined) return { cid: text, name: provider }
+): Promise<{ readonly cid: string; readonly name: string; readonly version: Version | undefined }> {
   const owned = { market: await marketKey(writer, context.signal), owner: writer.account.address }
   const version = await findVersion(text, owned, context)
+  if (isCid(text) && provider !== undefined) return { cid: text, name: provider, version }
   if (!version) throw unknown(text, owned.owner)
   const name = provider ?? version.providers[0]?.name
   if (name === undefined) throw usageError('Anybody may run it.', nameProvider)
-  return { cid: version.deployment, name }
+  return { cid: version.deployment, name, version }
 }
 
 async function findVersion(text: string, owned: VersionOwner, context: CommandContext) {
@@ -163,6 +167,12 @@ function parseStatus(text: string): string {
   if (/^\d{3}$/.test(text)) return `${text}-${text}`
   if (/^\d{3}-\d{3}$/.test(text)) return text
   throw usageError(`"${text.slice(0, 40)}" is no status.`, 'Write it as in 404, 5xx or 400-499.')
+}
+
+/** A program that was deployed from here is spoken of by its sources. */
+function locateEntry(entry: ProgramLogEntry, locate: Locate): ProgramLogEntry {
+  if (entry.kind !== 'call') return { ...entry, text: locate(entry.text) }
+  return entry.message === undefined ? entry : { ...entry, message: locate(entry.message) }
 }
 
 const formatJson = (entry: ProgramLogEntry) => JSON.stringify(programLogEntryToJson(entry))

@@ -69,6 +69,36 @@ test('a program reaches this machine where its manifest lists it and its develop
   }
 })
 
+test('a program that fails is told of by the place in its source, to callers and in what it prints', async () => {
+  await using user = await createTestUser()
+  const source = `
+interface Env { readonly params: unknown }
+export default {
+  fetch(_request: Request, _env: Env) {
+    console.log(new Error('printed').stack)
+    throw new TypeError('thrown')
+  },
+}
+`
+  await writeFile(join(user.dir, 'index.ts'), source)
+  await writeFile(join(user.dir, 'khachapuri.json'), '{"name":"failing","entry":"index.ts"}')
+  const running = await start(user, ['.'])
+  const answer = await fetch(running.url)
+  const place = 'The program failed: TypeError: thrown (index.ts:6:11)'
+  expect([answer.status, await answer.json()]).toMatchObject([
+    502,
+    { code: 'program_crashed', detail: place },
+  ])
+  const { stderr } = await running.stop()
+  expect(stderr).toContain(`ms\n  ${place}\n`)
+  expect(stderr).toMatch(/Error: printed\n\s+at \S+ \(index\.ts:5:17\)/)
+
+  await writeFile(join(user.dir, 'index.ts'), '\n\nthrow new Error("at the start")\nexport default {}')
+  expect((await user.run(['run', '.', '--json'])).json()).toMatchObject({
+    detail: expect.stringContaining('(index.ts:3:'),
+  })
+})
+
 test('a program that cannot start is refused with its own message', async () => {
   await using user = await createTestUser()
   await writeFile(join(user.dir, 'index.js'), 'throw new Error("no luck")\nexport default {}')

@@ -38,8 +38,10 @@ export const run = defineCommand({
       envPath === undefined ? { dir: resolvePath(cwd, path) } : { path: resolvePath(cwd, envPath) },
     )
     const { programId } = await computeIds(program.zip, params)
-    const onCall = ({ method, target, status, tookMs }: ServedCall) =>
+    const onCall = ({ method, target, status, problem, tookMs }: ServedCall) => {
       note(`${method} ${target}  ${status ?? 'broken off'}  ${Math.round(tookMs)} ms`)
+      if (problem !== undefined) note(`  ${problem}`)
+    }
     await using served = await createProgramServer(
       createLog({ level: 'error' }),
       { port, nativeRoot, egressPrivate, onCall },

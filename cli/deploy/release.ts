@@ -10,6 +10,7 @@ import { sealSpec } from '../../protocol/seal.ts'
 import { formatUsdc } from '../../protocol/usdc.ts'
 import type { CommandContext } from '../command.ts'
 import { formatBytes } from '../format.ts'
+import { keepBundleMap } from '../history/bundle-maps.ts'
 import {
   addVersion,
   digestEnv,
@@ -22,6 +23,7 @@ import { marketKey } from '../market/resolve-provider.ts'
 import type { Writer } from '../market/write.ts'
 import { changeName, type PointedName } from '../names/point-name.ts'
 import type { ProgramIds } from '../project/packed-program.ts'
+import type { BundleMap } from '../project/source-map.ts'
 import { checkCoverage } from './coverage.ts'
 import { programKeyOf } from './program-key.ts'
 import { checkProvider } from './provider-answers.ts'
@@ -33,6 +35,8 @@ export interface Release {
   /** The manifest's name. */
   readonly project: string
   readonly zip: Uint8Array
+  /** Where it was bundled for this. */
+  readonly sourceMap?: BundleMap | undefined
   readonly ids: ProgramIds
   /** Without the place of an encrypted program, which is known once it is encrypted. */
   readonly draft: DeploymentDraft
@@ -106,6 +110,7 @@ export async function publishRelease(
   await publishFile(bytes, publishing, context)
   const deployment = await publishFile(specBytes, publishing, context)
   context.note(`Published ${deployment}, and fetched it again to be sure.`)
+  if (release.sourceMap) await keepBundleMap(ids.program, release.sourceMap, context)
   const { number } = await remember(key, { ...release, draft }, { deployment, writer }, context)
   const answers = await askTargets(targets, { ...ids, deployment, writer, draft }, context)
   const pointed = release.named && (await point(release.named, { deployment, targets, writer }, context))

@@ -8,6 +8,7 @@ import { manifestName } from '../../protocol/program.ts'
 import { readFileBounded } from '../files.ts'
 import { bundlePath, bundleProgram } from './bundle.ts'
 import { formatManifest, type Manifest, parseManifest } from './manifest.ts'
+import type { BundleMap } from './source-map.ts'
 
 export interface BuiltProgram {
   readonly zip: Uint8Array
@@ -15,6 +16,8 @@ export interface BuiltProgram {
   readonly manifest: Manifest
   readonly files: readonly { readonly path: string; readonly bytes: number }[]
   readonly warnings: readonly string[]
+  /** Of a `js` program; no part of the zip. */
+  readonly sourceMap: BundleMap | undefined
 }
 
 /** The folder whose files a `js` program takes along beside its bundle. */
@@ -28,7 +31,7 @@ const staticFolder = 'static'
  */
 export async function buildProgram(dir: string, signal: AbortSignal): Promise<BuiltProgram> {
   const source = await readManifest(dir)
-  const { entries, warnings } =
+  const { entries, warnings, sourceMap } =
     source.runtime === 'js'
       ? await bundleEntries(dir, source, signal)
       : await treeEntries(dir, source, signal)
@@ -39,6 +42,7 @@ export async function buildProgram(dir: string, signal: AbortSignal): Promise<Bu
     manifest,
     files: all.map(({ path, bytes }) => ({ path, bytes: bytes.byteLength })),
     warnings,
+    sourceMap,
   }
 }
 
@@ -55,11 +59,12 @@ export async function readManifest(dir: string): Promise<Manifest> {
 interface Entries {
   readonly entries: readonly ZipEntry[]
   readonly warnings: readonly string[]
+  readonly sourceMap?: BundleMap | undefined
 }
 
 async function bundleEntries(dir: string, manifest: Manifest, signal: AbortSignal): Promise<Entries> {
   await assertEntryExists(dir, manifest)
-  const { files, warnings } = await bundleProgram({ dir, entry: manifest.entry })
+  const { files, warnings, sourceMap } = await bundleProgram({ dir, entry: manifest.entry })
   const folder = join(dir, staticFolder)
   const hasStatic = await stat(folder).then(
     (found) => found.isDirectory(),
@@ -69,6 +74,7 @@ async function bundleEntries(dir: string, manifest: Manifest, signal: AbortSigna
   return {
     entries: [...files, ...statics.map((file) => ({ ...file, path: `${staticFolder}/${file.path}` }))],
     warnings,
+    sourceMap,
   }
 }
 

@@ -2,6 +2,7 @@ import { builtinModules } from 'node:module'
 import { join, relative } from 'node:path'
 import type { BuildFailure, Message, Plugin } from 'esbuild'
 import { ProtocolError } from '../../protocol/errors.ts'
+import type { BundleMap } from './source-map.ts'
 
 /** What an import of such a file gives the program: text or bytes, bundled like code. */
 const assetLoaders = {
@@ -18,7 +19,7 @@ const assetLoaders = {
 
 /**
  * Bundles a program into one ES module for workerd. The bytes depend on the sources and the installed packages only:
- * no path of this machine, no time, no source map.
+ * no path of this machine, no time, and no source map, which is for the developer alone.
  *
  * @param dir - The program's directory.
  * @param entry - Its entry, relative to `dir`.
@@ -44,6 +45,8 @@ export async function bundleProgram({ dir, entry }: { dir: string; entry: string
     // installed elsewhere. esbuild's keepNames would make every closure dearer.
     minify: true,
     legalComments: 'none',
+    sourcemap: 'external',
+    sourcesContent: false,
     charset: 'utf8',
     // A tsconfig may have options that change the output, and may lie outside of the directory.
     tsconfigRaw: {
@@ -55,11 +58,15 @@ export async function bundleProgram({ dir, entry }: { dir: string; entry: string
   }).catch((error: BuildFailure) => {
     throw notBuilt(error, dir)
   })
+  const files = result.outputFiles.map(({ path, contents }) => ({
+    path: relative(dir, path).replaceAll('\\', '/'),
+    bytes: contents,
+  }))
+  const path = bundlePath(entry)
+  const map = files.find((file) => file.path === `${path}.map`)
   return {
-    files: result.outputFiles.map(({ path, contents }) => ({
-      path: relative(dir, path).replaceAll('\\', '/'),
-      bytes: contents,
-    })),
+    files: files.filter((file) => file !== map),
+    sourceMap: map && { path, json: map.bytes },
     warnings: result.warnings.map((warning) => formatMessage(warning)),
   }
 }
@@ -67,6 +74,7 @@ export async function bundleProgram({ dir, entry }: { dir: string; entry: string
 export interface BundleResult {
   /** The module, and files that it imports as they are. */
   readonly files: readonly { readonly path: string; readonly bytes: Uint8Array }[]
+  readonly sourceMap: BundleMap | undefined
   readonly warnings: readonly string[]
 }
 

@@ -12,12 +12,15 @@ import type { CommandContext } from '../command.ts'
 import { readFileBounded } from '../files.ts'
 import { buildProgram } from './build.ts'
 import { type Manifest, parseManifest } from './manifest.ts'
+import type { BundleMap } from './source-map.ts'
 
 /** A program's zip, read under the same strict rules under which a provider reads it. */
 export interface PackedProgram {
   readonly zip: Uint8Array
   readonly manifest: Manifest
   readonly files: readonly ZipEntry[]
+  /** Where it was bundled just now. */
+  readonly sourceMap?: BundleMap | undefined
 }
 
 export interface ProgramIds {
@@ -47,9 +50,9 @@ export async function openProgram(
   const absolute = resolvePath(cwd, path)
   const found = await stat(absolute).catch(() => undefined)
   if (!found?.isDirectory()) return readProgramZip(absolute, signal)
-  const { zip, warnings } = await buildProgram(absolute, signal)
+  const { zip, warnings, sourceMap } = await buildProgram(absolute, signal)
   for (const warning of warnings) note(`Warning: ${warning.trim()}`)
-  return parseProgramZip(zip, signal)
+  return { ...(await parseProgramZip(zip, signal)), sourceMap }
 }
 
 /** @throws ProtocolError `program_invalid`, `content_too_large` */

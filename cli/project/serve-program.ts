@@ -32,6 +32,7 @@ import type { Instance, StartOptions } from '../../provider/runtime/runtime.ts'
 import type { CommandContext } from '../command.ts'
 import type { Env } from './env-file.ts'
 import { computeIds, type PackedProgram } from './packed-program.ts'
+import { createLocate, type Locate, locateError } from './source-map.ts'
 
 export interface ServerOptions {
   /** 0 takes a free one. */
@@ -58,6 +59,8 @@ export interface ServedCall {
   readonly status: number | undefined
   /** Undefined where no program was asked. */
   readonly outcome: Outcome | undefined
+  /** What the caller was told where there was no answer. */
+  readonly problem: string | undefined
   readonly tookMs: number
   /** Of the program's process when the call was over, as far as the machine can tell. */
   readonly memoryBytes: number | undefined
@@ -81,6 +84,7 @@ export interface ProgramServer extends AsyncDisposable {
 interface Generation {
   readonly activations: Activations | undefined
   readonly programId: ProgramId
+  readonly locate: Locate
   acquire(use: ProgramUse): Promise<Instance>
   /** Those that it has: one, or one for pages and one for activations that attest. */
   readonly instances: Set<Instance>
@@ -128,6 +132,7 @@ export async function createProgramServer(
     const startedMs = clock.monotonicMs()
     const generation = current
     let outcome: Outcome | undefined
+    let problem: string | undefined
     let instance: Instance | undefined
     if (generation) generation.calls++
     response.on('close', () => {
@@ -136,6 +141,7 @@ export async function createProgramServer(
         target: request.url ?? '/',
         status: response.writableFinished ? response.statusCode : undefined,
         outcome,
+        problem,
         tookMs: clock.monotonicMs() - startedMs,
         memoryBytes: instance?.usage().memoryBytes,
       })
@@ -143,17 +149,21 @@ export async function createProgramServer(
       generation.calls--
       endReplaced(generation)
     })
+    const refuse = (error: unknown) => {
+      const told = toProtocolError(generation ? locateError(error, generation.locate) : error)
+      problem = told.message
+      sendProblem(response, told)
+    }
     if (!generation) {
-      sendProblem(response, failure)
+      refuse(failure)
       return
     }
     const facts = {
       onInstance: (one: Instance) => (instance = one),
       onOutcome: (how: Outcome) => (outcome = how),
+      refuse,
     }
-    answer(generation, { request, response }, facts).catch((error) =>
-      sendProblem(response, toProtocolError(error)),
-    )
+    answer(generation, { request, response }, facts).catch(refuse)
   }
 
   /** The last call is over, or there was none. */
@@ -182,12 +192,19 @@ export async function createProgramServer(
         })
       const { programId } = await computeIds(program.zip, params)
       const isNative = runtime === 'native'
+      const locate = createLocate(program.sourceMap)
       const instances = await opened.getOrInsertComputed(isNative, () => open(isNative))
       const key = `build ${++builds}`
       const launch = async (attest?: StartOptions['attest']): Promise<Launch> => ({
         kind: runtime,
         program: { files: program.files, entry, native, activations, capabilities },
-        options: { env, params, limits, attest, onOutput: (chunk) => note(chunk.toString('utf8').trimEnd()) },
+        options: {
+          env,
+          params,
+          limits,
+          attest,
+          onOutput: (chunk) => note(locate(chunk.toString('utf8').trimEnd())),
+        },
       })
       const acquire = (use: ProgramUse) => {
         if (use === 'pages' || !canAttest({ capabilities }))
@@ -200,9 +217,11 @@ export async function createProgramServer(
         return instances.acquire(`${key} attest`, launchAttesting, signal)
       }
       // A program that cannot start says so now, and not to its first caller.
-      const first = await acquire('pages')
+      const first = await acquire('pages').catch((error) => {
+        throw locateError(error, locate)
+      })
       const next: Generation = {
-        ...{ activations, programId, acquire, instances: new Set([first]) },
+        ...{ activations, programId, locate, acquire, instances: new Set([first]) },
         ...{ calls: 0, isReplaced: false },
       }
       const before = current
@@ -218,13 +237,17 @@ export async function createProgramServer(
   }
 }
 
+/** Who hears what of a call. */
+interface AnswerFacts {
+  readonly onInstance: (instance: Instance) => void
+  readonly onOutcome: (outcome: Outcome) => void
+  readonly refuse: (error: unknown) => void
+}
+
 async function answer(
   generation: Generation,
   { request, response }: { readonly request: IncomingRequest; readonly response: OutgoingResponse },
-  {
-    onInstance,
-    onOutcome,
-  }: { onInstance: (instance: Instance) => void; onOutcome: (outcome: Outcome) => void },
+  { onInstance, onOutcome, refuse }: AnswerFacts,
 ): Promise<void> {
   const target = request.url ?? '/'
   const activation = findActivation(generation.activations, { method: request.method ?? 'GET', target })
@@ -233,7 +256,6 @@ async function answer(
   generation.instances.add(instance)
   onInstance(instance)
   let relaying: ReturnType<typeof relay> | undefined
-  const refuse = (error: ProtocolError) => sendProblem(response, error)
   const body = given
     ? undefined
     : openBody(request, (error) => (relaying ? relaying.stop(error) : refuse(error))).body
@@ -256,7 +278,7 @@ async function answer(
       onOutcome(outcome)
       return { headers: [] }
     },
-    refuse: (error) => sendProblem(response, toProtocolError(error)),
+    refuse,
   })
 }
 

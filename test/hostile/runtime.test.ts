@@ -66,9 +66,9 @@ function testAnswers(start: Start): void {
     [
       'throws at once',
       'export default { fetch() { throw new TypeError("ouch") } }',
-      'TypeError: ouch (index.js:1)',
+      'TypeError: ouch (index.js:1:34)',
     ],
-    ['throws later', fetches('await null; throw new Error("ouch")'), 'Error: ouch (index.js:1)'],
+    ['throws later', fetches('await null; throw new Error("ouch")'), 'Error: ouch (index.js:1:69)'],
     ['throws a string', fetches('throw "ouch"'), 'ouch'],
     ['throws nothing', fetches('throw undefined'), 'undefined'],
     [

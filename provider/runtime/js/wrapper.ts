@@ -174,7 +174,7 @@ function fault(kind, message) {
 function describe(error) {
   try {
     if (!(error instanceof Error)) return String(error).slice(0, 1000).toWellFormed()
-    const where = /${programFolder.replace('/', '\\/')}([^\\s()]+:\\d+):\\d+/.exec(String(error.stack))?.[1]
+    const where = /${programFolder.replace('/', '\\/')}([^\\s()]+:\\d+:\\d+)/.exec(String(error.stack))?.[1]
     const what = error.name + ': ' + error.message
     return (what.slice(0, 900) + (where ? ' (' + where.slice(-90) + ')' : '')).toWellFormed()
   } catch {
