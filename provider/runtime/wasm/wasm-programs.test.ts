@@ -116,6 +116,46 @@ describe('a WASI program', () => {
   })
 })
 
+const hasGo = await promisify(execFile)('go', ['version']).then(
+  () => true,
+  () => false,
+)
+
+test.skipIf(!hasGo)('a program that Go makes (GOOS=wasip1), where there is Go, is one, too', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'khachapuri-go-'))
+  try {
+    const path = join(folder, 'app.wasm')
+    const env = { ...process.env, GOOS: 'wasip1', GOARCH: 'wasm', GOTOOLCHAIN: 'local', GOWORK: 'off' }
+    await promisify(execFile)('go', ['build', '-o', path, '.'], { cwd: join(testing, 'go'), env })
+    const files = [
+      { path: 'app.wasm', bytes: await readFile(path) },
+      { path: 'data/hello.txt', bytes: Buffer.from('from the zip') },
+    ]
+    const answers = []
+    for (const seed of ['a', 'a', 'b']) {
+      await using program = await runtime.start(
+        { files, entry: 'app.wasm' },
+        { env: {}, params: null, limits: { timeoutMs: 60_000, memoryMiB: 128 } },
+        signal,
+      )
+      const { outcome, body } = await collectAnswer(program, {
+        method: 'POST',
+        target: '/',
+        rawHeaders: ['host', 'test', ...record(seed, 1_700_000_000_000)],
+        body: Buffer.from('from the caller'),
+      })
+      expect(outcome).toEqual({ kind: 'answered' })
+      answers.push(body.toString())
+    }
+    const [first, again, other] = answers
+    expect(first).toMatch(/^POST from the caller from the zip 17000000000\d\d [0-9a-z]+\n$/)
+    expect(again).toBe(first)
+    expect(other).not.toBe(first)
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
+})
+
 /** Another version makes other bytes. */
 const hasClang14 = await promisify(execFile)('clang', ['--version']).then(
   ({ stdout }) => stdout.includes('clang version 14.'),
