@@ -1,7 +1,9 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdir } from 'node:fs/promises'
+import { cp, mkdir, writeFile } from 'node:fs/promises'
+import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import packageJson from '../package.json' with { type: 'json' }
@@ -57,6 +59,45 @@ test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
     await expect(fetch(url)).rejects.toThrow('fetch failed')
   },
 )
+
+test('Ctrl-C at a terminal reaches all that runs in it, but no call that is under way', async () => {
+  await using user = await createTestUser()
+  const dir = join(user.dir, 'app')
+  await mkdir(dir)
+  await writeFile(join(dir, 'khachapuri.json'), '{"name":"app","entry":"index.js"}')
+  // Answers at once that it is there, and ends when its caller has said all.
+  await writeFile(
+    join(dir, 'index.js'),
+    `export default {
+      fetch(request) {
+        const { readable, writable } = new TransformStream()
+        const writer = writable.getWriter()
+        void writer.write(new TextEncoder().encode('there'))
+        void request.text().then((text) => writer.write(new TextEncoder().encode(text)).then(() => writer.close()))
+        return new Response(readable)
+      },
+    }`,
+  )
+  const child = spawn(systemNode, [bin, 'run', dir], { env: { PATH: userPath() }, detached: true })
+  const [chunk] = await once(child.stdout, 'data')
+  const url = /http_url=(\S+)/.exec(String(chunk))?.[1] as string
+  const call = request(url, { method: 'POST' })
+  call.write('and ')
+  const [answer] = (await once(call, 'response')) as [IncomingMessage]
+  expect(String((await once(answer, 'data'))[0])).toBe('there')
+  process.kill(-(child.pid as number), 'SIGINT')
+  await expect
+    .poll(() =>
+      fetch(url).then(
+        () => 'open',
+        () => 'closed',
+      ),
+    )
+    .toBe('closed')
+  call.end('back')
+  expect(await text(answer)).toBe('and back')
+  expect(await once(child, 'exit')).toEqual([0, null])
+})
 
 test('where the packages are not installed, it says what to run', async () => {
   await using user = await createTestUser()

@@ -59,6 +59,7 @@ test('the list of commands', async () => {
       name show               Show what a name stands for and who serves it
       name list               List the names of an account
       name renew              Keep a name for another year
+      name release            Give a name back, and get its bond
       domain add              Serve a deployment under a domain of your own
       domain show             Show what a domain stands for
       domain remove           Take a domain of a local market away

@@ -80,6 +80,10 @@ export const commandGroups: readonly CommandGroup[] = [
         summary: 'Keep a name for another year',
         load: async () => (await import('./commands/name/renew.ts')).nameRenew,
       },
+      'name release': {
+        summary: 'Give a name back, and get its bond',
+        load: async () => (await import('./commands/name/release.ts')).nameRelease,
+      },
       'domain add': {
         summary: 'Serve a deployment under a domain of your own',
         load: async () => (await import('./commands/domain/add.ts')).domainAdd,

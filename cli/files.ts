@@ -60,7 +60,7 @@ const reasons = new Map<unknown, string>([
   ['EEXIST', 'something else is there'],
   ['ENAMETOOLONG', 'the name is too long'],
   ['ELOOP', 'links that lead in a circle'],
-  ['ENOENT', 'its directory does not exist'],
+  ['ENOENT', 'its directory is not there, and cannot be made'],
 ])
 
 function reasonOf(cause: unknown): string {
@@ -69,15 +69,19 @@ function reasonOf(cause: unknown): string {
   return words === undefined ? (code ?? String(cause)) : `${words} (${code})`
 }
 
-/** What the place of a file may say to a write, whoever writes: no bug of ours. */
-const refusals: ReadonlySet<unknown> = new Set([...reasons.keys()].filter((code) => code !== 'ENOENT'))
-
-/** @returns undefined for anything else than the file system's refusal of a path */
+/**
+ * What the place of a file may say to a write, whoever writes: no bug of ours.
+ *
+ * @returns undefined for anything else
+ */
 export function toFileRefusal(error: unknown): ProtocolError | undefined {
   if (!(error instanceof Error)) return undefined
-  // Of a draft that cannot take its place, that is meant.
-  const { code, path, dest = path } = error as NodeJS.ErrnoException & { readonly dest?: string }
-  return dest !== undefined && refusals.has(code) ? cannotWrite(dest, error) : undefined
+  // Of a draft that cannot take its place, that is meant; a write that fails half-way names none.
+  const { code, syscall, path, dest = path } = error as NodeJS.ErrnoException & { readonly dest?: string }
+  const isOfPlace = code === 'ENOENT' ? syscall === 'mkdir' : reasons.has(code)
+  return isOfPlace && (dest !== undefined || syscall === 'write')
+    ? cannotWrite(dest ?? 'A file', error)
+    : undefined
 }
 
 /**

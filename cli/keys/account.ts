@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { type Address, type LocalAccount, zeroAddress } from 'viem'
 import { privateKeyToAccount } from 'viem/accounts'
 import { ProtocolError } from '../../protocol/errors.ts'
@@ -8,7 +7,16 @@ import { type CommandContext, usageError } from '../command.ts'
 import type { MarketPlace } from '../market/market.ts'
 import type { AccountFlags, SignerFlags } from '../market/options.ts'
 import { readEnvSettings, readSettingsFile } from '../market/settings.ts'
-import { type KeyDirectory, keyDirectoryOf, parseAccountName, readKeystore } from './key-directory.ts'
+import {
+  type KeyDirectory,
+  keyDirectoryOf,
+  parseAccountName,
+  passwordFileOf,
+  providerAccountName,
+  providerDirOf,
+  providerKeysIn,
+  readKeystore,
+} from './key-directory.ts'
 import { readPassword } from './password.ts'
 import { parsePrivateKey } from './private-key.ts'
 
@@ -78,11 +86,11 @@ export async function readSigner(
 interface FoundKeystore {
   readonly name: string
   readonly keystore: Keystore
-  /** Beside a development market's keys. */
+  /** Beside the keys of a development market, and of a provider. */
   readonly passwordFile?: string
 }
 
-/** A running market's own accounts go before the user's: there, `payer` is the market's payer. */
+/** A running market's own accounts go before the user's: there, `payer` is the market's payer. A provider's bears its name. */
 async function findKeystore(
   { account }: AccountFlags,
   { keys }: Pick<MarketPlace, 'keys'>,
@@ -93,10 +101,13 @@ async function findKeystore(
   if (wanted === undefined) throw noKey()
   const name = parseAccountName(wanted)
   const inMarket = keys && (await readKeystore(keys, name))
-  if (keys && inMarket) return { name, keystore: inMarket, passwordFile: join(keys.path, 'password') }
+  if (keys && inMarket) return { name, keystore: inMarket, passwordFile: passwordFileOf(keys) }
   const own = keyDirectoryOf(env)
   const keystore = await readKeystore(own, name)
   if (keystore) return { name, keystore }
+  const provider = providerKeysIn(providerDirOf(env, name))
+  const ofProvider = await readKeystore(provider, providerAccountName)
+  if (ofProvider) return { name, keystore: ofProvider, passwordFile: passwordFileOf(provider) }
   throw missing(name, keys ? [keys, own] : [own])
 }
 

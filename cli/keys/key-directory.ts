@@ -57,6 +57,19 @@ export async function writeKeystore(directory: KeyDirectory, account: string, te
   return path
 }
 
+/** The one account in a provider's own directory of keys. */
+export const providerAccountName = 'account'
+
+/** The keys of a provider that keeps its things in `dir`. */
+export const providerKeysIn = (dir: string): KeyDirectory => ({ path: join(dir, 'keys') })
+
+/** The directory of a provider of this user, whose account bears its name. */
+export const providerDirOf = (env: Readonly<Record<string, string | undefined>>, name: string): string =>
+  join(homeOf(env), 'providers', name)
+
+/** Beside keys that have to open unattended. */
+export const passwordFileOf = ({ path }: KeyDirectory): string => join(path, 'password')
+
 /** The user's own keys. */
 export function keyDirectoryOf(env: Readonly<Record<string, string | undefined>>): KeyDirectory {
   return { path: join(homeOf(env), 'keys') }

@@ -1,18 +1,22 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { LocalAccount } from 'viem'
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts'
 import { decryptKeystore, encryptKeystore } from '../../protocol/keystore.ts'
 import type { CommandContext } from '../command.ts'
 import { openAccount } from '../keys/account.ts'
-import { readKeystore, writeKeystore } from '../keys/key-directory.ts'
+import {
+  passwordFileOf,
+  providerAccountName,
+  providerKeysIn,
+  readKeystore,
+  writeKeystore,
+} from '../keys/key-directory.ts'
 import { readPassword } from '../keys/password.ts'
 import type { MarketPlace } from '../market/market.ts'
 import type { AccountFlags } from '../market/options.ts'
 
-const accountName = 'account'
-const passwordFileName = 'password'
+const accountName = providerAccountName
 
 /**
  * The account of a provider: one that was named, else its own in `dir`, which is made at the first start. A provider
@@ -25,8 +29,8 @@ export async function openProviderAccount(
   context: CommandContext,
 ): Promise<LocalAccount> {
   if (isNamed(flags, context)) return openAccount(flags, market, context)
-  const directory = { path: join(dir, 'keys') }
-  const passwordFile = join(directory.path, passwordFileName)
+  const directory = providerKeysIn(dir)
+  const passwordFile = passwordFileOf(directory)
   const keystore = await readKeystore(directory, accountName)
   if (keystore) {
     const password = await readPassword(context, { account: accountName, fallbackFile: passwordFile })
@@ -46,7 +50,7 @@ export async function needsNewAccount(
   { dir, flags }: { dir: string; flags: AccountFlags },
   context: CommandContext,
 ): Promise<boolean> {
-  return !isNamed(flags, context) && !(await readKeystore({ path: join(dir, 'keys') }, accountName))
+  return !isNamed(flags, context) && !(await readKeystore(providerKeysIn(dir), accountName))
 }
 
 const isNamed = (flags: AccountFlags, { env }: CommandContext) =>

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { type Name, parseName } from '../../protocol/name.ts'
 import { type CommandContext, type Options, usageError } from '../command.ts'
 import { homeOf } from '../files.ts'
+import { providerDirOf } from '../keys/key-directory.ts'
 import { resolvePath } from '../project/packed-program.ts'
 
 /** Which provider of this machine is meant. */
@@ -25,7 +26,7 @@ export function providerDir(
   { name, dir }: { name: Name; dir: string | undefined },
   { cwd, env }: CommandContext,
 ): string {
-  return dir === undefined ? join(homeOf(env), 'providers', name) : resolvePath(cwd, dir)
+  return dir === undefined ? providerDirOf(env, name) : resolvePath(cwd, dir)
 }
 
 /** The directory of the provider that the flags mean: the only one of this user, unless they say. */

@@ -123,6 +123,21 @@ test('other providers serve it from the next call on, or any that does', async (
   })
 })
 
+test('a name that is given back brings its bond, and nobody is found under it', async () => {
+  const registered = await run(`name register fleeting ${hello} --provider alice --yes`)
+  expect(registered).toMatchObject({ exitCode: 0 })
+  const status = async () => (await call('fleeting', '/hello')).status
+  await expect.poll(status).toBe(200)
+  const wallet = async () => BigInt((await run('balance --json')).json<{ walletUsdc: string }>().walletUsdc)
+  const before = await wallet()
+  const plan = await run('name release fleeting --dry-run --json')
+  expect(plan.json()).toMatchObject({ dryRun: true, bondUsdc: '5000000', steps: ['give fleeting back'] })
+  expect((await run('name release fleeting --yes --json')).json()).toMatchObject({ name: 'fleeting' })
+  expect(await wallet()).toBe(before + 5_000_000n)
+  expect((await run('name show fleeting --json')).json()).toMatchObject({ code: 'name_unknown' })
+  await expect.poll(status).toBe(404)
+})
+
 const servedBy = (answer: CurlAnswer) => answer.header('khachapuri-provider')
 
 test.each([
@@ -131,6 +146,11 @@ test.each([
   ['a name that is taken', 'name register alice CID --yes', 'name_taken'],
   ['a name that is one’s own already', 'name register thumbs CID --yes', 'usage_invalid'],
   ['a name of somebody else', 'name set thumbs CID --account alice --yes', 'name_taken'],
+  [
+    "somebody else's name that would be given back",
+    'name release thumbs --account alice --yes',
+    'name_taken',
+  ],
   ['a reserved name', 'name register any CID --yes', 'name_malformed'],
   ['a name of another script', 'name register xn--bcher-kva CID --yes', 'name_malformed'],
   ['a name with a dot', 'name register a.b CID --yes', 'name_malformed'],

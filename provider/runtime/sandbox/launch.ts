@@ -222,6 +222,8 @@ export function spawnBounded(
   const child = spawn('/bin/sh', ['-c', script, 'sh', blocks, ...entrances, '--', ...command], {
     cwd,
     env: {},
+    // Ctrl-C goes to all processes of a terminal's group: out of it, a call that is under way can end.
+    detached: true,
     stdio: maskDescriptors(stdio, site),
     ...(user === undefined ? {} : { uid: user, gid: user }),
   })
