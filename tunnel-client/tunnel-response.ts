@@ -19,7 +19,8 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
   readonly #stream: MuxStream
   readonly #isHead: boolean
   readonly #maySwitch: boolean
-  readonly #headers = new Map<string, { name: string; value: HeaderValue }>()
+  /** What `setHeader` gave. */
+  #headers: Map<string, { name: string; value: HeaderValue }> | undefined
   #rawHeaders: string[] | undefined
   #isWhole = false
   readonly #trailers: string[] = []
@@ -57,20 +58,21 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
   }
 
   setHeader(name: string, value: HeaderValue): this {
+    this.#headers ??= new Map()
     this.#headers.set(name.toLowerCase(), { name, value })
     return this
   }
 
   getHeader(name: string): HeaderValue | undefined {
-    return this.#headers.get(name.toLowerCase())?.value
+    return this.#headers?.get(name.toLowerCase())?.value
   }
 
   hasHeader(name: string): boolean {
-    return this.#headers.has(name.toLowerCase())
+    return this.#headers?.has(name.toLowerCase()) ?? false
   }
 
   removeHeader(name: string): void {
-    this.#headers.delete(name.toLowerCase())
+    this.#headers?.delete(name.toLowerCase())
   }
 
   flushHeaders(): void {
@@ -153,7 +155,7 @@ export class TunnelResponse extends Writable implements OutgoingResponse {
 
   /** What `setHeader` gave, unless `writeHead` gives it too. */
   #merge(rawHeaders: string[]): string[] {
-    if (this.#headers.size === 0) return rawHeaders
+    if (!this.#headers?.size) return rawHeaders
     const given = new Set(rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase()))
     const set = [...this.#headers].filter(([lowerName]) => !given.has(lowerName))
     return [...toRawHeaders(set.flatMap(([, { name, value }]) => [name, value])), ...rawHeaders]

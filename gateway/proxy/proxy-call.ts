@@ -1,6 +1,11 @@
 import { ProtocolError } from '../../protocol/errors.ts'
 import { drainBody } from '../../protocol/http/drain-body.ts'
-import { type ForwardFacts, forwardHeaders, gatewayHeaders } from '../../protocol/http/headers.ts'
+import {
+  announcedLength,
+  type ForwardFacts,
+  forwardHeaders,
+  gatewayHeaders,
+} from '../../protocol/http/headers.ts'
 import type { OutgoingResponse } from '../../protocol/http/listener.ts'
 import { sendProblem } from '../../protocol/http/problem-response.ts'
 import { addTrailers } from '../../protocol/http/trailers.ts'
@@ -54,14 +59,14 @@ export function proxyCall(
   let isBodyWanted = facts.onContinue === undefined
   let isAborted = false
   let exchange: UpstreamExchange | undefined
-  let announcedBytes = -1
+  let announcedBytes: number | undefined
   let isWaitingForRoom = false
   const stopWatching = body && !switchesTo ? facts.watchBody(giveUpSlow) : undefined
 
   const handler: UpstreamHandler = {
     onHead(status, rawHeaders) {
       stopWatching?.()
-      announcedBytes = findLength(rawHeaders)
+      announcedBytes = announcedLength(rawHeaders)
       try {
         const headers = cleanResponseHeaders(rawHeaders, {
           ...facts,
@@ -184,12 +189,4 @@ function malformedHead(cause: unknown): ProtocolError {
 function hasBody({ headers }: CallerRequest): boolean {
   if (headers['transfer-encoding'] !== undefined) return true
   return headers['content-length'] !== undefined && headers['content-length'] !== '0'
-}
-
-function findLength(rawHeaders: readonly string[]): number {
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    const name = rawHeaders[index]!
-    if (name.length === 14 && name.toLowerCase() === 'content-length') return Number(rawHeaders[index + 1])
-  }
-  return -1
 }

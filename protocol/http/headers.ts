@@ -58,6 +58,15 @@ export function headerValues(rawHeaders: RawHeaders, lowerName: string): string[
   return values
 }
 
+/** What `content-length` says; undefined where there is none. Of headers whose syntax was checked. */
+export function announcedLength(rawHeaders: RawHeaders): number | undefined {
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index]!
+    if (name.length === 14 && name.toLowerCase() === 'content-length') return Number(rawHeaders[index + 1])
+  }
+  return undefined
+}
+
 /** The names that a `Connection` header makes hop-by-hop, in lower case. */
 export function connectionOptions(value: string | undefined): string[] {
   if (value === undefined || value === 'keep-alive' || value === 'close') return []
