@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { closeSync, fdatasyncSync, fsyncSync, openSync, readSync, statSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { KiB } from '../../protocol/base/bytes.ts'
+import { KiB, MiB } from '../../protocol/base/bytes.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 
 /**
@@ -29,7 +29,8 @@ export interface DiskWrites {
 }
 
 export const generationBytes = 16
-const fileBytes = 256 * KiB
+/** A page for each of as many groups of one as go into the tables at once. */
+const fileBytes = MiB
 /** What a disk writes whole or not at all is no larger. */
 const pageBytes = 4 * KiB
 const digestBytes = 32

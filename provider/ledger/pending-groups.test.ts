@@ -127,7 +127,7 @@ test('a machine that loses its power between the file and the tables loses no gr
   using copy = createTempDir()
   const { recordOf } = createRecords()
   using all = openAll(dir.path)
-  const records = Array.from({ length: 200 }, () => recordOf(1))
+  const records = Array.from({ length: 300 }, () => recordOf(1))
   for (const record of records) {
     all.groups.commit(encodeGroup([record]))
     if (all.groups.isDue) all.groups.apply()
