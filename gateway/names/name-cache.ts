@@ -206,9 +206,8 @@ function providerOf(fact: Fact): ProviderName | undefined {
   return fact.kind === 'known' && fact.record.kind === 'provider' ? fact.record : undefined
 }
 
-function isSameAccount({ address, owner }: ProviderName, now: Fact): boolean {
-  const provider = providerOf(now)
-  return provider?.address === address && provider.owner === owner
+function isSameAccount({ address }: ProviderName, now: Fact): boolean {
+  return providerOf(now)?.address === address
 }
 
 function unreachableChain(cause: unknown): ProtocolError {

@@ -73,6 +73,10 @@ test('nothing is ordered for hosts that nobody has proved, or that are no domain
   for (const host of [...hosts, 'any.market.example']) expect(await at.domains.find(host)).toBeUndefined()
   expect(at.orders).toEqual([])
   expect(await readdir(at.dir)).toEqual([])
+  // No file has a name that is so long.
+  const long = `${`${'a'.repeat(60)}.`.repeat(4)}example`
+  at.state.proven.add(long)
+  expect([await at.domains.find(long), at.orders]).toEqual([undefined, []])
   // The moment that it is proved, it is ordered.
   at.state.proven.add('shop.example')
   expect((await at.domains.find('shop.example'))?.cert).toBe(pair.cert)
