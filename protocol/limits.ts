@@ -443,6 +443,9 @@ export const limits = {
   tunnelMessageBytesMax: 1 * MiB,
   streamWindowBytesMin: 256 * KiB,
   streamWindowBytesMax: 16 * MiB,
+  /** A window grows to this for a reader that takes all of it in so long, however short the way is. */
+  streamWindowBytesNear: 1 * MiB,
+  streamWindowNearMs: 100,
   tunnelBufferBytesMax: 512 * KiB,
   streamsPerTunnelMax: 1024,
   tunnelsMax: 10_000,

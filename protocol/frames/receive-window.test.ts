@@ -4,6 +4,7 @@ import { limits } from '../limits.ts'
 import { createReceiveWindow, createWindowBudget } from './receive-window.ts'
 
 const { streamWindowBytesMin: min, streamWindowBytesMax: max } = limits
+const near = { bytes: limits.streamWindowBytesNear, ms: limits.streamWindowNearMs }
 
 /** A reader that takes a whole window at once, within a round trip. */
 function readWindow(window: ReturnType<typeof createReceiveWindow>): number {
@@ -22,14 +23,30 @@ test('a window doubles where it held its sender up, to its maximum, and grants w
   expect(window.sizeBytes).toBe(max)
 })
 
-test('a slow reader and an unknown round trip make no window grow', () => {
+test('a slow reader makes no window grow', () => {
   const window = createReceiveWindow(createWindowBudget(4 * max), 0)
-  window.receive(min)
-  expect(window.consume(min, { nowMs: 101, rttMs: 50 })).toBe(min)
-  window.receive(min)
-  expect(window.consume(min, { nowMs: 102, rttMs: undefined })).toBe(min)
+  for (const [nowMs, rttMs] of [
+    [101, 50],
+    [202, undefined],
+  ] as const) {
+    window.receive(min)
+    expect(window.consume(min, { nowMs, rttMs })).toBe(min)
+  }
   expect(window.sizeBytes).toBe(min)
 })
+
+test.each([0.1, undefined])(
+  'with a round trip of %s ms a window grows a little for who reads on',
+  (rttMs) => {
+    const window = createReceiveWindow(createWindowBudget(4 * max), 0)
+    for (let round = 1; round <= 10; round++) {
+      const bytes = window.sizeBytes
+      window.receive(bytes)
+      window.consume(bytes, { nowMs: round * near.ms, rttMs })
+    }
+    expect(window.sizeBytes).toBe(near.bytes)
+  },
+)
 
 test('windows of one connection grow out of one budget, and give back what they took', () => {
   const budget = createWindowBudget(min)

@@ -25,7 +25,8 @@ export interface ReceiveWindow {
 
 /**
  * Starts at 256 KiB and doubles whenever its reader took a whole window within two round trips: then the window, and
- * not the reader, was what held the sender up. A stalled reader never makes it grow.
+ * not the reader, was what held the sender up. Up to 1 MiB it doubles for any reader that is no slower than a window in 100 ms. A
+ * stalled reader never makes it grow.
  */
 export const createReceiveWindow = (budget: WindowBudget, nowMs: number): ReceiveWindow =>
   new GrowingWindow(budget, nowMs)
@@ -71,11 +72,20 @@ class GrowingWindow implements ReceiveWindow {
   }
 
   #grow(elapsedMs: number, rttMs: number | undefined): number {
-    if (rttMs === undefined || elapsedMs > 2 * rttMs) return 0
+    const isFar = rttMs !== undefined && elapsedMs <= 2 * rttMs
+    if (!isFar && !this.#isNear(elapsedMs)) return 0
     const extraBytes = Math.min(this.sizeBytes, limits.streamWindowBytesMax - this.sizeBytes)
     if (extraBytes === 0 || !this.#budget.take(extraBytes)) return 0
     this.sizeBytes += extraBytes
     return extraBytes
+  }
+
+  /**
+   * Processes that share a core take turns of milliseconds, which no round trip shows: with a window that is empty after half
+   * of one, both ends wait for each other.
+   */
+  #isNear(elapsedMs: number): boolean {
+    return elapsedMs <= limits.streamWindowNearMs && this.sizeBytes < limits.streamWindowBytesNear
   }
 }
 
