@@ -322,6 +322,15 @@ test('a client has only so many connections, those that say nothing included', a
   await expect.poll(() => front.ask(alice).catch(() => undefined)).toMatchObject({ status: 200 })
 })
 
+test("a proxy of the operator's has as many connections as it wants: whose each of them is, its requests say", async () => {
+  const rules = rulesOf({ limits: { connectionsPerClientMax: 2 }, trustedProxies: ['127.0.0.1'] })
+  await using front = await openGatewayFront({}, { rules })
+  const sockets = await crowd(front, 10)
+  expect((await front.ask('localhost', { path: '/healthz', headers: from('192.0.2.1') })).status).toBe(200)
+  expect(sockets.filter(({ closed }) => closed)).toEqual([])
+  for (const socket of sockets) socket.destroy()
+})
+
 test('strangers find whom to write to, where the operator has said it', async () => {
   await using front = await openGatewayFront()
   const ask = (path: string, headers = {}) => front.ask('localhost', { path, headers })

@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { get } from 'node:http'
 import { connect } from 'node:net'
+import { Readable } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import type { ResolvedProvider } from '../../gateway/tunnels/admit-tunnel.ts'
 import { createTestLog } from '../../protocol/base/log.ts'
@@ -451,6 +452,31 @@ describe('a hostile provider', () => {
     await until(() => market.gateway.hub.connected().length === 0)
     await clock.advance(limits.tunnelParkMsMax)
     expect(await readCode(await waiting)).toBe('tunnel_lost')
+  })
+
+  test('that is asked for a WebSocket has nothing of what its caller says before it has switched', async () => {
+    await using market = await setup()
+    await using raw = await connectRawProvider(market.gateway.tunnelUrl, { account: market.owner })
+    await until(() => market.gateway.hub.connected().length === 1)
+    const provider = market.gateway.hub.upstreamFor(market.owner.address)
+    const handler = { onHead() {}, onData() {}, onEnd() {}, onError() {} }
+    const switching = {
+      method: 'GET',
+      target: '/',
+      rawHeaders: ['host', 'a'],
+      switchesTo: 'websocket' as const,
+    }
+    provider?.send({ ...switching, body: Readable.from([Buffer.from('GET /secret')]) }, handler)
+    const streamId = await nextRequest(raw)
+    // What was sent before this has come.
+    provider?.send({ method: 'GET', target: '/next', rawHeaders: ['host', 'a'] }, handler)
+    await nextRequest(raw, 1)
+    const said = () =>
+      raw.frames.filter((frame) => frame.streamId === streamId && frame.type === frameTypes.data)
+    expect(said()).toEqual([])
+    raw.send(encodeHeadFrame(streamId, head(101, [])))
+    await until(() => said().length > 0)
+    expect(said().map(({ text }) => text)).toEqual(['GET /secret'])
   })
 
   test('that took a request and lost its socket is not sent it again by another process', async () => {

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { PassThrough } from 'node:stream'
 import { describe, expect, test } from 'vitest'
 import { MiB } from '../../protocol/base/bytes.ts'
+import { encodeFrame, frameTypes } from '../../protocol/frames/codec.ts'
 import type { OutgoingResponse, RequestListener } from '../../protocol/http/listener.ts'
 import { limits } from '../../protocol/limits.ts'
 import { createPresentClock, setupTunnel, until } from '../support/tunnels.ts'
@@ -131,6 +132,23 @@ test('a connection that has carried nothing for a minute is closed, and made aga
   await until(() => lane?.destroyed === true)
   expect(digest(await (await fetch(`${at.gateway.url}/12`)).bytes())).toBe(body)
   expect(at.gateway.tunnelSockets.length).toBeGreaterThan(2)
+})
+
+test('a gateway that always wants one more connection gets as many as there may be', async () => {
+  await using at = await setupTunnel(serve, { sockets: 1 })
+  const [socket] = at.gateway.tunnelSockets
+  const frame = encodeFrame(frameTypes.more, 0)
+  // As one more message of the gateway's end (RFC 6455 section 5.2): final, binary, not masked.
+  const ask = () => socket?.write(Buffer.concat([Buffer.of(0x82, frame.length), frame]))
+  while (at.gateway.tunnelSockets.length < 1 + limits.tunnelLanesMax) {
+    ask()
+    await fetch(`${at.gateway.url}/0`)
+  }
+  for (let n = 0; n < 20; n++) {
+    ask()
+    await fetch(`${at.gateway.url}/0`)
+  }
+  expect(at.gateway.tunnelSockets.length).toBe(1 + limits.tunnelLanesMax)
 })
 
 test('a WebSocket has a connection of its own from its beginning', async () => {
