@@ -120,6 +120,9 @@ test('the list of commands', async () => {
       key list                List the accounts of the keystore
       key show                Show an account's address and file
 
+    This command line:
+      completion              Print a script by which a shell completes commands and flags
+
     Everywhere:
       --json                  One JSON object on standard output: the answer, or a problem with a "code"
       --help                  Help for a command, with examples

@@ -313,6 +313,15 @@ export const commandGroups: readonly CommandGroup[] = [
       },
     },
   },
+  {
+    title: 'This command line',
+    commands: {
+      completion: {
+        summary: 'Print a script by which a shell completes commands and flags',
+        load: async () => (await import('./commands/completion.ts')).createCompletion(commandGroups),
+      },
+    },
+  },
 ]
 
 /** The entry of a command's name, or undefined. */

@@ -80,6 +80,8 @@ test('a provider at home: one command makes keys, registers and serves through t
     grant: { spentUsdc: string }
   }>()
   expect(grant.spentUsdc).toBe('200')
+  const { accounts } = (await user.run(['key', 'list', '--json'])).json<{ accounts: object[] }>()
+  expect(accounts).toContainEqual(expect.objectContaining({ account: 'carol', address: up.address }))
   // Who owns the directory takes out what was earned, by the provider's name.
   const withdrawn = await user.run(['withdraw', 'all', '--account', 'carol', '--yes', '--json'])
   expect(withdrawn.json()).toMatchObject({ account: up.address, amountUsdc: '200', balanceUsdc: '0' })

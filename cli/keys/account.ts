@@ -8,13 +8,11 @@ import type { MarketPlace } from '../market/market.ts'
 import type { AccountFlags, SignerFlags } from '../market/options.ts'
 import { readEnvSettings, readSettingsFile } from '../market/settings.ts'
 import {
+  findOwnKeystore,
   type KeyDirectory,
   keyDirectoryOf,
   parseAccountName,
   passwordFileOf,
-  providerAccountName,
-  providerDirOf,
-  providerKeysIn,
   readKeystore,
 } from './key-directory.ts'
 import { readPassword } from './password.ts'
@@ -102,12 +100,9 @@ async function findKeystore(
   const name = parseAccountName(wanted)
   const inMarket = keys && (await readKeystore(keys, name))
   if (keys && inMarket) return { name, keystore: inMarket, passwordFile: passwordFileOf(keys) }
+  const found = await findOwnKeystore(env, name)
+  if (found) return found
   const own = keyDirectoryOf(env)
-  const keystore = await readKeystore(own, name)
-  if (keystore) return { name, keystore }
-  const provider = providerKeysIn(providerDirOf(env, name))
-  const ofProvider = await readKeystore(provider, providerAccountName)
-  if (ofProvider) return { name, keystore: ofProvider, passwordFile: passwordFileOf(provider) }
   throw missing(name, keys ? [keys, own] : [own])
 }
 

@@ -74,3 +74,40 @@ export const passwordFileOf = ({ path }: KeyDirectory): string => join(path, 'pa
 export function keyDirectoryOf(env: Readonly<Record<string, string | undefined>>): KeyDirectory {
   return { path: join(homeOf(env), 'keys') }
 }
+
+/** A keystore of this user, by the name under which `--account` finds it. */
+export interface OwnKeystore {
+  readonly name: string
+  readonly directory: KeyDirectory
+  /** The account's name in that directory. */
+  readonly file: string
+  readonly keystore: Keystore
+  /** A provider's opens unattended, where its password lies beside it. */
+  readonly passwordFile?: string
+}
+
+/** An account of the user's own keys, else that of a provider of this user; undefined where there is neither. */
+export async function findOwnKeystore(
+  env: Readonly<Record<string, string | undefined>>,
+  name: string,
+): Promise<OwnKeystore | undefined> {
+  const own = keyDirectoryOf(env)
+  const keystore = await readKeystore(own, name)
+  if (keystore) return { name, directory: own, file: name, keystore }
+  const directory = providerKeysIn(providerDirOf(env, name))
+  const ofProvider = await readKeystore(directory, providerAccountName)
+  if (!ofProvider) return undefined
+  const passwordFile = passwordFileOf(directory)
+  return { name, directory, file: providerAccountName, keystore: ofProvider, passwordFile }
+}
+
+/** All that `findOwnKeystore` finds: the user's own first, then those of providers, sorted. */
+export async function listKeystores(
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<readonly OwnKeystore[]> {
+  const own = await listAccounts(keyDirectoryOf(env))
+  const providers = await readdir(join(homeOf(env), 'providers')).catch(() => [])
+  const names = [...own, ...providers.filter((name) => !own.includes(name)).sort()]
+  const found = await Promise.all(names.map((name) => findOwnKeystore(env, name)))
+  return found.filter((each) => each !== undefined)
+}
