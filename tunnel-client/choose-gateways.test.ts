@@ -55,3 +55,10 @@ test('whatever is listed, there are few of them and the chosen one is the first'
     ),
   )
 })
+
+test('of a hundred that are listed, as many are dialled as there may be', () => {
+  const listed = Array.from({ length: 100 }, (_, n) => `wss://gw${n}.example/_/tunnel`)
+  expect(chooseGateways(new URL('wss://gw.example/_/tunnel'), listed).length).toBe(
+    limits.gatewaysPerTunnelMax,
+  )
+})

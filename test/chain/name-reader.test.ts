@@ -105,6 +105,7 @@ test.each([
   ['answers nothing', '60006000f3'],
   ['answers half a word', '60106000f3'],
   ['answers a hundred kilobytes', '620186a06000f3'],
+  ['answers ten megabytes', '629896806000f3'],
   [
     'points beyond its answer',
     '7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff60005260406000f3',
