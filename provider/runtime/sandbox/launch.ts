@@ -38,8 +38,12 @@ export interface Site {
   readonly nativeFilterPath: string | undefined
   readonly launcherPath: string | undefined
   readonly stdinLauncherPath: string | undefined
+  /** What takes the place of a shell where it runs. */
+  readonly entrancePath: string | undefined
   readonly nextUser: (() => number) | undefined
   cells: number
+  /** For the next cell. */
+  spare: Room | undefined
 }
 
 export type Launcher =
@@ -47,11 +51,15 @@ export type Launcher =
   /** `setpriv`, where there is one, ties the child's life to ours and forbids it new privileges. */
   | { readonly kind: 'plain'; readonly setprivPath: string | undefined }
 
-/** What a new process gets of its own. */
-export interface Place {
+/** What can be made before a process is wanted. */
+export interface Room {
   readonly folder: string
-  readonly user: number | undefined
   readonly cgroup: Cgroup | undefined
+}
+
+/** What a new process gets of its own. */
+export interface Place extends Room {
+  readonly user: number | undefined
 }
 
 export interface Launch extends Command, Place {}
@@ -190,7 +198,7 @@ async function launchPlain(
 }
 
 /**
- * Enters its cgroups, up to `--`, or ends. Then no core dumps (they would hold secrets), small files or none, few
+ * What `entrance.ts` does, for whom it does not run. Enters its cgroups, up to `--`, or ends. Then no core dumps (they would hold secrets), small files or none, few
  * descriptors; the command is never read as shell.
  */
 const boundScript = `
@@ -209,7 +217,7 @@ interface SpawnOptions {
   /** Of the cgroup that it is born in, see `Cgroup`. */
   readonly entrances?: readonly string[]
   /** Where a line must come before the command runs. */
-  readonly waitsOn?: 3
+  readonly waitsOn?: 3 | undefined
 }
 
 export function spawnBounded(
@@ -217,9 +225,12 @@ export function spawnBounded(
   command: readonly string[],
   { stdio, user, fileBytesMax, cwd = '/', entrances = [], waitsOn }: SpawnOptions,
 ): ChildProcess {
-  const script = waitsOn === undefined ? boundScript : waitScript
-  const blocks = fileBytesMax === 'unlimited' ? fileBytesMax : String(fileBytesMax / 512)
-  const child = spawn('/bin/sh', ['-c', script, 'sh', blocks, ...entrances, '--', ...command], {
+  const what = [...entrances, '--', ...command]
+  const [path, args] =
+    site.entrancePath && waitsOn === undefined && fileBytesMax !== 'unlimited'
+      ? [site.entrancePath, [String(fileBytesMax), ...what]]
+      : ['/bin/sh', [...formatScript({ fileBytesMax, waitsOn }), ...what]]
+  const child = spawn(path, args, {
     cwd,
     env: {},
     // Ctrl-C goes to all processes of a terminal's group: out of it, a call that is under way can end.
@@ -230,6 +241,11 @@ export function spawnBounded(
   // A process that has ended no longer reads; that is told by its end.
   child.stdin?.on('error', ignoreError)
   return child
+}
+
+function formatScript({ fileBytesMax, waitsOn }: Pick<SpawnOptions, 'fileBytesMax' | 'waitsOn'>): string[] {
+  const blocks = fileBytesMax === 'unlimited' ? fileBytesMax : String(fileBytesMax / 512)
+  return ['-c', waitsOn === undefined ? boundScript : waitScript, 'sh', blocks]
 }
 
 /** Node's types end at the fifth descriptor. */

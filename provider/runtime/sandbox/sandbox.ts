@@ -1,7 +1,9 @@
+import { execFile as execFileByCallback } from 'node:child_process'
 import { chmodSync, chownSync, closeSync, mkdirSync, openSync, rmSync, writeFileSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import type { Log } from '../../../protocol/base/log.ts'
 import { raceSignal } from '../../../protocol/base/signal.ts'
 import { ProtocolError } from '../../../protocol/errors.ts'
@@ -12,9 +14,18 @@ import { type Cell, cgroupLimits } from './cell.ts'
 import type { Cgroup } from './cgroup.ts'
 import { openCgroups } from './cgroups.ts'
 import { readInheritableDescriptors } from './descriptors.ts'
+import { formatEntrance } from './entrance.ts'
 import { type Executable, findCommand, prepareExecutable } from './executable.ts'
 import type { Gvisor } from './gvisor.ts'
-import { type Command, type Launcher, launch, launchNative, type Place, type Site } from './launch.ts'
+import {
+  type Command,
+  type Launcher,
+  launch,
+  launchNative,
+  type Place,
+  type Room,
+  type Site,
+} from './launch.ts'
 import { launchGvisor } from './launch-gvisor.ts'
 import { formatLauncher } from './launcher.ts'
 import { findLeftovers } from './leftovers.ts'
@@ -49,6 +60,7 @@ export interface SandboxOptions {
   readonly gvisor?: Gvisor | undefined
 }
 
+const execFile = promisify(execFileByCallback)
 const folderPrefix = 'khp-'
 
 /** Finds out by trying which walls hold here, and builds them around everything that is spawned. */
@@ -87,9 +99,14 @@ export async function createSandbox(
       gvisor && isSyscallArch(process.arch)
         ? writeOpen(join(folder, 'stdin-launcher'), formatStdinLauncher(process.arch))
         : undefined,
+    entrancePath: await writeEntrance(join(folder, 'entrance')),
     nextUser: openUsers(),
     cells: 0,
+    spare: undefined,
   }
+  starting.defer(async () => {
+    if (site.spare) await clearRoom(site.spare)
+  })
   const trial = await prepareExecutable(trialPath, { folder }, signal)
   const { launcher, reasons } = await chooseLauncher(site, trial, { mode }, signal)
   // gVisor brings both by itself.
@@ -189,7 +206,10 @@ function spawnCell(site: Site, launcher: Launcher, command: Command, signal: Abo
   return fillPlace(site, site.nextUser?.(), start, signal)
 }
 
-/** Makes what a process gets of its own, and takes it away again if none comes. @throws ProtocolError `sandbox_unavailable` */
+/**
+ * Gives a process what it gets of its own, and takes it away again if none comes. What the next one gets is made while this one
+ * starts: that takes this process nearly a millisecond in which it would only wait. @throws ProtocolError `sandbox_unavailable`
+ */
 async function fillPlace(
   site: Site,
   user: number | undefined,
@@ -197,23 +217,62 @@ async function fillPlace(
   signal: AbortSignal,
 ): Promise<Cell> {
   signal.throwIfAborted()
-  const folder = join(site.folder, String(++site.cells))
-  let cgroup: Cgroup | undefined
+  let room: Room | undefined
   try {
-    mkdirSync(folder, { mode: 0o700 })
+    room = site.spare ?? makeRoom(site)
+    site.spare = undefined
+    const { folder, cgroup } = room
     if (user !== undefined) chownSync(folder, user, user)
-    cgroup = site.cgroups?.create()
-    cgroup?.limit(cgroupLimits((limits.programMemoryMiBMax + limits.runtimeMemoryMiB) * 1024 * 1024))
-    return await start({ folder, user, cgroup })
+    const starting = start({ folder, user, cgroup })
+    site.spare ??= tryMakeRoom(site)
+    return await starting
   } catch (error) {
-    rmSync(folder, { recursive: true, force: true })
-    await cgroup?.remove().catch(() => undefined)
+    if (room) await clearRoom(room)
     if (signal.aborted) throw signal.reason
     throw new ProtocolError('sandbox_unavailable', 'A sandbox could not be started on this provider.', {
       hint: 'Send the call again, or to another provider.',
       cause: error,
     })
   }
+}
+
+/** A folder and, where there are cgroups, one of its own. */
+function makeRoom(site: Site): Room {
+  const folder = join(site.folder, String(++site.cells))
+  mkdirSync(folder, { mode: 0o700 })
+  let cgroup: Cgroup | undefined
+  try {
+    cgroup = site.cgroups?.create()
+    cgroup?.limit(cgroupLimits((limits.programMemoryMiBMax + limits.runtimeMemoryMiB) * 1024 * 1024))
+    return { folder, cgroup }
+  } catch (error) {
+    void clearRoom({ folder, cgroup })
+    throw error
+  }
+}
+
+/** Whoever needs it hears why there is none. */
+function tryMakeRoom(site: Site): Room | undefined {
+  try {
+    return makeRoom(site)
+  } catch {
+    return undefined
+  }
+}
+
+async function clearRoom({ folder, cgroup }: Room): Promise<void> {
+  rmSync(folder, { recursive: true, force: true })
+  await cgroup?.remove().catch(() => undefined)
+}
+
+/** @returns undefined where it does not run: its folder may be mounted without that. */
+async function writeEntrance(path: string): Promise<string | undefined> {
+  if (!isSyscallArch(process.arch) || !writeOpen(path, formatEntrance(process.arch))) return undefined
+  const trial = execFile(path, ['0', '--', '/bin/sh', '-c', ':'])
+  return trial.then(
+    () => path,
+    () => undefined,
+  )
 }
 
 /** A file that everybody may read and run. */
