@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { KiB, MiB } from '../../protocol/base/bytes.ts'
 import { createTempDir } from '../../test/support/money.ts'
 import { type DiskWrites, generationBytes, openGroupFile } from './group-file.ts'
 
@@ -112,3 +113,21 @@ test('what is full takes no more until it begins anew', () => {
   using ended = openGroupFile(path, generation)
   expect(ended.found).toEqual([])
 })
+
+test.each([100 * KiB, 4 * MiB])(
+  'a file of another size, %i bytes, keeps its entries, and is large enough then',
+  (bytes) => {
+    using dir = createTempDir()
+    const path = join(dir.path, 'groups')
+    const generation = randomBytes(generationBytes)
+    {
+      using file = openGroupFile(path, undefined)
+      file.restart(generation)
+      for (const text of ['one', 'two', 'three']) file.append(text)
+    }
+    truncateSync(path, bytes)
+    using again = openGroupFile(path, generation)
+    expect(again.found).toEqual(['one', 'two', 'three'])
+    expect(statSync(path).size).toBe(Math.max(bytes, MiB))
+  },
+)

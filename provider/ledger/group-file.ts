@@ -1,5 +1,14 @@
 import { hash } from 'node:crypto'
-import { closeSync, fdatasyncSync, fsyncSync, openSync, readSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fdatasyncSync,
+  fstatSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  statSync,
+  writeSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { KiB, MiB } from '../../protocol/base/bytes.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
@@ -89,13 +98,16 @@ const kernel: DiskWrites = {
 
 const digestOf = (bytes: Uint8Array): Buffer => hash('sha256', bytes, 'buffer')
 
-/** Written in full before its first use: a hole would be filled by the first write to it, and its place put down by the sync. */
+/**
+ * Written in full before its first use: a hole would be filled by the first write to it, and its place put down by the sync.
+ * What is there stays: another release may have made it, in another size, and entries in it may count.
+ */
 function openWhole(path: string): number {
   try {
-    const isWhole = statSync(path, { throwIfNoEntry: false })?.size === fileBytes
-    const file = openSync(path, isWhole ? 'r+' : 'w+', 0o600)
-    if (isWhole) return file
-    kernel.write(file, Buffer.alloc(fileBytes), 0)
+    const size = statSync(path, { throwIfNoEntry: false })?.size
+    const file = openSync(path, size === undefined ? 'wx+' : 'r+', 0o600)
+    if (size !== undefined && size >= fileBytes) return file
+    kernel.write(file, Buffer.alloc(fileBytes - (size ?? 0)), size ?? 0)
     fsyncSync(file)
     const dir = openSync(dirname(path), 'r')
     fsyncSync(dir)
@@ -111,14 +123,14 @@ function openWhole(path: string): number {
 
 /** From the beginning up to the first one that does not count, or is not whole. */
 function readEntries(file: number, generation: Uint8Array): string[] {
-  const bytes = Buffer.alloc(fileBytes)
-  readSync(file, bytes, 0, fileBytes, 0)
+  const bytes = Buffer.alloc(fstatSync(file).size)
+  readSync(file, bytes, 0, bytes.length, 0)
   const entries: string[] = []
-  for (let at = 0; at + headBytes <= fileBytes; ) {
+  for (let at = 0; at + headBytes <= bytes.length; ) {
     const head = bytes.subarray(at, at + headBytes)
     const end = at + headBytes + head.readUInt32BE(headBytes - 4)
     const isNext =
-      end <= fileBytes &&
+      end <= bytes.length &&
       head.subarray(digestBytes, digestBytes + generationBytes).equals(generation) &&
       head.readUInt32BE(headBytes - 8) === entries.length &&
       digestOf(bytes.subarray(at + digestBytes, end)).equals(head.subarray(0, digestBytes))

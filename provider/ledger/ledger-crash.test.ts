@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import type { Hex } from 'viem'
 import { expect, test } from 'vitest'
 import { chargeCall, createTempDir, grantOf, openTestLedger } from '../../test/support/money.ts'
+import { openHistory } from './open-history.ts'
 
 /** Real processes, a real disk: what a killed provider leaves behind. */
 
@@ -39,6 +40,12 @@ async function chargeUntilRefused(command: readonly string[], env: NodeJS.Proces
 }
 
 async function expectCharged(dir: string, callIds: readonly Hex[]): Promise<number> {
+  {
+    // Who looks into the ledger of a provider that was killed sees what it had acknowledged.
+    using open = openHistory(dir)
+    const calls = open.history.readAllLanes({ after: 0 }).map((lane) => lane.calls)
+    expect(calls.reduce((sum, count) => sum + count, 0)).toBeGreaterThanOrEqual(callIds.length)
+  }
   await using ledger = await openTestLedger(dir)
   for (const callId of callIds) expect((await ledger.readReceipt(callId))?.callId).toBe(callId)
   const [account] = ledger.unsettled(() => grantOf())
