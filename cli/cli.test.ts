@@ -121,6 +121,7 @@ test('the list of commands', async () => {
       key show                Show an account's address and file
 
     This command line:
+      doctor                  Say what is wrong with this machine, its market and its account
       completion              Print a script by which a shell completes commands and flags
 
     Everywhere:

@@ -316,6 +316,10 @@ export const commandGroups: readonly CommandGroup[] = [
   {
     title: 'This command line',
     commands: {
+      doctor: {
+        summary: 'Say what is wrong with this machine, its market and its account',
+        load: async () => (await import('./commands/doctor.ts')).doctor,
+      },
       completion: {
         summary: 'Print a script by which a shell completes commands and flags',
         load: async () => (await import('./commands/completion.ts')).createCompletion(commandGroups),

@@ -6,7 +6,7 @@ import { resolverCalls } from '../../protocol/chain/calls.ts'
 import { readBalance } from '../../protocol/chain/escrow.ts'
 import { verifyPass } from '../../protocol/pass.ts'
 import { createTestMarket, type TestMarket } from '../market/testing-market.ts'
-import type { CliResult, RunOptions } from '../testing.ts'
+import { type CliResult, createTestUser, type RunOptions } from '../testing.ts'
 
 // One chain for all: each test works with what is there, and says so.
 let at: TestMarket
@@ -288,4 +288,21 @@ test('a market file that says nonsense is refused', async () => {
   expect((await user.run(['balance', '--json'], { cwd: dir })).json()).toMatchObject({
     code: 'config_invalid',
   })
+})
+
+test('doctor finds a market in order, names an account that is not there, and says where there is no market', async () => {
+  const found = await run('doctor --json')
+  const { checks } = found.json<{ checks: object[] }>()
+  for (const name of ['version', 'gateway', 'chain', 'account'])
+    expect(checks).toContainEqual(expect.objectContaining({ name, verdict: 'ok' }))
+
+  const missing = await run('doctor --account nobody --json')
+  expect([missing.exitCode, missing.json<{ checks: object[] }>().checks]).toEqual([
+    1,
+    expect.arrayContaining([expect.objectContaining({ name: 'account', verdict: 'wrong' })]),
+  ])
+
+  await using elsewhere = await createTestUser()
+  const { exitCode, stderr } = await elsewhere.run(['doctor'])
+  expect([exitCode, stderr]).toEqual([1, expect.stringMatching(/^WRONG {2}market {6}.*npm start/m)])
 })
