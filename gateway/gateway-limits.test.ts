@@ -309,6 +309,27 @@ async function crowd(front: GatewayFront, count: number) {
   return sockets
 }
 
+test('a client that keeps all requests that it may have waiting keeps nobody else from the provider', async () => {
+  let held = 0
+  await using provider = await openOrigin((request, response) => {
+    if (request.url === '/held') held++
+    else response.end('served')
+  })
+  const rules = rulesOf({ trustedProxies: ['127.0.0.1'] })
+  await using front = await openGatewayFront({ alice: provider.url }, { rules })
+  const { requestsPerClientMax } = rules.limits
+  const waiting = Array.from({ length: requestsPerClientMax }, () =>
+    front
+      .send(alice, { path: '/held', headers: from('192.0.2.1') })
+      .on('error', () => undefined)
+      .end(),
+  )
+  await expect.poll(() => held).toBe(requestsPerClientMax)
+  expect((await front.ask(alice, { headers: from('192.0.2.1') })).status).toBe(429)
+  expect((await front.ask(alice, { headers: from('192.0.2.2') })).body.toString()).toBe('served')
+  for (const request of waiting) request.destroy()
+})
+
 test('a client has only so many connections, those that say nothing included', async () => {
   await using provider = await openOrigin((_, response) => response.end('ok'))
   const rules = rulesOf({ limits: { connectionsPerClientMax: 10 } })

@@ -11,7 +11,8 @@ export const limits = {
   firstByteTimeoutMs: 120_000,
   idleTimeoutMs: 300_000,
   problemBytesMax: 4 * KiB,
-  connectionsPerUpstreamMax: 256,
+  /** To one provider or service; as many as a provider runs calls, and four times what one client may have in flight at a gateway. */
+  connectionsPerUpstreamMax: 1_024,
   requestsWaitingPerUpstreamMax: 1024,
   /** For a whole request with its body. */
   requestTimeoutMs: 15 * 60_000,
@@ -802,6 +803,10 @@ assert(
 assert(
   limits.callRecordBodyBytesMax * 1.4 + 2 * limits.headerBytesMax <= limits.statementPageBytesMax,
   'the record of a call fits a page',
+)
+assert(
+  limits.connectionsPerUpstreamMax >= limits.callsRunningPerProviderMax,
+  'a gateway has connections for as many calls as a provider runs',
 )
 assert(limits.callTimeoutMsDefault <= limits.callTimeoutMsMax, 'the default call fits the longest call')
 assert(

@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { createServer, type RequestListener as HttpListener } from 'node:http'
 import { type AddressInfo, createServer as createTcpServer } from 'node:net'
+import { PassThrough } from 'node:stream'
 import { buffer } from 'node:stream/consumers'
 import { expect, test } from 'vitest'
 import { MiB } from '../protocol/base/bytes.ts'
@@ -15,6 +16,7 @@ async function startService(listener: HttpListener, port = 0) {
   await once(server, 'listening')
   const { port: bound } = server.address() as AddressInfo
   return {
+    server,
     url: new URL(`http://127.0.0.1:${bound}`),
     port: bound,
     async [Symbol.asyncDispose]() {
@@ -138,4 +140,32 @@ test('events arrive as they are written, and a caller that leaves is heard of', 
   leave.abort()
   await gone.promise
   await until(() => at.seen.length === 1)
+})
+
+test('WebSockets that stay take no request its place', async () => {
+  await using service = await startService((_, response) => response.end('served'))
+  const { server } = service
+  server.on('upgrade', (_, socket) => {
+    socket
+      .on('error', () => undefined)
+      .on('end', () => socket.end())
+      .resume()
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+  })
+  using forwarder = forwardToService({ clock: systemClock }, { service: service.url, connectionsMax: 1 })
+  await using at = await setupTunnel(forwarder.serve)
+  const switched = Promise.withResolvers<number>()
+  const exchange = at.gateway.hub.upstreamFor(at.account.address)?.send(
+    {
+      method: 'GET',
+      target: '/',
+      rawHeaders: ['host', 'a'],
+      switchesTo: 'websocket',
+      body: new PassThrough(),
+    },
+    { onHead: switched.resolve, onData() {}, onEnd() {}, onError: switched.reject },
+  )
+  expect(await switched.promise).toBe(101)
+  for (let n = 0; n < 3; n++) expect(await (await fetch(at.gateway.url)).text()).toBe('served')
+  exchange?.abort()
 })

@@ -31,6 +31,8 @@ export interface ForwardOptions {
   readonly service: URL
   /** What the service is to see as `Host`; what the caller called, unless given. */
   readonly hostHeader?: string
+  /** How many requests it gets at a time, and how many WebSockets beside; 1,024 unless given. Further ones wait. */
+  readonly connectionsMax?: number
   readonly onRequest?: (request: ForwardedRequest) => void
 }
 
@@ -45,13 +47,16 @@ export interface ServiceForwarder extends Disposable {
  */
 export function forwardToService(
   { clock }: { clock: Pick<Clock, 'monotonicMs'> },
-  { service, hostHeader, onRequest }: ForwardOptions,
+  { service, hostHeader, onRequest, connectionsMax = limits.connectionsPerUpstreamMax }: ForwardOptions,
 ): ServiceForwarder {
-  const pool = createHttpPool({
+  const options = {
     connect: () => connectTo(service),
-    connectionsMax: limits.connectionsPerUpstreamMax,
+    connectionsMax,
     keepAliveMs: limits.serviceKeepAliveMs,
-  })
+  }
+  const pool = createHttpPool(options)
+  // They last; of one number with requests, a few of them would keep every other one waiting.
+  const webSockets = createHttpPool({ ...options, requestsWaitingMax: 0 })
 
   const serve = (request: IncomingRequest, response: OutgoingResponse): void => {
     const { method = 'GET', url: target = '/' } = request
@@ -71,7 +76,7 @@ export function forwardToService(
       const durationMs = clock.monotonicMs() - startMs
       onRequest?.({ method, path: pathOf(target), status, error, firstByteMs, durationMs })
     })
-    exchange = pool.send(
+    exchange = (request.switchesTo ? webSockets : pool).send(
       {
         method,
         target,
@@ -108,7 +113,13 @@ export function forwardToService(
     if (isGone) exchange.abort()
     else if (response.writableNeedDrain) exchange.pause()
   }
-  return { serve, [Symbol.dispose]: pool.close }
+  return {
+    serve,
+    [Symbol.dispose]() {
+      pool.close()
+      webSockets.close()
+    },
+  }
 }
 
 function connectTo({ protocol, hostname, port }: URL): Socket {
