@@ -9,7 +9,7 @@ import { startSmallAnswers } from './small-answers.ts'
 import { originTarget } from './tunnel/setup.ts'
 
 /** As the service of `gateway/operate` sets it. */
-const nodeFlags = ['--max-semi-space-size=4']
+const nodeFlags = ['--max-semi-space-size=8']
 
 /** Small answers of a plain server through the gateway and through other proxies, each one process. */
 export const gatewayProxy: Measurement = {
