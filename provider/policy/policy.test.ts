@@ -137,6 +137,22 @@ test('a denied deployment is denied under whatever CID its spec is put, and befo
   expect(codeOf(changePolicy(policy, { kind: 'forget', items: [cid] }, known), elsewhere)).toBeUndefined()
 })
 
+test('a paused deployment is paused under whatever CID its spec is put, and resumed by any of them', () => {
+  const [cid = '', other = ''] = cids
+  const known = { nowMs, specOf: () => specs[0] }
+  const policy = changePolicy(emptyPolicy, { kind: 'pause', cid, reason: 'why' }, known)
+  const elsewhere: PolicyFacts = {
+    cid: other,
+    program: other,
+    specDigest: specs[0]!,
+    spec: { owner: owners[0]!, runtime: 'js', limits: { timeoutMs: 10, memoryMiB: 16, egress: 'none' } },
+  }
+  expect(decideCid(policy, cid)?.code).toBe('deployment_paused')
+  expect(codeOf(policy, elsewhere)).toBe('deployment_paused')
+  expect(codeOf(policy, { ...elsewhere, specDigest: specs[1]! })).toBeUndefined()
+  expect(codeOf(changePolicy(policy, { kind: 'resume', cid: other }, known), elsewhere)).toBeUndefined()
+})
+
 test('what a deployment did not ask for is no more than the provider gives', () => {
   const resolved = {
     ...{ timeoutMs: 1_000, cpuMs: 1_000, memoryMiB: 128, concurrency: 512 },

@@ -82,6 +82,7 @@ test('a deployment whose calls fail too often is paused for a while, and its own
   world.calls('answered', 5)
   world.calls('caller_gone', 1)
   world.calls('platform_fault', 50)
+  world.calls('payment_failed', 50)
   world.calls('program_timeout', 6)
   expect(world.codeOf()).toBeUndefined()
   world.calls('program_crashed', 1)

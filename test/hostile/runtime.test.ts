@@ -9,17 +9,12 @@ import type { UpstreamRequest } from '../../protocol/http/upstream.ts'
 import { limits } from '../../protocol/limits.ts'
 import { type Answer, collectAnswer } from '../../provider/runtime/collect-answer.ts'
 import { createJsRuntime } from '../../provider/runtime/js/js-runtime.ts'
-import type {
-  CallOutcome,
-  Instance,
-  ProgramFiles,
-  Runtime,
-  StartOptions,
-} from '../../provider/runtime/runtime.ts'
+import type { Instance, ProgramFiles, Runtime, StartOptions } from '../../provider/runtime/runtime.ts'
 import { createSandbox } from '../../provider/runtime/sandbox/sandbox.ts'
 import { attackOurselves } from '../../provider/runtime/self-test.ts'
 import type { WorkerdOptions } from '../../provider/runtime/workerd/workerd.ts'
 import { createJumpingClock, type JumpingClock } from '../support/clock.ts'
+import { drip } from '../support/drip.ts'
 import { countTraces, countTracesLeft, descendants } from '../support/traces.ts'
 import { readCores, readWeights } from '../support/weights.ts'
 
@@ -361,7 +356,7 @@ function testExhaustion(start: Start, clock: JumpingClock): void {
       })) }`,
     )
     for (let turn = 0; turn < 2; turn++) {
-      const dripping = drip(program)
+      const dripping = drip(program, request)
       await dripping.bytes(3)
       clock.jump(ampleMs)
       expect(await dripping.outcome).toEqual({ kind: 'timeout', timeoutMs: ampleMs })
@@ -591,29 +586,6 @@ const request: UpstreamRequest = { method: 'GET', target: '/', rawHeaders: ['hos
 
 function call(program: Instance, changes: Partial<UpstreamRequest> = {}): Promise<Answer> {
   return collectAnswer(program, { ...request, ...changes })
-}
-
-/** A call whose answer is watched while it comes. */
-function drip(program: Instance): { bytes: (count: number) => Promise<void>; outcome: Promise<CallOutcome> } {
-  const ended = Promise.withResolvers<CallOutcome>()
-  let received = 0
-  let heard = Promise.withResolvers<void>()
-  program.call(request, {
-    onHead: () => undefined,
-    onData(chunk) {
-      received += chunk.length
-      heard.resolve()
-      heard = Promise.withResolvers()
-    },
-    onEnd: ended.resolve,
-  })
-  return {
-    outcome: ended.promise,
-    async bytes(count) {
-      while (received < count)
-        await Promise.race([heard.promise, ended.promise.then((outcome) => expect.unreachable(outcome.kind))])
-    },
-  }
 }
 
 function toProgram(source: string): ProgramFiles {
