@@ -30,7 +30,7 @@ export interface ComplianceSubject {
 export type ComplianceProgram = 'echo' | 'bytes' | 'count' | 'settings' | 'endless' | 'loop' | 'hog' | 'crash'
 
 /** For programs that should answer, or break another limit, on the slowest machine. */
-const ampleMs = 60_000
+export const ampleMs = 60_000
 const bodyBytes = 50 * MiB
 /** Buffers of sockets and pools; far below a body. */
 const bufferedBytesMax = 24 * MiB

@@ -319,7 +319,11 @@ function createRuntime({
   clock?: Clock
   startTimeoutMs?: number
 } = {}): Promise<Runtime> {
-  return createNativeRuntime({ clock, log: createTestLog() }, { root: 'none', zygotes: 1, ...options }, never)
+  return createNativeRuntime(
+    { clock, log: createTestLog() },
+    { root: 'none', zygotes: 1, startTimeoutMs: ampleMs, ...options },
+    never,
+  )
 }
 
 function attack(instance: Instance, query: string): Promise<Answer> {

@@ -29,7 +29,7 @@ for (const mode of ['auto', 'process', 'bare'] as const) {
   }
   describe(`a hostile program ${walls[mode]}`, () => {
     const clock = createJumpingClock()
-    const shared = shareRuntime({ mode, zygotes: 1 }, clock)
+    const shared = shareRuntime({ mode, zygotes: 1, startTimeoutMs: ampleMs }, clock)
     const before = countTraces()
     afterAll(async () => {
       await shared[Symbol.asyncDispose]()

@@ -1,6 +1,6 @@
 import { systemClock } from '../../../protocol/base/clock.ts'
 import { createTestLog } from '../../../protocol/base/log.ts'
-import { type ComplianceProgram, testRuntimeCompliance } from '../compliance.ts'
+import { ampleMs, type ComplianceProgram, testRuntimeCompliance } from '../compliance.ts'
 import type { ProgramFiles } from '../runtime.ts'
 import { createJsRuntime } from './js-runtime.ts'
 
@@ -72,7 +72,7 @@ for (const mode of ['auto', 'process'] as const) {
     createRuntime: () =>
       createJsRuntime(
         { clock: systemClock, log: createTestLog() },
-        { mode, zygotes: 0 },
+        { mode, zygotes: 0, startTimeoutMs: ampleMs },
         new AbortController().signal,
       ),
     programs,

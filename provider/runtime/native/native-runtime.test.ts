@@ -1,7 +1,7 @@
 import { describe } from 'vitest'
 import { systemClock } from '../../../protocol/base/clock.ts'
 import { createTestLog } from '../../../protocol/base/log.ts'
-import { type ComplianceProgram, testRuntimeCompliance } from '../compliance.ts'
+import { ampleMs, type ComplianceProgram, testRuntimeCompliance } from '../compliance.ts'
 import type { ProgramFiles } from '../runtime.ts'
 import { createNativeRuntime } from './native-runtime.ts'
 import { canRunNatively, compile } from './testing/compile.ts'
@@ -24,7 +24,7 @@ describe.skipIf(!canRunNatively)('with a C compiler and bubblewrap', () => {
       createRuntime: () =>
         createNativeRuntime(
           { clock: systemClock, log: createTestLog() },
-          { root: 'none' },
+          { root: 'none', startTimeoutMs: ampleMs },
           new AbortController().signal,
         ),
       programs,

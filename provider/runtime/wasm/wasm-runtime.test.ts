@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { systemClock } from '../../../protocol/base/clock.ts'
 import { createTestLog } from '../../../protocol/base/log.ts'
-import { type ComplianceProgram, testRuntimeCompliance } from '../compliance.ts'
+import { ampleMs, type ComplianceProgram, testRuntimeCompliance } from '../compliance.ts'
 import type { ProgramFiles } from '../runtime.ts'
 import { createWasmRuntime } from './wasm-runtime.ts'
 
@@ -20,7 +20,7 @@ for (const mode of ['auto', 'process'] as const) {
     createRuntime: () =>
       createWasmRuntime(
         { clock: systemClock, log: createTestLog() },
-        { mode, zygotes: 0 },
+        { mode, zygotes: 0, startTimeoutMs: ampleMs },
         new AbortController().signal,
       ),
     programs,
