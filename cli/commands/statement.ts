@@ -58,6 +58,7 @@ export const statement = defineCommand({
     const isChosen = (address: Address) => chosen.size === 0 || chosen.has(address)
     const nameOf = (address: Address) => names.get(address) ?? address
     const silent: string[] = []
+    const nameless = new Set<Address>()
     const books = values['chain-only']
       ? undefined
       : createProviderBooks(
@@ -72,7 +73,10 @@ export const statement = defineCommand({
               { acceptIdentity: values['accept-identity'] ?? false },
               context,
             ),
-            nameOf,
+            nameOf(address) {
+              if (!names.has(address) && isChosen(address)) nameless.add(address)
+              return nameOf(address)
+            },
             isAsked: isChosen,
             onSilent(name, { message, code }) {
               silent.push(name)
@@ -100,10 +104,12 @@ export const statement = defineCommand({
         flags: values,
         facts: { account, escrow: at.market.contracts.escrow, chainId: at.market.chainId },
         differences,
-        hint: () =>
-          silent.length > 0
-            ? `${silent.join(', ')} did not answer: try again, or leave receipts out with --chain-only.`
-            : undefined,
+        hint: () => {
+          if (silent.length > 0)
+            return `${silent.join(', ')} did not answer: try again, or leave receipts out with --chain-only.`
+          if (nameless.size === 0) return undefined
+          return `Nobody here knows the name of ${[...nameless].join(', ')}, so nobody was asked there: add --provider <name>, or --chain-only.`
+        },
       },
       context,
     )

@@ -434,6 +434,13 @@ test('a provider that is away is named, with what it leaves unexplained, and the
     differences: [{ what: 'receipts of carol', statedUsdc: '0', chainUsdc: '500' }],
     hint: expect.stringContaining('carol did not answer'),
   })
+  // A machine that has met nobody says whose name it lacks, and not that anybody lied.
+  const home = join(at.user.dir, 'met-nobody')
+  const nameless = await run('statement --json', { env: { ...payer.env, KHACHAPURI_HOME: home } })
+  expect(nameless.json()).toMatchObject({
+    code: 'statement_differs',
+    hint: expect.stringContaining(`the name of ${carol.address}, so nobody was asked there: add --provider`),
+  })
   const lines = await run('statement --csv', payer)
   expect([lines.exitCode, lines.stdout.split('\r\n')[0]]).toEqual([1, expect.stringContaining('time,kind')])
   expect((await run('statement --chain-only --json', payer)).json()).toMatchObject({ isSameOnChain: true })
