@@ -107,7 +107,7 @@ test('a build that fails is told, and the last one goes on; what is no change is
 })
 
 test.each([
-  ['a directory that is not there', 'dev nothing --port 0', 'config_invalid'],
+  ['a directory that is not there', 'dev nothing --port 0', 'program_invalid'],
   ['two prices', 'dev app --price 1 --provider alice', 'usage_invalid'],
   ['a price that is none', 'dev app --price much', 'usage_invalid'],
   ['a provider without a market', 'dev app --provider alice', 'market_not_running'],
