@@ -24,6 +24,7 @@ import { settleMany } from './settle-many.ts'
 import { swarmCall } from './swarm-call.ts'
 import { fleetHop } from './tunnel/fleet-hop.ts'
 import { manyTunnels } from './tunnel/many-tunnels.ts'
+import { strangers } from './tunnel/strangers.ts'
 import { tunnelBulk } from './tunnel/tunnel-bulk.ts'
 import { tunnelCall } from './tunnel/tunnel-call.ts'
 import { tunnelIdle } from './tunnel/tunnel-idle.ts'
@@ -53,6 +54,7 @@ const measurements: readonly Measurement[] = [
   tunnelIdle,
   manyTunnels,
   tunnelKills,
+  strangers,
   fleetHop,
 ]
 
