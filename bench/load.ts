@@ -2,7 +2,7 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { readCpuTime } from './cpu-time.ts'
-import type { CallOrder, CallResult, LoadOrder, LoadResult, Reply } from './load-process.ts'
+import type { CallOrder, CallResult, LoadOrder, LoadResult, Reply } from './load-order.ts'
 
 /** What is called, and whose CPU time it costs. */
 export interface Target {

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import type { LoadResult } from './load-process.ts'
+import type { LoadResult } from './load-order.ts'
 
 const count = z.int().nonnegative()
 

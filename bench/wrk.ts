@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import type { LoadOrder, LoadResult } from './load-process.ts'
+import type { LoadOrder, LoadResult } from './load-order.ts'
 import { parseWrkOutput } from './wrk-output.ts'
 
 /** As autocannon has it. Seconds. */

@@ -186,6 +186,7 @@ test('wrong usage is refused with what would be right', async () => {
     'build --json=1',
     'build one two',
     'id',
+    'pass create --provider alice --max-spend 1',
   ]
   const transcript = []
   for (const line of lines) transcript.push(`$ khachapuri ${line}\n${await answerOf(line.split(' '))}`)
@@ -243,6 +244,11 @@ test('wrong usage is refused with what would be right', async () => {
     $ khachapuri id
     Error: <zip> is missing.
     Usage: khachapuri id <zip>
+    (usage_invalid)
+    exit 2
+    $ khachapuri pass create --provider alice --max-spend 1
+    Error: --max-price <usdc> is missing.
+    See "khachapuri pass create --help".
     (usage_invalid)
     exit 2"
   `)

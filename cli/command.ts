@@ -11,6 +11,8 @@ export interface Option {
   readonly type: 'string' | 'boolean'
   readonly short?: string
   readonly multiple?: boolean
+  /** The command does not run without it. */
+  readonly isRequired?: boolean
   readonly default?: string | boolean
   /** What stands for the value in the help, such as `<usdc>`. */
   readonly value?: string
@@ -19,9 +21,15 @@ export interface Option {
 
 export type Options = Readonly<Record<string, Option>>
 
-type ValuesOf<O extends Options> = ReturnType<
+type ParsedValues<O extends Options> = ReturnType<
   typeof parseArgs<{ options: O & NonNullable<ParseArgsConfig['options']>; strict: true }>
 >['values']
+
+type ValuesOf<O extends Options> = ParsedValues<O> & {
+  readonly [K in keyof O as O[K] extends { readonly isRequired: true } ? K : never]: NonNullable<
+    ParsedValues<O>[K & keyof ParsedValues<O>]
+  >
+}
 
 /** What a command is given beside its arguments: everything outside of it comes in here, so a test can be the outside. */
 export interface CommandContext extends Terminal {
@@ -116,6 +124,7 @@ function parseArguments({ usage, options, secretHint }: Definition, argv: readon
       strict: true,
     })
     checkPositionals(usage, positionals, secretHint)
+    checkRequired(options, { values, seeHelp })
     return { values, positionals }
   } catch (error) {
     throw explainParseError(error, { known, seeHelp })
@@ -151,6 +160,17 @@ function checkPositionals(usage: string, positionals: readonly string[], secretH
     if (secretHint !== undefined) throw usageError('There is one argument too many.', secretHint)
     const extra = JSON.stringify(positionals[words.length])
     throw usageError(`${extra} is one argument too many.`, `Usage: khachapuri ${usage}`)
+  }
+}
+
+interface Given {
+  readonly values: Readonly<Record<string, unknown>>
+  readonly seeHelp: string
+}
+
+function checkRequired(options: Options, { values, seeHelp }: Given): void {
+  for (const [name, { isRequired, value = '<value>' }] of Object.entries(options)) {
+    if (isRequired && values[name] === undefined) throw usageError(`--${name} ${value} is missing.`, seeHelp)
   }
 }
 

@@ -50,7 +50,11 @@ export function formatNounHelp(noun: string): string {
 function formatOptions(options: Options): string {
   const rows = Object.entries(options).map(([name, option]) => ({
     left: `${option.short ? `-${option.short}, ` : ''}--${name}${option.value ? ` ${option.value}` : ''}`,
-    right: option.help + formatDefault(option.default) + (option.multiple ? ' (may be repeated)' : ''),
+    right:
+      option.help +
+      (option.isRequired ? ' (required)' : '') +
+      formatDefault(option.default) +
+      (option.multiple ? ' (may be repeated)' : ''),
   }))
   const width = Math.max(...rows.map(({ left }) => left.length))
   return rows.map(({ left, right }) => `  ${left.padEnd(width)}  ${right}`).join('\n')

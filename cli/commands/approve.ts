@@ -2,7 +2,7 @@ import { escrowCalls } from '../../protocol/chain/calls.ts'
 import { ProtocolError } from '../../protocol/errors.ts'
 import type { Grant } from '../../protocol/grant.ts'
 import { formatUsdc, parseUsdc, subtractUsdc, type Usdc, zeroUsdc } from '../../protocol/usdc.ts'
-import { defineCommand, usageError } from '../command.ts'
+import { defineCommand } from '../command.ts'
 import { readSigner } from '../keys/account.ts'
 import { formatGrant, formatTime, readBalances, readOpenGrant } from '../market/escrow.ts'
 import { chooseTerms, findUncut, isAsGood, parseTermFlags } from '../market/grant-terms.ts'
@@ -21,10 +21,16 @@ export const approve = defineCommand({
   options: {
     price: {
       type: 'string',
+      isRequired: true,
       value: '<usdc>',
       help: 'The most that one call may cost, or more if that is granted',
     },
-    budget: { type: 'string', value: '<usdc>', help: 'What is left for the provider afterwards, at least' },
+    budget: {
+      type: 'string',
+      isRequired: true,
+      value: '<usdc>',
+      help: 'What is left for the provider afterwards, at least',
+    },
     expiry: { type: 'string', value: '<time>', help: 'For how long calls may be charged (default 30d)' },
     notice: {
       type: 'string',
@@ -45,8 +51,8 @@ export const approve = defineCommand({
   async run({ positionals: [name = ''], values }, context) {
     const { clock, note, print, signal } = context
     const wanted = {
-      priceUsdc: parseUsdc(required('price', values.price)),
-      budgetUsdc: parseUsdc(required('budget', values.budget)),
+      priceUsdc: parseUsdc(values.price),
+      budgetUsdc: parseUsdc(values.budget),
       ...parseTermFlags({ expiry: values.expiry, notice: values.notice }),
     }
     const writer = await openWriter(values, context)
@@ -86,14 +92,6 @@ export const approve = defineCommand({
     print(grant ? formatGrant(grant, provider.name) : '', { ...facts, transactions })
   },
 })
-
-function required(flag: string, value: string | undefined): string {
-  if (value !== undefined) return value
-  throw usageError(
-    `--${flag} <usdc> is missing.`,
-    'Usage: khachapuri approve <provider> --price <usdc> --budget <usdc>',
-  )
-}
 
 function assertFree(budget: Usdc, { open, escrowUsdc }: { open: Grant | undefined; escrowUsdc: Usdc }): void {
   const needed = subtractUsdc(budget, open?.budgetUsdc ?? zeroUsdc) ?? zeroUsdc

@@ -20,8 +20,13 @@ export const tunnel = defineCommand({
     'HTTP, and knows nothing of this market: calls are not paid for. A name that nobody has is registered first, by --account.\n' +
     'While the server is down, callers get 502 local_service_down. Where --rpc is not known, the name must be registered.',
   options: {
-    to: { type: 'string', value: '<url>', help: 'The web server: http://localhost:3000, or only its port' },
-    domain: { type: 'string', value: '<name>', help: 'The name to be called by' },
+    to: {
+      type: 'string',
+      isRequired: true,
+      value: '<url>',
+      help: 'The web server: http://localhost:3000, or only its port',
+    },
+    domain: { type: 'string', isRequired: true, value: '<name>', help: 'The name to be called by' },
     'host-header': {
       type: 'string',
       value: '<host>',
@@ -49,8 +54,6 @@ export const tunnel = defineCommand({
   async run({ values }, context) {
     const { clock, note, signal } = context
     const service = parseService(values.to)
-    if (values.domain === undefined)
-      throw usageError('--domain <name> is missing.', 'Choose a name: --domain bob.')
     const name = parseName(values.domain)
     const sockets = parseCount('sockets', values.sockets, { min: 1, max: limits.tunnelSocketsPerProcessMax })
     const place = await findGateway(values, context)
@@ -105,10 +108,7 @@ export const tunnel = defineCommand({
 })
 
 /** @throws ProtocolError `usage_invalid` */
-function parseService(text: string | undefined): URL {
-  if (text === undefined) {
-    throw usageError('--to <url> is missing.', 'Say where the web server is: --to http://localhost:3000.')
-  }
+function parseService(text: string): URL {
   const written = /^\d+$/.test(text) ? `localhost:${text}` : text
   const withScheme = /^[a-z][a-z+.-]*:\/\//i.test(written) ? written : `http://${written}`
   const url = URL.canParse(withScheme) ? new URL(withScheme) : undefined

@@ -24,9 +24,25 @@ export const passCreate = defineCommand({
     'Signs a token for plain curl; nothing goes on chain. Only the token is printed on standard output. Whoever has it\n' +
     'can spend up to --max-spend at each of the providers until it expires, from your grants for them.',
   options: {
-    provider: { type: 'string', multiple: true, value: '<name>', help: 'Who may be paid with it' },
-    'max-price': { type: 'string', value: '<usdc>', help: 'The most that one call may cost' },
-    'max-spend': { type: 'string', value: '<usdc>', help: 'The most in all, at each provider' },
+    provider: {
+      type: 'string',
+      multiple: true,
+      isRequired: true,
+      value: '<name>',
+      help: 'Who may be paid with it',
+    },
+    'max-price': {
+      type: 'string',
+      isRequired: true,
+      value: '<usdc>',
+      help: 'The most that one call may cost',
+    },
+    'max-spend': {
+      type: 'string',
+      isRequired: true,
+      value: '<usdc>',
+      help: 'The most in all, at each provider',
+    },
     deployment: { type: 'string', value: '<cid>', help: 'For this deployment only (default: any)' },
     expires: { type: 'string', value: '<time>', default: '1d', help: 'For how long it is valid' },
     ...accountOptions,
@@ -38,12 +54,12 @@ export const passCreate = defineCommand({
     'pass create --account payer --provider alice --provider bob --max-price 0.001 --max-spend 0.1 --expires 1h',
   ],
   async run({ values }, context) {
-    const names = required('provider', '<name>', values.provider?.length ? values.provider : undefined)
+    const names = values.provider
     if (names.length > limits.passProvidersMax) {
       throw usageError(`A pass names at most ${limits.passProvidersMax} providers.`, 'Make several.')
     }
-    const maxPricePerCall = parseUsdc(required('max-price', '<usdc>', values['max-price']))
-    const maxSpend = parseUsdc(required('max-spend', '<usdc>', values['max-spend']))
+    const maxPricePerCall = parseUsdc(values['max-price'])
+    const maxSpend = parseUsdc(values['max-spend'])
     const { deployment } = values
     const nowSeconds = Math.floor(context.clock.nowMs() / 1000)
     const validBefore = nowSeconds + parseDuration('expires', values.expires)
@@ -81,11 +97,6 @@ export const passCreate = defineCommand({
     context.print(token, { token, ...pass, urls })
   },
 })
-
-function required<T>(flag: string, value: string, given: T | undefined): T {
-  if (given !== undefined) return given
-  throw usageError(`--${flag} ${value} is missing.`, 'See "khachapuri pass create --help".')
-}
 
 /** Without its token: what is needed to list the pass, and to take it back. */
 async function keepRecord(

@@ -33,7 +33,12 @@ export const providerUp = defineCommand({
     'registration of the name. Everything is kept in --dir: whoever has it can take the money and read the secrets.\n' +
     'Without --port the provider opens no port: callers reach it through the tunnel of the gateway.',
   options: {
-    domain: { type: 'string', value: '<name>', help: 'The name to register and serve under' },
+    domain: {
+      type: 'string',
+      isRequired: true,
+      value: '<name>',
+      help: 'The name to register and serve under',
+    },
     price: {
       type: 'string',
       value: '<usdc>',
@@ -94,8 +99,6 @@ export const providerUp = defineCommand({
     'provider up --domain dave --host 0.0.0.0 --port 8402 --public-url https://dave.example',
   ],
   async run({ values }, context) {
-    if (values.domain === undefined)
-      throw usageError('--domain <name> is missing.', 'Choose a name: --domain bob.')
     const name = parseName(values.domain)
     const wantedUsdc = values.price === undefined ? undefined : parseUsdc(values.price)
     const noticeHours = Math.ceil(parseDuration('notice', values.notice) / 3600)

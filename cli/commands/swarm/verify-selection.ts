@@ -12,24 +12,29 @@ export const swarmVerifySelection = defineCommand({
     'Draws the members of a swarm as everybody does: those of the candidates with the lowest keccak256(seed, address), where\n' +
     'the seed is keccak256(block hash, SHA-256 in the CID). Nobody is asked. With --member it fails where they are not those.',
   options: {
-    block: { type: 'string', value: '<hash>', help: 'Of the block that they were drawn with' },
+    block: {
+      type: 'string',
+      isRequired: true,
+      value: '<hash>',
+      help: 'Of the block that they were drawn with',
+    },
     candidate: {
       type: 'string',
       multiple: true,
+      isRequired: true,
       value: '<address>',
       help: 'One of the providers that the deployment names',
     },
-    n: { type: 'string', value: '<n>', help: 'How many are drawn' },
+    n: { type: 'string', isRequired: true, value: '<n>', help: 'How many are drawn' },
     member: { type: 'string', multiple: true, value: '<address>', help: 'One that is said to be drawn' },
   },
   examples: ['swarm verify-selection <cid> --block 0x… --candidate 0x… --candidate 0x… --n 1'],
   async run({ positionals: [cid = ''], values }, { print }) {
-    const { block = '', candidate = [], member = [] } = values
+    const { block, candidate, member = [] } = values
     if (!/^0x[0-9a-f]{64}$/.test(block))
-      throw usageError('--block <hash> is missing.', 'Give its 32 bytes as 0x….')
+      throw usageError(`"${block.slice(0, 70)}" is no hash of a block.`, 'Give its 32 bytes as 0x….')
     const candidates = candidate.map(parseAccount)
-    if (candidates.length === 0) throw usageError('--candidate <address> is missing.', 'Name all of them.')
-    const count = parseCount('n', values.n ?? '', { min: 1, max: limits.swarmMembersMax })
+    const count = parseCount('n', values.n, { min: 1, max: limits.swarmMembersMax })
     const deployment = toHex(digestOfCid(parseContentCid(cid)))
     const drawn = selectMembers(selectionSeed(block as `0x${string}`, deployment), candidates, count)
     const said = member.map(parseAccount)

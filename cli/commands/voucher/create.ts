@@ -17,7 +17,13 @@ export const voucherCreate = defineCommand({
     'standard output, the value of the header Khachapuri-Voucher. Whoever has it can use up the calls, at each provider; a gateway shows\n' +
     'each provider its own voucher. What "call --voucher" pays with the same key uses it up, too.',
   options: {
-    provider: { type: 'string', multiple: true, value: '<name>', help: 'Who may be paid with it' },
+    provider: {
+      type: 'string',
+      multiple: true,
+      isRequired: true,
+      value: '<name>',
+      help: 'Who may be paid with it',
+    },
     calls: { type: 'string', value: '<n>', default: '10', help: 'Calls that each voucher covers' },
     max: { type: 'string', value: '<usdc>', help: 'The most that one call may cost' },
     payer: {
@@ -35,8 +41,6 @@ export const voucherCreate = defineCommand({
   ],
   async run({ values }, context) {
     const names = [...new Set(values.provider)]
-    if (names.length === 0)
-      throw usageError('--provider <name> is missing.', 'See "khachapuri voucher create --help".')
     if (names.length > limits.voucherSetMax)
       throw usageError(`A set has at most ${limits.voucherSetMax} vouchers.`, 'Make several.')
     const calls = parseCount('calls', values.calls, { min: 1, max: limits.voucherCallsOpenMax })
