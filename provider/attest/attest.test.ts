@@ -119,7 +119,7 @@ test('what an activation gives is its answer; what it throws is told with its wo
   expect(await activate(instance, 'own')).toEqual({ status: 201, body: Buffer.from('mine') })
   const failed = await activate(instance, 'fails')
   expect(failed.code).toBe('activation_failed')
-  expect(failed.message).toMatch(/^RangeError: No price for that\. \(index\.js:\d+\)$/)
+  expect(failed.message).toMatch(/^RangeError: No price for that\. \(index\.js:\d+:\d+\)$/)
   expect((await activate(instance, 'missing')).code).toBe('program_output_invalid')
   expect((await activate(instance, 'text')).message).toContain('attest() takes bytes')
 })
