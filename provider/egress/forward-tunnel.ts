@@ -39,8 +39,9 @@ export function forwardTunnel(
   server.once('connect', () => {
     isOpen = true
     program.write('HTTP/1.1 200 OK\r\n\r\n')
-    program.on('data', pay)
+    // Before anybody listens: what is put back into a stream that flows goes to those who listen by then.
     if (head.length > 0) program.unshift(head)
+    program.on('data', pay)
     program.pipe(server)
     server.pipe(program)
   })
