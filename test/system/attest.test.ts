@@ -86,7 +86,7 @@ test('GET and POST are the same call; what is wrong with one is said before anyb
 
     const failed = await activate('fails', { method: 'POST' })
     expect([failed.status, failed.problem().code]).toEqual([422, 'activation_failed'])
-    expect(failed.problem().detail).toMatch(/^RangeError: There is nothing to say\. \(index\.js:\d+\)$/)
+    expect(failed.problem().detail).toMatch(/^RangeError: There is nothing to say\. \(index\.js:\d+:\d+\)$/)
     const receipt = await at.call({ path: `/_/receipts/${failed.header(callHeaders.call)}` })
     expect(receipt.json()).toMatchObject({ outcome: 'program_crashed', status: 422, price: '0', programId })
   })
