@@ -12,7 +12,7 @@ export interface StrangersOrder {
   readonly host: string
 }
 
-/** Strangers of one kind, until the process ends; it says so when the first of all have come. */
+/** Strangers of one kind, until the process ends; it says so when they begin to come. */
 const { kind, port, host } = JSON.parse(process.argv[2] ?? '') as StrangersOrder
 
 const strangers: Readonly<
@@ -101,4 +101,4 @@ async function comeAgain(index: number): Promise<void> {
 }
 
 for (let index = 0; index < count; index += 1) void comeAgain(index)
-setTimeout(() => console.log(JSON.stringify({ count })), 1_000)
+console.log(JSON.stringify({ count }))

@@ -25,33 +25,41 @@ export const strangers: Measurement = {
     const origin = parts.use(await startOrigin(signal))
     const own = parts.use(await startOwnWay({ origin, cores }, signal))
     await warmUp(load, [own.target], { seconds }, signal)
-    const samples = visitors.map((): Sample[] => [])
+    const visits = visitors.map((): Visit[] => [])
     for (let round = 0; round < rounds; round += 1) {
       const order = round % 2 === 0 ? [...visitors.keys()] : [...visitors.keys()].reverse()
       for (const index of order) {
         const { name, kind } = visitors[index]!
         note(`beside ${name}`)
-        samples[index]?.push(await callBeside(kind, { own, load, seconds }, signal))
+        visits[index]?.push(await callBeside(kind, { own, load, seconds }, signal))
       }
     }
-    const [alone = []] = samples
+    const [alone = []] = visits
+    const middle = (of: readonly Visit[], when: keyof Visit, key: 'p50Us' | 'p99Us') =>
+      median(of.map((visit) => visit[when][key])) / 1000
     return {
       tables: [
         {
           caption: `${connections} connections`,
-          columns: ['beside', 'req/s', 'p50 ms', 'p99 ms', 'p50 ×', 'p99 ×', 'failed'],
+          columns: [
+            'beside',
+            ...whens.flatMap((when) => [`p50 ms, ${when}`, `p99 ms, ${when}`, '×']),
+            'failed',
+          ],
           rows: visitors.map(({ name }, index) => {
-            const beside = samples[index] ?? []
-            const timesAlone = (key: 'p50Us' | 'p99Us') =>
-              median(beside.map((sample, round) => sample[key] / (alone[round]?.[key] ?? Number.NaN)))
+            const beside = visits[index] ?? []
             return [
               name,
-              median(beside.map(({ requestsPerSecond }) => requestsPerSecond)),
-              median(beside.map(({ p50Us }) => p50Us)) / 1000,
-              median(beside.map(({ p99Us }) => p99Us)) / 1000,
-              timesAlone('p50Us'),
-              timesAlone('p99Us'),
-              String(beside.reduce((sum, { failures }) => sum + failures, 0)),
+              ...whens.flatMap((when) => [
+                middle(beside, when, 'p50Us'),
+                middle(beside, when, 'p99Us'),
+                median(
+                  beside.map(
+                    (visit, round) => visit[when].p99Us / (alone[round]?.[when].p99Us ?? Number.NaN),
+                  ),
+                ),
+              ]),
+              String(beside.reduce((sum, visit) => sum + visit.coming.failures + visit.staying.failures, 0)),
             ]
           }),
         },
@@ -59,10 +67,16 @@ export const strangers: Measurement = {
       remarks: [
         `${remark} Strangers share the core of the generator.`,
         'Each stranger has an address of its own, and comes again when its connection is closed.',
+        `“Coming” is the first ${seconds} s after they begin, “staying” the next; × is p99 beside p99 beside nobody.`,
       ],
     }
   },
 }
+
+const whens = ['coming', 'staying'] as const
+
+/** Calls while strangers come, and when they are there. */
+type Visit = Readonly<Record<(typeof whens)[number], Sample>>
 
 interface Calling {
   readonly own: OwnWay
@@ -74,10 +88,11 @@ async function callBeside(
   kind: StrangerKind | undefined,
   { own, load, seconds }: Calling,
   signal: AbortSignal,
-): Promise<Sample> {
+): Promise<Visit> {
   const order =
     kind &&
     ({ kind, port: Number(own.gateway.facts['port']), host: own.target.host ?? '' } satisfies StrangersOrder)
   await using _strangers = order && (await startPart('strangers-process.ts', [JSON.stringify(order)], signal))
-  return await load.run(own.target, { connections, seconds })
+  const coming = await load.run(own.target, { connections, seconds })
+  return { coming, staying: await load.run(own.target, { connections, seconds }) }
 }
