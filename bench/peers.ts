@@ -201,8 +201,13 @@ export async function findFreePort(): Promise<number> {
   const { port } = server.address() as AddressInfo
   server.close()
   await once(server, 'close')
+  // The system may give it again before its first owner listens.
+  if (given.has(port)) return findFreePort()
+  given.add(port)
   return port
 }
+
+const given = new Set<number>()
 
 function toPeer(name: string, started: StartedProcess, port: number): Peer {
   const target: Target = {
