@@ -24,6 +24,17 @@ export const pinOptions = {
   'accept-identity': { type: 'boolean', help: "Accept that the provider's account or key has changed" },
 } as const satisfies Options
 
+/** Whom a token that is signed here pays. */
+export const payeeOptions = {
+  provider: {
+    type: 'string',
+    multiple: true,
+    isRequired: true,
+    value: '<name>',
+    help: 'Who may be paid with it',
+  },
+} as const satisfies Options
+
 /** Which of a payer's grants for one provider is meant. */
 export const signerOptions = {
   signer: {

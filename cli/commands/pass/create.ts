@@ -10,7 +10,7 @@ import { readCredits } from '../../market/credits.ts'
 import { formatTime, readOpenGrant } from '../../market/escrow.ts'
 import { providerUrl, readGatewayInfo } from '../../market/market.ts'
 import { openWriter } from '../../market/open.ts'
-import { accountOptions, marketOptions, pinOptions } from '../../market/options.ts'
+import { accountOptions, marketOptions, payeeOptions, pinOptions } from '../../market/options.ts'
 import { marketKey, type ResolvedProvider, resolveProvider } from '../../market/resolve-provider.ts'
 import type { Writer } from '../../market/write.ts'
 import { addPassRecord } from '../../passes/pass-records.ts'
@@ -24,13 +24,7 @@ export const passCreate = defineCommand({
     'Signs a token for plain curl; nothing goes on chain. Only the token is printed on standard output. Whoever has it\n' +
     'can spend up to --max-spend at each of the providers until it expires, from your grants for them.',
   options: {
-    provider: {
-      type: 'string',
-      multiple: true,
-      isRequired: true,
-      value: '<name>',
-      help: 'Who may be paid with it',
-    },
+    ...payeeOptions,
     'max-price': {
       type: 'string',
       isRequired: true,

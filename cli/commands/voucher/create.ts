@@ -5,7 +5,7 @@ import { openSession, readPrice } from '../../call/open-session.ts'
 import { defineCommand, usageError } from '../../command.ts'
 import { parseCount } from '../../duration.ts'
 import { openWriter } from '../../market/open.ts'
-import { accountOptions, marketOptions, pinOptions } from '../../market/options.ts'
+import { accountOptions, marketOptions, payeeOptions, pinOptions } from '../../market/options.ts'
 import { readOrigins } from '../../market/provider-origin.ts'
 import { resolveProvider } from '../../market/resolve-provider.ts'
 
@@ -17,13 +17,7 @@ export const voucherCreate = defineCommand({
     'standard output, the value of the header Khachapuri-Voucher. Whoever has it can use up the calls, at each provider; a gateway shows\n' +
     'each provider its own voucher. What "call --voucher" pays with the same key uses it up, too.',
   options: {
-    provider: {
-      type: 'string',
-      multiple: true,
-      isRequired: true,
-      value: '<name>',
-      help: 'Who may be paid with it',
-    },
+    ...payeeOptions,
     calls: { type: 'string', value: '<n>', default: '10', help: 'Calls that each voucher covers' },
     max: { type: 'string', value: '<usdc>', help: 'The most that one call may cost' },
     payer: {
